@@ -1,0 +1,1 @@
+"""Pretrained image models: what they are, and the one place they are built."""
