@@ -1,0 +1,1 @@
+"""Short functions that return plain functional `keras.Model`s."""

@@ -1,0 +1,80 @@
+"""What is predicted, as rows: the activation, loss and metrics that belong together."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keras_tl.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of prediction.
+
+    Labels are float32 `[samples, outputs]` for every task: one-hot for "single-label",
+    zeros and ones for "multi-label", values for "regression".
+
+    Attributes:
+        name: The name users type.
+        activation: The activation of the last layer.
+        loss: The Keras name of the loss.
+        metrics: The Keras names of the metrics shown during training.
+        classifies: Whether the outputs are classes.
+    """
+
+    name: str
+    activation: str
+    loss: str
+    metrics: tuple[str, ...]
+    classifies: bool
+
+    def build_loss(self, label_smoothing: float = 0.0) -> "keras.losses.Loss":
+        """Builds the Keras loss.
+
+        Args:
+            label_smoothing: Share of each target spread over all classes, in [0, 1)
+                (Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, p. 2822).
+                Classification only.
+
+        Returns:
+            A fresh `keras.losses.Loss`.
+
+        Raises:
+            InputError: Label smoothing was asked of a regression.
+        """
+        import keras
+
+        if not label_smoothing:
+            return keras.losses.get({"class_name": self.loss, "config": {}})
+        if not self.classifies:
+            raise InputError(
+                "label_smoothing of 0 for a regression",
+                f"label_smoothing={label_smoothing}",
+                "Leave it out: only class targets can be smoothed.",
+            )
+        config = {"label_smoothing": label_smoothing}
+        return keras.losses.get({"class_name": self.loss, "config": config})
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("single-label", "softmax", "CategoricalCrossentropy", ("accuracy",), True),
+        Task("multi-label", "sigmoid", "BinaryCrossentropy", ("binary_accuracy",), True),
+        Task("regression", "linear", "MeanSquaredError", ("mae",), False),
+    )
+}
+
+
+def get(name: str) -> Task:
+    """Looks a task up by its name.
+
+    Raises:
+        InputError: There is no task of that name.
+    """
+    if name not in TASKS:
+        hint = did_you_mean(name, TASKS, f"Choose one of {', '.join(TASKS)}.")
+        raise InputError("a task's name", repr(name), hint)
+    return TASKS[name]
