@@ -1,0 +1,50 @@
+"""A functional `keras.Model` as a graph: which call depends on which.
+
+Keras keeps the calls of a functional model in `_nodes_by_depth`. No public name offers them, so
+this module is the one place that reads it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+def calls(model: keras.Model) -> list[Any]:
+    """Returns the calls (Keras nodes) of a functional model, each after those it depends on.
+
+    A node has `operation` (a layer or op), `input_tensors` and `outputs`; the model's inputs
+    are not among them.
+    """
+    by_depth = model._nodes_by_depth
+    in_order = (node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth])
+    return [node for node in in_order if not node.is_input]
+
+
+def ancestors(model: keras.Model, layer_name: str) -> set[str]:
+    """Names of the operations that a layer's output depends on, the layer's own included."""
+    wanted: set[int] = set()
+    found: set[str] = set()
+    for node in reversed(calls(model)):
+        is_wanted = any(id(tensor) in wanted for tensor in node.outputs)
+        if is_wanted or node.operation.name == layer_name:
+            found.add(node.operation.name)
+            wanted.update(id(tensor) for tensor in node.input_tensors)
+    found |= {producer(tensor) for tensor in model.inputs if id(tensor) in wanted}
+    return found
+
+
+def producer(tensor: Any) -> str:
+    """Name of the layer or operation that a symbolic tensor comes from."""
+    return tensor._keras_history.operation.name
+
+
+def leaf_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields every layer that has no layers inside, the graph's order kept.
+
+    Flags belong on leaves only: Keras does not carry a parent's `trainable` to children that
+    were set before, and hides trained children of a frozen parent from `trainable_weights`.
+    """
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        if not list(layer._flatten_layers(include_self=False, recursive=False)):
+            yield layer

@@ -1,0 +1,80 @@
+"""What all tests share: a tiny backbone, a feature store of their own, images made by code."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+
+from keras_tl.backbones import registry
+from keras_tl.backbones.spec import BackboneSpec, Block
+
+
+def tiny_net(image_size, weights, include_top):
+    """Two residual blocks with BatchNormalization and stochastic depth, 16 channels."""
+    import keras
+    from keras import layers
+
+    x = inputs = keras.Input((image_size, image_size, 3))
+    x = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(x)
+    x = layers.BatchNormalization(name="stem_bn")(x)
+    x = layers.ReLU(name="stem_out")(x)
+    for name in ("one", "two"):
+        y = layers.Conv2D(8, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
+        y = layers.BatchNormalization(name=f"{name}_bn")(y)
+        y = layers.Dropout(0.5, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(y)
+        x = layers.Add(name=f"{name}_add")([x, y])
+    x = layers.Conv2D(16, 1, name="top_conv")(x)
+    x = layers.ReLU(name="top_out")(x)
+    return keras.Model(inputs, x, name="tiny_net")
+
+
+TINY_NET = BackboneSpec(
+    name="TinyNet",
+    family="TinyNet",
+    factory=tiny_net,
+    image_size=16,
+    min_image_size=8,
+    preprocessing="tf",
+    stem="stem_out",
+    blocks=(Block("one", "one_add"), Block("two", "two_add")),
+    output="top_out",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tiny_net_is_registered():
+    registry.register(TINY_NET)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    os.environ["KERAS_TL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def tiny_model():
+    """A TinyNet classifier of three classes with random weights and moved statistics."""
+    import keras
+
+    from keras_tl.builders.image import build_image_model
+
+    keras.utils.set_random_seed(1)
+    model = build_image_model("TinyNet", outputs=3, weights=None)
+    random = np.random.default_rng(1)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(random.normal(size=8) * 0.1)
+            layer.moving_variance.assign(random.uniform(0.5, 1.5, size=8))
+    return model
+
+
+@pytest.fixture(scope="session")
+def three_colors():
+    """Sixty noisy uint8 images `[60, 16, 16, 3]` of three colours, and their classes."""
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    colors = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200]])
+    images = colors[labels][:, None, None, :] + random.normal(0, 40, (60, 16, 16, 3))
+    return np.clip(images, 0, 255).astype(np.uint8), labels
