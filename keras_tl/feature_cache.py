@@ -1,0 +1,246 @@
+"""Outputs of a frozen prefix, computed once and kept on disk.
+
+An entry is a folder named by the SHA-256 of everything that makes its numbers what they are: the
+prefix's graph and weights, how images are decoded, the view, the stored dtype, this format. In
+it, rows are found by the SHA-256 of the image's content. So another split, another head or a few
+more photographs reuse what is there, and nothing that matters can change unnoticed.
+
+Rows come in shards: one `.npy` file for each tensor and a `.json` beside them, written last,
+with the rows' names and each file's CRC-32. A shard without its `.json`, or whose bytes do not
+match, does not count: its rows are computed again. An interrupted pass resumes with what is left.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_tl.errors import InputError
+
+FORMAT_VERSION = 1
+SHARD_BYTES = 64 * 2**20
+MAX_BYTES = 20 * 2**30
+DTYPES = ("float16", "float32")
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+log = logging.getLogger("keras_tl")
+
+
+def default_root() -> Path:
+    """Where features are kept: `KERAS_TL_CACHE`, or `keras_tl` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("KERAS_TL_CACHE") or Path(base) / "keras_tl") / "features"
+
+
+@dataclass(frozen=True)
+class Features:
+    """Rows of an entry in a given order, read from disk as they are asked for.
+
+    Attributes:
+        shards: For each shard its tensors, memory-mapped `[rows, ...]`.
+        where: int64 `[items, 2]`: the shard and the row in it of each item.
+    """
+
+    shards: list[list[np.ndarray]]
+    where: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each tensor of one item."""
+        return [array.shape[1:] for array in self.shards[0]] if self.shards else []
+
+    def gather(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Reads the items at `indices` (int64 `[k]`): float32 `[k, ...]` for each tensor."""
+        out = [np.empty((len(indices), *shape), np.float32) for shape in self.shapes]
+        for position, (shard, row) in enumerate(self.where[indices]):
+            for target, array in zip(out, self.shards[shard], strict=True):
+                target[position] = array[row]
+        return out
+
+
+class Entry:
+    """The rows of one key.
+
+    Args:
+        folder: The entry's folder; made when the first shard is written.
+        dtype: "float16", which gives way to float32 in shards it would overflow, or "float32".
+    """
+
+    def __init__(self, folder: Path, dtype: str = "float16"):
+        self.folder = folder
+        self.dtype = dtype
+        self._shards: list[list[np.ndarray]] = []
+        self._rows: dict[str, tuple[int, int]] = {}
+        for manifest in sorted(folder.glob("*.json")):
+            self._load(manifest)
+        if self._shards:
+            os.utime(folder)
+
+    def missing(self, keys: Sequence[str]) -> np.ndarray:
+        """Positions in `keys` (content hashes) of rows not in the entry, each hash once."""
+        seen: set[str] = set()
+        wanted = []
+        for position, key in enumerate(keys):
+            if key not in self._rows and key not in seen:
+                seen.add(key)
+                wanted.append(position)
+        return np.array(wanted, np.int64)
+
+    def append(self, keys: Sequence[str], tensors: Sequence[np.ndarray]) -> None:
+        """Writes a shard, whole or not at all.
+
+        Args:
+            keys: Content hash of each row.
+            tensors: Float arrays `[rows, ...]`, one for each tensor at the cut.
+
+        Raises:
+            InputError: The disk is full or not writable.
+            FloatingPointError: A value is infinite or not a number.
+        """
+        name = uuid.uuid4().hex
+        compact = [_compact(np.asarray(tensor), self.dtype) for tensor in tensors]
+        manifest: dict[str, Any] = {"keys": list(keys), "crc32": []}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for index, array in enumerate(compact):
+                path = self.folder / f"{name}.{index}.npy"
+                np.save(path, array)
+                manifest["crc32"].append(_checksum(path))
+            aside = self.folder / f"{name}.aside"
+            aside.write_text(json.dumps(manifest))
+            os.replace(aside, self.folder / f"{name}.json")
+        except OSError as error:
+            for leftover in self.folder.glob(f"{name}.*"):
+                leftover.unlink()
+            raise InputError(
+                f"room to write features to {self.folder}",
+                error.strerror or str(error),
+                "Free some space, or set KERAS_TL_CACHE to another folder.",
+            ) from error
+        self._load(self.folder / f"{name}.json")
+
+    def read(self, keys: Sequence[str]) -> Features:
+        """Returns the rows of `keys`, all of which must be in the entry, in that order."""
+        where = np.array([self._rows[key] for key in keys], np.int64).reshape(-1, 2)
+        return Features(self._shards, where)
+
+    def _load(self, manifest: Path) -> None:
+        """Takes a shard in; drops it where it is not whole."""
+        try:
+            facts = json.loads(manifest.read_text())
+            paths = [manifest.with_suffix(f".{i}.npy") for i in range(len(facts["crc32"]))]
+            if [_checksum(path) for path in paths] != facts["crc32"]:
+                raise ValueError("checksum")
+            arrays = [np.load(path, mmap_mode="r") for path in paths]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("A damaged shard of stored features is computed again: %s", error)
+            for leftover in manifest.parent.glob(f"{manifest.stem}.*"):
+                leftover.unlink()
+            return
+        for row, key in enumerate(facts["keys"]):
+            self._rows[key] = (len(self._shards), row)
+        self._shards.append(arrays)
+
+
+class FeatureStore:
+    """All entries below one folder.
+
+    Args:
+        root: The folder; by default `default_root()`.
+        dtype: "float16" (half the size) or "float32" (what the prefix gave, to the bit).
+        max_bytes: When an entry is opened, the least recently used others go until the store is
+            no larger than this.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        dtype: str = "float16",
+        max_bytes: int = MAX_BYTES,
+    ):
+        if dtype not in DTYPES:
+            raise InputError(f"a dtype of {' or '.join(DTYPES)}", repr(dtype), "Choose one.")
+        self.root = Path(root) if root else default_root()
+        self.dtype = dtype
+        self.max_bytes = max_bytes
+
+    def open(self, **key: Any) -> Entry:
+        """Opens the entry of a key.
+
+        Args:
+            **key: JSON-ready facts; any change to one of them is another entry.
+
+        Returns:
+            The entry; empty where nothing was stored under the key yet.
+        """
+        text = json.dumps({"format": FORMAT_VERSION, "dtype": self.dtype, **key}, sort_keys=True)
+        folder = self.root / hashlib.sha256(text.encode()).hexdigest()
+        self._make_room(keep=folder)
+        return Entry(folder, self.dtype)
+
+    def _make_room(self, keep: Path) -> None:
+        if not self.root.is_dir():
+            return
+        folders = sorted(self.root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        total = 0
+        for folder in folders:
+            total += sum(file.stat().st_size for file in folder.iterdir())
+            if total > self.max_bytes and folder != keep:
+                shutil.rmtree(folder)
+
+
+def batches_to_shards(
+    entry: Entry, keys: Sequence[str], outputs: Iterable[Sequence[np.ndarray]]
+) -> None:
+    """Writes the prefix's outputs to an entry as they come, a shard at a time.
+
+    Args:
+        entry: Where to.
+        keys: Content hash of each row, in the outputs' order.
+        outputs: For each batch, one array `[rows, ...]` for each tensor at the cut.
+    """
+    held: list[Sequence[np.ndarray]] = []
+    done = 0
+
+    def flush() -> None:
+        nonlocal done
+        tensors = [np.concatenate(parts) for parts in zip(*held, strict=True)]
+        entry.append(keys[done : done + len(tensors[0])], tensors)
+        done += len(tensors[0])
+        held.clear()
+
+    for batch in outputs:
+        held.append(batch)
+        if sum(array.nbytes for parts in held for array in parts) >= SHARD_BYTES:
+            flush()
+    if held:
+        flush()
+
+
+def _compact(array: np.ndarray, dtype: str) -> np.ndarray:
+    """As `dtype`, or as float32 where a value would overflow it."""
+    if not np.isfinite(array).all():
+        raise FloatingPointError("the frozen part of the model gives values that are not finite")
+    fits = array.size == 0 or np.abs(array).max() <= FLOAT16_MAX
+    return array.astype(dtype if fits else np.float32)
+
+
+def _checksum(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            crc = zlib.crc32(block, crc)
+    return crc

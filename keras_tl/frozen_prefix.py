@@ -1,0 +1,137 @@
+"""The part of a model that can be computed once: finding where it ends, and cutting there.
+
+Behind the cut nothing trains, nothing is random and nothing moves. The part before it gives the
+same output for the same image at every step, so it needs to run only once for each image.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_tl.backbones.layers import FreezableDropout, FreezableStochasticDepth
+from keras_tl.topology import calls, producer
+
+
+@dataclass(frozen=True)
+class Split:
+    """A model in two parts that share its layers: suffix(prefix(x)) == model(x).
+
+    Attributes:
+        prefix: From the model's inputs to the cut's tensors; None where the model already
+            starts to train at its inputs.
+        suffix: From the cut's tensors to the model's outputs.
+        last_layers: Names of the layers that give the cut's tensors.
+    """
+
+    prefix: keras.Model | None
+    suffix: keras.Model
+    last_layers: tuple[str, ...]
+
+
+def split(model: keras.Model) -> Split:
+    """Cuts a functional model at the last point behind which everything is fixed.
+
+    The cut holds every frozen layer with a kernel that no training layer comes before. Frozen
+    layers without one (activations, normalisation, pooling) stay on the side that makes the
+    set of tensors at the cut smallest in bytes.
+
+    Args:
+        model: A flat functional model with its `trainable` flags set.
+
+    Returns:
+        The two parts; fitting the suffix updates the model.
+    """
+    tensors = _cut_tensors(model)
+    names = tuple(producer(tensor) for tensor in tensors)
+    if {id(t) for t in tensors} <= {id(t) for t in model.inputs}:
+        return Split(None, model, names)
+    return Split(
+        keras.Model(_one_or_all(model.inputs), tensors, name="frozen_prefix"),
+        keras.Model(_one_or_all(tensors), model.outputs[0], name=f"{model.name}_suffix"),
+        names,
+    )
+
+
+def is_live(layer: Any) -> bool:
+    """Whether a layer's output may differ from one training step to the next.
+
+    Args:
+        layer: A layer, or an operation without state.
+
+    Returns:
+        True where it has weights that train, moving statistics that move, or draws at random.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        return False
+    if isinstance(layer, (FreezableDropout, FreezableStochasticDepth)):
+        return layer.trainable
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return layer.trainable
+    # `variables` has the states of random generators, `weights` has not.
+    draws = len(layer.variables) > len(layer.weights)
+    return bool(layer.trainable_weights) or draws
+
+
+def _cut_tensors(model: keras.Model) -> list[Any]:
+    """Tensors at the cut, in the order in which they are computed."""
+    fixed = _fixed_calls(model)
+    needed = _needed_for_kernels(fixed)
+    ordered = [n for n in fixed if id(n) in needed] + [n for n in fixed if id(n) not in needed]
+    candidates = [
+        _live_tensors(model, ordered[:length]) for length in range(len(needed), len(fixed) + 1)
+    ]
+    # The last of the smallest: the later the cut, the less is left to compute.
+    return min(reversed(candidates), key=lambda tensors: sum(map(_bytes, tensors)))
+
+
+def _fixed_calls(model: keras.Model) -> list[Any]:
+    """The calls that neither are live nor come after a live one."""
+    moving: set[int] = set()
+    fixed = []
+    for node in calls(model):
+        if is_live(node.operation) or any(id(t) in moving for t in node.input_tensors):
+            moving.update(id(t) for t in node.outputs)
+        else:
+            fixed.append(node)
+    return fixed
+
+
+def _needed_for_kernels(fixed: list[Any]) -> set[int]:
+    """Ids of the fixed calls that have a kernel, or that one with a kernel depends on."""
+    wanted: set[int] = set()
+    needed: set[int] = set()
+    for node in reversed(fixed):
+        if _has_kernel(node.operation) or any(id(t) in wanted for t in node.outputs):
+            needed.add(id(node))
+            wanted.update(id(t) for t in node.input_tensors)
+    return needed
+
+
+def _has_kernel(operation: Any) -> bool:
+    weights = operation.weights if isinstance(operation, keras.layers.Layer) else ()
+    return any(len(weight.shape) > 1 for weight in weights)
+
+
+def _live_tensors(model: keras.Model, before: list[Any]) -> list[Any]:
+    """Tensors made by `before` (or given to the model) that the rest of the model uses."""
+    inside = {id(node) for node in before}
+    used = {
+        id(tensor)
+        for node in calls(model)
+        if id(node) not in inside
+        for tensor in node.input_tensors
+    }
+    used |= {id(tensor) for tensor in model.outputs}
+    made = [*model.inputs, *(tensor for node in before for tensor in node.outputs)]
+    return [tensor for tensor in made if id(tensor) in used]
+
+
+def _bytes(tensor: Any) -> int:
+    return int(np.prod([side or 1 for side in tensor.shape[1:]])) * 4
+
+
+def _one_or_all(tensors: list[Any]) -> Any:
+    """A model with one input takes it bare, not in a list."""
+    return tensors[0] if len(tensors) == 1 else tensors
