@@ -1,0 +1,250 @@
+"""Training: a list of phases, run over data.
+
+Every phase goes through Keras' own `fit`, on a `TrainingModel`: the same layers as the model that
+was given, from the cut of the frozen prefix on. The model, its optimizer and the compilation live
+in the strategy's scope, and batches are whole: so the same call runs on one device and on several.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tl import frozen_prefix, tasks
+from keras_tl.errors import InputError
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.freezing import FreezingSummary
+from keras_tl.training.callbacks import BestWeights, PhaseLog
+from keras_tl.training.feeds import Images, Pass, PrefixPass, feature_batches
+from keras_tl.training.guard import FreezingGuard
+from keras_tl.training.phases import Phase
+
+log = logging.getLogger("keras_tl")
+
+
+@dataclass(frozen=True)
+class PhaseReport:
+    """What happened in one phase.
+
+    Attributes:
+        name: The phase's name.
+        freezing: What was frozen.
+        cut: Names of the layers that the frozen prefix ends at; empty where nothing is frozen
+            from the input on.
+        passes: Runs of the frozen prefix over images.
+        seconds: Wall time of the passes and of the training.
+    """
+
+    name: str
+    freezing: FreezingSummary
+    cut: tuple[str, ...]
+    passes: tuple[Pass, ...]
+    seconds: dict[str, float]
+
+
+@dataclass
+class TrainingResult:
+    """What `run_phases` gives back.
+
+    Attributes:
+        history: One row an epoch: phase, epoch, seconds, learning_rate, loss, metrics.
+        phases: A report for each phase.
+    """
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    phases: list[PhaseReport] = field(default_factory=list)
+
+
+class TrainingModel(keras.Model):
+    """What is fitted: a suffix of a model, or all of it.
+
+    Callbacks that save (`ModelCheckpoint`) save the whole model. Made by `training_model`.
+    """
+
+    def save(self, filepath: Any, **options: Any) -> None:
+        """Saves the whole model, not only what is fitted."""
+        self.whole().save(filepath, **options)
+
+    def save_weights(self, filepath: Any, **options: Any) -> None:
+        """Saves the whole model's weights, not only those of what is fitted."""
+        self.whole().save_weights(filepath, **options)
+
+
+def training_model(part: keras.Model, whole: keras.Model) -> TrainingModel:
+    """Wraps a part of a model for fitting.
+
+    Args:
+        part: A functional model that shares its layers with `whole`.
+        whole: The model it is a part of.
+
+    Returns:
+        A model over the same inputs and outputs.
+    """
+    model = TrainingModel(part.input, part.outputs[0], name=part.name)
+    # Behind a function, or Keras would track the whole model as a layer of its part.
+    model.whole = lambda: whole
+    return model
+
+
+def run_phases(
+    model: keras.Model,
+    phases: Sequence[Phase],
+    train: Images,
+    val: Images | None = None,
+    *,
+    task: str = "single-label",
+    batch_size: int = 32,
+    seed: int = 0,
+    class_weights: Sequence[float] | None = None,
+    feature_store: FeatureStore | bool = True,
+    strategy: tf.distribute.Strategy | None = None,
+    callbacks: Callable[[Phase], Sequence[keras.callbacks.Callback]] | None = None,
+    on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
+    verbose: int = 1,
+) -> TrainingResult:
+    """Trains a model, phase after phase.
+
+    Before a phase its policy is applied. What is then frozen from the input on is run once over
+    each image and view, and only the rest is trained; the result is that of training the whole.
+
+    Args:
+        model: A functional model from a builder; trained in place.
+        phases: What to do, in order.
+        train: The images to learn from.
+        val: The images that choose the best epoch; None keeps the last epoch's weights.
+        task: A name in `keras_tl.tasks`.
+        batch_size: Items in a batch over all devices; lowered to the number of training images.
+        seed: Decides the order of the images. For initial weights and dropout call
+            `keras.utils.set_random_seed` before the model is built.
+        class_weights: What each class counts in the loss, for classes in order.
+        feature_store: Where the frozen prefix's outputs are kept; True is the store in the
+            user's cache folder, False computes the whole model at every step.
+        strategy: Where to train; by default the current strategy. Build the model in its scope.
+        callbacks: Gives further Keras callbacks for a phase; each sees only that phase's `fit`.
+        on_epoch: Called after each epoch with the history so far.
+        verbose: As in `fit`; 0 is silent.
+
+    Returns:
+        History and reports.
+
+    Raises:
+        InputError: No training images, or fewer than the devices.
+        CheckError: Something frozen moved, or something trainable cannot learn.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    store = FeatureStore() if feature_store is True else feature_store or None
+    if len(train) < strategy.num_replicas_in_sync:
+        raise InputError("at least one training image for each device", str(len(train)), "Add some.")
+    batch_size = _whole_batch(batch_size, len(train), strategy.num_replicas_in_sync)
+    weights = _sample_weights(train, class_weights)
+    result = TrainingResult()
+    for index, phase in enumerate(phases):
+        summary = phase.freezing.apply(model)
+        log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
+        with strategy.scope():
+            runner = _PhaseRun(model, phase, store, verbose)
+            runner.compile(tasks.get(task), len(train) // batch_size)
+        started = time.perf_counter()
+        feeds = runner.feeds(train, val, batch_size, seed + 7919 * index, weights)
+        prepared = time.perf_counter()
+        extra = list(callbacks(phase)) if callbacks else []
+        runner.fit(*feeds, [*extra, PhaseLog(phase.name, result.history, on_epoch)])
+        seconds = {"passes": prepared - started, "training": time.perf_counter() - prepared}
+        result.phases.append(
+            PhaseReport(phase.name, summary, runner.cut, tuple(runner.passes), seconds)
+        )
+    return result
+
+
+class _PhaseRun:
+    """One phase on one model: what is cut, compiled, fed and fitted."""
+
+    def __init__(
+        self, model: keras.Model, phase: Phase, store: FeatureStore | None, verbose: int
+    ):
+        self.whole, self.phase, self.verbose = model, phase, verbose
+        self.prefix: PrefixPass | None = None
+        self.cut: tuple[str, ...] = ()
+        self.passes: list[Pass] = []
+        part = model
+        parts = frozen_prefix.split(model)
+        if parts.prefix is not None and store is not None:
+            self.cut, part = parts.last_layers, parts.suffix
+            self.prefix = PrefixPass(parts.prefix, store, verbose)
+            self.passes = self.prefix.passes
+        self.fitted = training_model(part, model)
+
+    def compile(self, task: tasks.Task, steps_per_epoch: int) -> None:
+        self.steps = steps_per_epoch
+        self.fitted.compile(
+            optimizer=self.phase.build_optimizer(steps_per_epoch),
+            loss=task.build_loss(self.phase.label_smoothing),
+            metrics=list(task.metrics),
+        )
+
+    def feeds(
+        self,
+        train: Images,
+        val: Images | None,
+        batch_size: int,
+        seed: int,
+        weights: np.ndarray | None,
+    ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
+        """Training and validation batches; the frozen prefix runs here."""
+        epochs = self.phase.epochs
+        if self.prefix is None:
+            batches = train.batches(
+                batch_size, seed=seed, epochs=epochs, drop_remainder=True, weights=weights
+            )
+            return batches, val.batches(batch_size) if val else None
+        log.info("Frozen up to %s: computed once for each image", " and ".join(self.cut))
+        views = [None] if train.views == 1 else list(range(min(train.views, epochs)))
+        features = [self.prefix.features(train, view) for view in views]
+        batches = feature_batches(
+            features, train, batch_size, seed=seed, epochs=epochs, weights=weights
+        )
+        if val is None:
+            return batches, None
+        return batches, feature_batches([self.prefix.features(val)], val, batch_size)
+
+    def fit(
+        self,
+        batches: tf.data.Dataset,
+        validation: tf.data.Dataset | None,
+        callbacks: list[keras.callbacks.Callback],
+    ) -> None:
+        guard = FreezingGuard(self.whole, next(iter(batches.take(1))))
+        best = [BestWeights(self.phase.patience)] if validation is not None else []
+        self.fitted.fit(
+            batches,
+            epochs=self.phase.epochs,
+            steps_per_epoch=self.steps,
+            validation_data=validation,
+            shuffle=False,
+            callbacks=[guard, *best, *callbacks],
+            verbose=self.verbose,
+        )
+
+
+def _whole_batch(batch_size: int, images: int, replicas: int) -> int:
+    """The largest batch that the images can fill and the replicas can share evenly."""
+    fits = min(batch_size, images)
+    if fits < batch_size:
+        log.warning("The batch size is %d, not %d: there are no more images", fits, batch_size)
+    return max(fits // replicas, 1) * replicas
+
+
+def _sample_weights(train: Images, class_weights: Sequence[float] | None) -> np.ndarray | None:
+    """The weight of each image: the mean over its classes."""
+    if class_weights is None:
+        return None
+    targets = train.targets()
+    share = targets / np.maximum(targets.sum(axis=1, keepdims=True), 1)
+    # An image without any class (multi-label) counts once.
+    none = (targets.sum(axis=1) == 0).astype(np.float32)
+    return (share @ np.asarray(class_weights, np.float32) + none).astype(np.float32)

@@ -1,0 +1,119 @@
+"""Proof, during training, that what is frozen stays frozen and what trains can learn."""
+
+import hashlib
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tl.errors import CheckError
+
+
+class FreezingGuard(keras.callbacks.Callback):
+    """Checks a phase around its first update and stops it loudly where a check fails.
+
+    Before the first step every trainable variable must get a finite, non-zero gradient from a
+    batch. After the first update with a non-zero rate every other variable of the whole model,
+    moving statistics included, must be bit-identical to what it was.
+
+    Args:
+        whole: The whole model, also where only its suffix is fitted.
+        batch: Inputs, targets and perhaps weights, as the fitted model gets them.
+        allow_zero_gradient: Paths of variables whose gradient may be zero.
+    """
+
+    def __init__(
+        self, whole: keras.Model, batch: tuple[Any, ...], allow_zero_gradient: tuple[str, ...] = ()
+    ):
+        super().__init__()
+        self.whole = whole
+        self.batch = batch
+        self.allowed = allow_zero_gradient
+        self.gradients_checked = 0
+        self.frozen_checked = 0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Checks the gradients and notes the frozen variables."""
+        self._check_gradients()
+        self._before = self._digests()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """After the first update that moved anything, compares the frozen variables."""
+        if self.frozen_checked or not self._updated():
+            return
+        after = self._digests()
+        moved = [path for path, digest in after.items() if digest != self._before[path]]
+        self.frozen_checked = len(after)
+        if moved:
+            raise CheckError(
+                "frozen variables that training leaves alone",
+                f"{len(moved)} that moved, {_few(moved)}",
+                "Apply the policy before compiling, to the model that is fitted.",
+            )
+
+    def _updated(self) -> bool:
+        """Whether an update with a non-zero rate was applied (a warm-up starts at zero)."""
+        optimizer = self.model.optimizer
+        done = int(optimizer.iterations)
+        if done == 0:
+            return False
+        schedule = getattr(optimizer, "_learning_rate", None)
+        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            return float(schedule(done - 1)) > 0
+        return float(optimizer.learning_rate) > 0
+
+    def _digests(self) -> dict[str, bytes]:
+        training = {id(v) for v in self.whole.trainable_variables}
+        # `weights` leaves the states of random generators out: these may move.
+        return {
+            weight.path: hashlib.blake2b(np.ascontiguousarray(weight.numpy()).tobytes()).digest()
+            for weight in self.whole.weights
+            if id(weight) not in training
+        }
+
+    def _check_gradients(self) -> None:
+        variables = self.model.trainable_variables
+        if not variables:
+            raise CheckError("something to train", "a model that is all frozen", "Unfreeze a part.")
+        saved = [(v, v.numpy()) for v in self.model.non_trainable_variables]
+        gradients = _gradients(self.model, self.batch)
+        for variable, value in saved:
+            variable.assign(value)
+        bad = [
+            variable.path
+            for variable, gradient in zip(variables, gradients, strict=True)
+            if not _learns(gradient) and variable.path not in self.allowed
+        ]
+        self.gradients_checked = len(variables)
+        if bad:
+            raise CheckError(
+                "a finite, non-zero gradient for every trainable variable",
+                f"none for {len(bad)} of {len(variables)}, {_few(bad)}",
+                "Look for a part that is not connected to the loss, or inputs that are constant.",
+            )
+
+
+def _gradients(model: keras.Model, batch: tuple[Any, ...]) -> list[Any]:
+    @tf.function
+    def compute() -> list[Any]:
+        x, y, *weights = batch
+        with tf.GradientTape() as tape:
+            predictions = model(x, training=True)
+            loss = model.compute_loss(x, y, predictions, *weights, training=True)
+            # In 16 bits small gradients would vanish; where they are zero is what is asked.
+            scaled = model.optimizer.scale_loss(loss)
+        return tape.gradient(scaled, [v.value for v in model.trainable_variables])
+
+    return compute()
+
+
+def _learns(gradient: Any) -> bool:
+    if gradient is None:
+        return False
+    values = tf.convert_to_tensor(gradient)
+    return bool(tf.reduce_all(tf.math.is_finite(values))) and bool(tf.reduce_any(values != 0))
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")

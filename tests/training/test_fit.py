@@ -1,0 +1,231 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_tl import freezing
+from keras_tl.data import augment
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.pipeline import Samples
+from keras_tl.errors import CheckError, InputError
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.training.fit import run_phases
+from keras_tl.training.phases import Phase
+from keras_tl.training.schedules import Constant
+
+
+def samples(three_colors, augmentation="none", part=slice(None)):
+    images, labels = three_colors
+    source = from_arrays(images[part], labels[part])
+    return Samples(source, ImageInput(size=16), augment.get(augmentation))
+
+
+def phase(policy, epochs=2, rate=0.05, **options):
+    return Phase(policy, epochs, rate, Constant(), "sgd", **{"weight_decay": 0.0, **options})
+
+
+def without_dropout(model):
+    """Dropout draws from a state of its own; without it two runs are the same arithmetic."""
+    model.get_layer("head_dropout").rate = 0.0
+    for name in ("one_drop", "two_drop"):
+        model.get_layer(name).rate = 0.0
+    return model
+
+
+def test_without_a_store_it_is_what_plain_fit_gives(tiny_model, three_colors):
+    model, data = without_dropout(tiny_model), samples(three_colors)
+    start = model.get_weights()
+    result = run_phases(
+        model, [phase(freezing.AllButLast(1))], data, batch_size=8, seed=3, feature_store=False
+    )
+    trained = model.get_weights()
+
+    model.set_weights(start)
+    freezing.AllButLast(1).apply(model)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "categorical_crossentropy")
+    losses = []
+    for epoch in range(2):
+        order = np.random.default_rng(np.random.SeedSequence([3, epoch])).permutation(60)
+        images = three_colors[0][order[:56]].astype("float32")
+        targets = np.eye(3, dtype="float32")[three_colors[1][order[:56]]]
+        history = model.fit(images, targets, batch_size=8, shuffle=False, verbose=0)
+        losses += history.history["loss"]
+    assert [row["loss"] for row in result.history] == pytest.approx(losses, abs=1e-6)
+    for value, expected in zip(trained, model.get_weights(), strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "dihedral", "light"])
+@pytest.mark.parametrize("policy", [freezing.All(), freezing.AllButLast(1)])
+def test_with_a_store_it_is_what_training_the_whole_gives(
+    tiny_model, three_colors, tmp_path, policy, augmentation
+):
+    model = without_dropout(tiny_model)
+    train = samples(three_colors, augmentation, slice(0, 45))
+    val = samples(three_colors, augmentation, slice(45, 60))
+    start = model.get_weights()
+    found = []
+    for store in (FeatureStore(tmp_path, dtype="float32"), False):
+        model.set_weights(start)
+        plan = [phase(policy, epochs=3)]
+        result = run_phases(model, plan, train, val, batch_size=8, feature_store=store)
+        found.append((result, model.get_weights()))
+    (cached, weights), (plain, expected) = found
+    assert cached.phases[0].cut and not plain.phases[0].cut
+    for row, want in zip(cached.history, plain.history, strict=True):
+        assert row["loss"] == pytest.approx(want["loss"], abs=1e-5)
+        assert row["val_loss"] == pytest.approx(want["val_loss"], abs=1e-5)
+    for value, want in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(value, want, atol=1e-5)
+
+
+def test_a_stale_store_would_be_seen(tiny_model, three_colors, tmp_path, monkeypatch):
+    """The twin of the parity test: a store that ignores the images gives another result."""
+    model, store = without_dropout(tiny_model), FeatureStore(tmp_path, dtype="float32")
+    start = model.get_weights()
+    losses = []
+    monkeypatch.setattr(Samples, "fingerprint", lambda self, view: {})
+    for augmentation in ("none", "dihedral"):
+        model.set_weights(start)
+        data = samples(three_colors, augmentation)
+        result = run_phases(model, [phase(freezing.All())], data, feature_store=store)
+        losses.append(result.history[-1]["loss"])
+        if augmentation == "dihedral":
+            assert all(done.computed == 0 for done in result.phases[0].passes)
+    assert losses[0] == losses[1]
+
+
+def test_a_second_run_makes_no_pass_and_another_view_does(tiny_model, three_colors, tmp_path):
+    store = FeatureStore(tmp_path)
+    plan = [phase(freezing.All())]
+
+    def computed(augmentation):
+        data = samples(three_colors, augmentation)
+        result = run_phases(tiny_model, plan, data, feature_store=store, verbose=0)
+        return [done.computed for done in result.phases[0].passes]
+
+    assert computed("none") == [60]
+    assert computed("none") == [0]
+    assert computed("dihedral") == [60, 60]
+    # Other pretrained weights are another prefix.
+    tiny_model.get_layer("stem_bn").moving_mean.assign(np.ones(8))
+    assert computed("none") == [60]
+
+
+def test_training_learns_and_the_best_epoch_is_restored(tiny_model, three_colors):
+    train = samples(three_colors, part=slice(0, 45))
+    val = samples(three_colors, part=slice(45, 60))
+    plan = [phase(freezing.All(), epochs=20, rate=0.5), phase(freezing.Nothing(), rate=1e3)]
+    result = run_phases(tiny_model, plan[:1], train, val, batch_size=15)
+    assert result.history[-1]["accuracy"] > 0.9
+    # The second phase's rate destroys the model; its best epoch is the least bad one.
+    wild = run_phases(tiny_model, plan[1:], train, val, batch_size=15)
+    best = min(row["val_loss"] for row in wild.history)
+    tiny_model.compile(loss="categorical_crossentropy")
+    assert tiny_model.evaluate(val.batches(15), verbose=0) == pytest.approx(best, rel=1e-4)
+
+
+def test_patience_ends_a_phase_early(tiny_model, three_colors):
+    data = samples(three_colors)
+    plan = [phase(freezing.All(), epochs=30, rate=1e4, patience=2)]
+    assert len(run_phases(tiny_model, plan, data, data).history) < 30
+
+
+def test_class_weights_weigh_the_loss(tiny_model, three_colors):
+    model, data = without_dropout(tiny_model), samples(three_colors)
+    plan = [phase(freezing.All(), epochs=1, rate=1e-9)]
+    result = run_phases(model, plan, data, batch_size=60, class_weights=[3.0, 0.0, 1.0])
+    probabilities = model.predict(three_colors[0].astype("float32"), verbose=0)
+    losses = -np.log(probabilities[np.arange(60), three_colors[1]])
+    weights = np.array([3.0, 0.0, 1.0])[three_colors[1]]
+    assert result.history[0]["loss"] == pytest.approx((losses * weights).mean(), rel=1e-4)
+
+
+def test_user_callbacks_save_the_whole_model(tiny_model, three_colors, tmp_path):
+    path = tmp_path / "checkpoint.weights.h5"
+
+    def checkpoint(_):
+        return [keras.callbacks.ModelCheckpoint(path, save_weights_only=True)]
+
+    run_phases(tiny_model, [phase(freezing.All())], samples(three_colors), callbacks=checkpoint)
+    trained = tiny_model.get_weights()
+    tiny_model.set_weights([np.zeros_like(value) for value in trained])
+    tiny_model.load_weights(path)
+    for value, expected in zip(tiny_model.get_weights(), trained, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_a_part_that_cannot_learn_stops_training(tiny_model, three_colors):
+    tiny_model.get_layer("head_predictions").kernel.assign(np.zeros((16, 3)))
+    with pytest.raises(CheckError, match="two_conv"):
+        run_phases(tiny_model, [phase(freezing.AllButLast(1))], samples(three_colors))
+
+
+def test_a_large_batch_is_lowered_and_no_images_are_refused(tiny_model, three_colors, caplog):
+    result = run_phases(
+        tiny_model, [phase(freezing.All(), epochs=1)], samples(three_colors), batch_size=500
+    )
+    assert len(result.history) == 1
+    assert "batch size is 60" in caplog.text
+    empty = samples(three_colors, part=slice(0, 3))
+    empty = Samples(empty.source.take(np.array([], int)), empty.image_input, empty.augmentation)
+    with pytest.raises(InputError, match="at least one training image"):
+        run_phases(tiny_model, [phase(freezing.All())], empty)
+
+
+MIRRORED = """
+import numpy as np, tensorflow as tf, keras, sys
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+sys.path.insert(0, {tests!r})
+import conftest
+from keras_tl import freezing
+from keras_tl.backbones import registry
+from keras_tl.builders.image import build_image_model
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.pipeline import Samples
+from keras_tl.training.fit import run_phases
+from keras_tl.training.phases import Phase
+from keras_tl.training.schedules import Constant
+
+registry.register(conftest.TINY_NET)
+labels = np.arange(60) % 3
+images = np.random.default_rng(0).integers(0, 255, (60, 16, 16, 3)).astype("uint8")
+train = Samples(from_arrays(images, labels), ImageInput(size=16))
+phases = [
+    Phase(freezing.All(), 2, 0.05, Constant(), "sgd", weight_decay=0.0),
+    Phase(freezing.AllButLast(1), 2, 0.05, Constant(), "sgd", weight_decay=0.0),
+]
+found = []
+for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        model = build_image_model("TinyNet", outputs=3, weights=None, dropout=0.0)
+        for name in ("one_drop", "two_drop"):
+            model.get_layer(name).rate = 0.0
+    for store in (True, False):
+        result = run_phases(
+            model, phases, train, batch_size=8, strategy=strategy, verbose=0, feature_store=store
+        )
+        found.append([row["loss"] for row in result.history])
+np.testing.assert_allclose(found[0] + found[1], found[2] + found[3], atol=2e-3)
+print("AGREED", strategy.num_replicas_in_sync)
+"""
+
+
+def test_two_devices_give_what_one_gives(tmp_path):
+    """In a process of its own: devices are divided before TensorFlow starts."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    tests = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", MIRRORED.format(tests=tests)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "AGREED 2" in done.stdout, done.stderr[-2000:]

@@ -1,0 +1,53 @@
+import keras
+import pytest
+
+from keras_tl import freezing
+from keras_tl.errors import InputError
+from keras_tl.training.phases import Phase, feature_extraction, fine_tuning
+from keras_tl.training.schedules import Constant
+
+
+def test_feature_extraction_is_one_phase_and_fine_tuning_two():
+    assert [phase.freezing for phase in feature_extraction()] == [freezing.All()]
+    head, tuned = fine_tuning(freezing.AllButLast(2), learning_rate=1e-4)
+    assert head.freezing == freezing.All()
+    assert (tuned.freezing, tuned.learning_rate) == (freezing.AllButLast(2), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("adamw", keras.optimizers.AdamW),
+        ("adam", keras.optimizers.Adam),
+        ("sgd", keras.optimizers.SGD),
+        ("rmsprop", keras.optimizers.RMSprop),
+    ],
+)
+def test_an_optimizer_has_what_the_phase_says(name, kind):
+    phase = Phase(freezing.All(), 2, 0.25, Constant(), name, momentum=0.5, clip_norm=2.0)
+    optimizer = phase.build_optimizer(steps_per_epoch=3)
+    assert type(optimizer) is kind
+    assert float(optimizer.learning_rate) == 0.25
+    assert optimizer.clipnorm == 2.0
+    assert getattr(optimizer, "momentum", 0.5) == 0.5
+
+
+def test_weight_decay_shrinks_kernels_and_leaves_biases():
+    phase = Phase(freezing.All(), 1, 1.0, Constant(), "sgd", momentum=0.0, weight_decay=0.1)
+    kernel = keras.Variable([1.0], name="kernel")
+    bias = keras.Variable([1.0], name="bias")
+    optimizer = phase.build_optimizer(1)
+    optimizer.build([kernel, bias])
+    zero = keras.ops.zeros(1)
+    optimizer.apply([zero, zero])
+    assert float(kernel.numpy()[0]) == pytest.approx(0.9)
+    assert float(bias.numpy()[0]) == 1.0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"learning_rate": 0.0}, {"optimizer": "adamm"}]
+)
+def test_wrong_values_are_refused(wrong):
+    values = {"freezing": freezing.All(), "epochs": 1, "learning_rate": 0.1, **wrong}
+    with pytest.raises(InputError):
+        Phase(**values)
