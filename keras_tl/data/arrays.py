@@ -1,0 +1,155 @@
+"""Images that are in memory already as a `Source`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_tl.data.labels import Labels, class_text, read_label_columns, read_labels
+from keras_tl.data.source import SPLITS, Source
+from keras_tl.data.splits import parse_split
+from keras_tl.errors import InputError
+
+CHANNELS = (1, 3, 4)
+
+
+def from_arrays(
+    images: np.ndarray | Sequence[np.ndarray | bytes],
+    labels: np.ndarray | Sequence[Any],
+    *,
+    class_names: Sequence[str] | None = None,
+    groups: Sequence[Any] | None = None,
+    splits: Sequence[str] | None = None,
+    task: str = "auto",
+    ids: Sequence[str] | None = None,
+) -> Source:
+    """Takes images and labels from memory, without copying the pixels.
+
+    Args:
+        images: uint8 0..255, `[items, height, width, channels]` with 1 (grey), 3 (RGB) or 4
+            (RGBA) channels, or `[items, height, width]`; or a list of such images of any sizes;
+            or a list of encoded images (`bytes`).
+        labels: One label for each item (class names, class indices, numbers, lists of class
+            names), or numbers `[items, outputs]` with a column for each class or target.
+        class_names: The classes in order. Whole numbers as labels are then indices into them;
+            None takes the classes that occur, sorted. With a column for each class, the columns'
+            names.
+        groups: One group for each item, "" or None for an item on its own.
+        splits: "train", "val" or "test" for each item, "" for what is to be assigned.
+        task: "auto" or a task's name.
+        ids: Unique names of the items; None numbers them.
+
+    Returns:
+        A source whose items are uint8 arrays `[height, width, channels]` or `bytes`.
+
+    Raises:
+        InputError: Lengths differ, pixels are no uint8 or of another shape, ids repeat, or the
+            labels do not fit the task.
+    """
+    count = len(images)
+    if not count:
+        raise InputError("at least one image", "none", "Pass images.")
+    for name, given in (("labels", labels), ("groups", groups), ("splits", splits), ("ids", ids)):
+        if given is not None and len(given) != count:
+            fix = "Pass one for each image, in the same order."
+            raise InputError(f"{count} {name}", str(len(given)), fix)
+    items = [_item(image, i) for i, image in enumerate(images)]
+    read = _read_labels(labels, class_names, task)
+    parsed = (
+        [parse_split(str(name or "")) for name in splits] if splits is not None else [""] * count
+    )
+    return Source(
+        ids=_ids(ids, count),
+        items=items,
+        labels=read.values,
+        class_names=read.class_names,
+        task=read.task,
+        groups=None if groups is None else _groups(groups),
+        splits=np.array(parsed, dtype=object),
+        given_splits=tuple(name for name in SPLITS if name in parsed),
+    )
+
+
+def _item(image: Any, index: int) -> np.ndarray | bytes:
+    if isinstance(image, bytes):
+        return image
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8:
+        raise InputError(
+            "uint8 pixels from 0 to 255",
+            f"{pixels.dtype} in image {index}",
+            "Scale to 0..255 if need be, then convert: images.round().astype('uint8').",
+        )
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.ndim != 3 or pixels.shape[2] not in CHANNELS or not pixels.size:
+        raise InputError(
+            "images [height, width] or [height, width, 1, 3 or 4 channels]",
+            f"shape {list(pixels.shape)} in image {index}",
+            "Move the channels to the end if they come first: np.moveaxis(images, 1, -1).",
+        )
+    return pixels
+
+
+def _read_labels(
+    labels: np.ndarray | Sequence[Any], class_names: Sequence[str] | None, task: str
+) -> Labels:
+    table = _table(labels)
+    if table is not None:
+        names = class_names if class_names is not None else [str(i) for i in range(table.shape[1])]
+        if len(names) != table.shape[1]:
+            fix = "Name every column."
+            raise InputError(f"{table.shape[1]} class names", str(len(names)), fix)
+        columns = {name: table[:, i].tolist() for i, name in enumerate(names)}
+        return read_label_columns(columns, task=task)
+    cells = list(labels)
+    if class_names is not None and task != "regression" and _all_integers(cells):
+        cells = _named(np.array(cells), class_names)
+    return read_labels(cells, task=task, class_names=class_names)
+
+
+def _table(labels: np.ndarray | Sequence[Any]) -> np.ndarray | None:
+    """Labels with a column for each output, as an array; None where there is one for each item.
+
+    Lists of numbers, all of one length, are such rows; lists of words are classes.
+    """
+    first = labels[0] if isinstance(labels, list | tuple) else None
+    if isinstance(first, list | tuple | np.ndarray):
+        same_length = len({len(row) for row in labels}) == 1
+        labels = np.array(labels) if same_length else np.array([], dtype=object)
+    if not isinstance(labels, np.ndarray) or labels.ndim == 1:
+        return None
+    if labels.ndim > 2:
+        shape = list(labels.shape)
+        raise InputError("labels [items] or [items, outputs]", f"shape {shape}", "Reshape them.")
+    return labels if labels.dtype.kind in "biuf" else None
+
+
+def _all_integers(labels: Sequence[Any]) -> bool:
+    return all(isinstance(x, int | np.integer) and not isinstance(x, bool) for x in labels)
+
+
+def _named(indices: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    out = indices[(indices < 0) | (indices >= len(class_names))]
+    if len(out):
+        raise InputError(
+            f"class indices from 0 to {len(class_names) - 1}",
+            f"{len(out)} others, such as {out[0]}",
+            "Name every class in class_names.",
+        )
+    return [class_names[i] for i in indices]
+
+
+def _ids(ids: Sequence[str] | None, count: int) -> np.ndarray:
+    if ids is None:
+        width = len(str(count - 1))
+        return np.array([f"{i:0{width}d}" for i in range(count)], dtype=object)
+    names = np.array([str(name) for name in ids], dtype=object)
+    if len(set(names)) < count:
+        raise InputError("a different id for each item", "repeated ids", "Make them unique.")
+    return names
+
+
+def _groups(groups: Sequence[Any]) -> np.ndarray:
+    texts = ["" if group is None else class_text(group) for group in groups]
+    return np.array(texts, dtype=object)

@@ -1,0 +1,283 @@
+"""Augmentation as a value: numbered views of an image, the same on every run.
+
+A view depends on the image's content, the view's number and the settings, and on nothing else:
+not on the run's seed, the order of images, the batch or the number of workers. So views can be
+computed once, stored, and computed again.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_tl.data.exif import orient
+from keras_tl.errors import InputError, did_you_mean
+
+# Raised whenever the same settings would give other pixels.
+AUGMENT_VERSION = 1
+SYMMETRIES = 8
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may be done to an image before the model is trained on it.
+
+    Attributes:
+        name: What users call it; it changes no pixel.
+        dihedral: Turn and mirror the image by the symmetries of the square: view v shows
+            symmetry v modulo 8, view 0 the image itself (Cohen and Welling, "Group Equivariant
+            Convolutional Networks", ICML 2016).
+        horizontal_flip: Mirror left and right in half of the views.
+        rotation: Turn by up to so many degrees either way, 0..180.
+        scale: Smallest and largest share of the area that is cropped and enlarged to the full
+            size, in (0, 1] (Szegedy et al., "Going Deeper with Convolutions", CVPR 2015,
+            section 6).
+        aspect_ratio: Smallest and largest width / height of that crop.
+        brightness: Add up to this share of 255 either way, in [0, 1].
+        contrast: Multiply the distance from the image's mean colour by 1 - contrast to
+            1 + contrast, in [0, 1].
+        saturation: The same for the distance from each pixel's grey, in [0, 1].
+        erasing: Probability that a square is painted in the mean colour, in [0, 1] (Zhong et al.,
+            "Random Erasing Data Augmentation", AAAI 2020, with the square of DeVries and
+            Taylor, "Cutout", arXiv:1708.04552).
+        erasing_area: Smallest and largest share of the image that is painted over.
+        cycle: How many views the epochs go through, over and over, where there is no end of
+            them; it changes no pixel.
+
+    Raises:
+        InputError: A setting is out of range.
+    """
+
+    name: str
+    dihedral: bool = False
+    horizontal_flip: bool = False
+    rotation: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    aspect_ratio: tuple[float, float] = (1.0, 1.0)
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    erasing: float = 0.0
+    erasing_area: tuple[float, float] = (0.02, 0.2)
+    cycle: int = 4
+
+    def __post_init__(self) -> None:
+        _check_within("rotation", (self.rotation,), 0.0, 180.0)
+        for name in ("brightness", "contrast", "saturation", "erasing"):
+            _check_within(name, (getattr(self, name),), 0.0, 1.0)
+        for name in ("scale", "erasing_area"):
+            _check_within(name, getattr(self, name), 1e-3, 1.0)
+        _check_within("aspect_ratio", self.aspect_ratio, 1e-2, 1e2)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether anything is drawn at random."""
+        strengths = (self.rotation, self.brightness, self.contrast, self.saturation, self.erasing)
+        return self.horizontal_flip or self._crops or any(strengths)
+
+    @property
+    def views(self) -> int | None:
+        """How many different views there are: 1, 8, or None where there is no end of them."""
+        if self.is_random:
+            return None
+        return SYMMETRIES if self.dihedral else 1
+
+    def fingerprint(self) -> int:
+        """A number in [0, 2**63) that is the same in every process for the same settings."""
+        settings = asdict(self) | {"name": "", "cycle": 0, "version": AUGMENT_VERSION}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).digest()
+        return int.from_bytes(digest[:8], "little") >> 1
+
+    @property
+    def _crops(self) -> bool:
+        return self.scale != (1.0, 1.0) or self.aspect_ratio != (1.0, 1.0)
+
+    @property
+    def _moves(self) -> bool:
+        return self.horizontal_flip or self._crops or self.rotation > 0
+
+
+def _check_within(name: str, values: tuple[float, ...], low: float, high: float) -> None:
+    """Raises `InputError` unless the values ascend within the bounds."""
+    if not (low <= values[0] and values[-1] <= high and values[0] <= values[-1]):
+        received = " to ".join(f"{value:g}" for value in values)
+        raise InputError(f"{name} within {low:g} to {high:g}", received, "Mend the augmentation.")
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Augmentation("none"),
+        Augmentation("light", horizontal_flip=True, scale=(0.8, 1.0), brightness=0.1, contrast=0.1),
+        Augmentation(
+            "strong",
+            horizontal_flip=True,
+            rotation=15.0,
+            scale=(0.5, 1.0),
+            aspect_ratio=(3 / 4, 4 / 3),
+            brightness=0.2,
+            contrast=0.2,
+            saturation=0.2,
+            erasing=0.25,
+            cycle=8,
+        ),
+        Augmentation("dihedral", dihedral=True),
+    )
+}
+
+
+def get(name: str) -> Augmentation:
+    """Looks a preset up: "none", "light", "strong" or "dihedral".
+
+    Raises:
+        InputError: There is no preset of that name.
+    """
+    if name not in PRESETS:
+        hint = did_you_mean(name, PRESETS, f"Choose one of {', '.join(PRESETS)}.")
+        raise InputError("an augmentation's name", repr(name), hint)
+    return PRESETS[name]
+
+
+def image_seeds(keys: Iterable[str]) -> np.ndarray:
+    """Makes one seed of each image's content hash, the same in every process: int64 `[keys]`."""
+    digests = [hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys]
+    return np.frombuffer(b"".join(digests), "<i8").astype(np.int64)
+
+
+@tf.autograph.experimental.do_not_convert
+def augment(
+    image: tf.Tensor, augmentation: Augmentation, image_seed: tf.Tensor, view: tf.Tensor
+) -> tf.Tensor:
+    """Makes one view of an image.
+
+    Args:
+        image: uint8 `[size, size, 3]`, 0..255.
+        augmentation: What may be done to it.
+        image_seed: The image's number of `image_seeds`, a scalar int64.
+        view: The view's number, a scalar int64 of at least 0.
+
+    Returns:
+        uint8 `[size, size, 3]`, 0..255.
+    """
+    view = tf.cast(view, tf.int64)
+    if augmentation.dihedral:
+        symmetry = tf.cast(view % SYMMETRIES, tf.int32)
+        image = tf.ensure_shape(orient(image, symmetry + 1), image.shape)
+    if not augmentation.is_random:
+        return image
+    settings = tf.constant(augmentation.fingerprint(), tf.int64)
+    seed = tf.stack([tf.bitwise.bitwise_xor(tf.cast(image_seed, tf.int64), settings), view])
+    # All numbers are always drawn, so that one setting does not change another's draws.
+    draws = tf.unstack(tf.random.stateless_uniform((13,), seed, alg="philox"))
+    # The mean is one of integers: exact, so that it does not depend on the order of summing.
+    total = tf.reduce_sum(tf.cast(image, tf.int64), axis=(0, 1))
+    mean = tf.cast(total / tf.size(image[..., 0], tf.int64), tf.float32)
+    pixels = tf.cast(image, tf.float32)
+    if augmentation._moves:
+        pixels = _move(pixels, augmentation, draws[:6])
+    pixels = _recolour(pixels, augmentation, mean, draws[6:9])
+    if augmentation.erasing:
+        pixels = _erase(pixels, augmentation, mean, draws[9:])
+    return tf.saturate_cast(tf.round(pixels), tf.uint8)
+
+
+def _between(low: float, high: float, draw: tf.Tensor) -> tf.Tensor:
+    return low + (high - low) * draw
+
+
+def _move(image: tf.Tensor, augmentation: Augmentation, draws: list[tf.Tensor]) -> tf.Tensor:
+    """Flips, crops, enlarges and turns in one bilinear resampling, mirrored at the edges."""
+    flip, turn, area, ratio, left, top = draws
+    mirrored = augmentation.horizontal_flip & (flip < 0.5)
+    share = _between(*augmentation.scale, area)
+    low, high = np.log(augmentation.aspect_ratio)
+    stretch = tf.exp(_between(low, high, ratio))
+    width = tf.minimum(tf.sqrt(share * stretch), 1.0)
+    height = tf.minimum(tf.sqrt(share / stretch), 1.0)
+    size = tf.cast(tf.shape(image)[0], tf.float32)
+    matrix = affine(
+        size,
+        scale_x=tf.where(mirrored, -width, width),
+        scale_y=height,
+        angle=_between(-1.0, 1.0, turn) * np.deg2rad(augmentation.rotation),
+        shift_x=(left - 0.5) * (1 - width) * size,
+        shift_y=(top - 0.5) * (1 - height) * size,
+    )
+    return warp(image, matrix)
+
+
+def affine(
+    size: tf.Tensor,
+    *,
+    scale_x: tf.Tensor,
+    scale_y: tf.Tensor,
+    angle: tf.Tensor,
+    shift_x: tf.Tensor,
+    shift_y: tf.Tensor,
+) -> tf.Tensor:
+    """Says for each output pixel where in the input its colour is found.
+
+    Coordinates are pixel indices; the output's are measured from the centre, scaled, turned and
+    shifted, in this order.
+
+    Args:
+        size: Height and width of the image in pixels, float32.
+        scale_x: Width of the crop as a share of the image; negative mirrors left and right.
+        scale_y: Height of the crop as a share of the image.
+        angle: Radians by which the content turns counter-clockwise.
+        shift_x: Columns from the image's centre to the crop's.
+        shift_y: Rows from the image's centre to the crop's.
+
+    Returns:
+        float32 `[8]`, a transform of `tf.raw_ops.ImageProjectiveTransformV3`.
+    """
+    centre = (size - 1) / 2
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    a, b = cos * scale_x, -sin * scale_y
+    c, d = sin * scale_x, cos * scale_y
+    start_x = centre + shift_x - (a + b) * centre
+    start_y = centre + shift_y - (c + d) * centre
+    return tf.stack([a, b, start_x, c, d, start_y, 0.0, 0.0])
+
+
+def warp(image: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """Resamples float32 `[height, width, channels]` bilinearly, mirrored at the edges."""
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[None],
+        transforms=matrix[None],
+        output_shape=tf.shape(image)[:2],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )[0]
+
+
+def _recolour(
+    image: tf.Tensor, augmentation: Augmentation, mean: tf.Tensor, draws: list[tf.Tensor]
+) -> tf.Tensor:
+    """Changes saturation, contrast and brightness, in this order, in the range 0..255."""
+    saturation, contrast, brightness = (_between(-1.0, 1.0, draw) for draw in draws)
+    if augmentation.saturation:
+        grey = tf.image.rgb_to_grayscale(image)
+        image = grey + (1 + augmentation.saturation * saturation) * (image - grey)
+    if augmentation.contrast:
+        image = mean + (1 + augmentation.contrast * contrast) * (image - mean)
+    return image + 255 * augmentation.brightness * brightness
+
+
+def _erase(
+    image: tf.Tensor, augmentation: Augmentation, mean: tf.Tensor, draws: list[tf.Tensor]
+) -> tf.Tensor:
+    """Paints a square in the mean colour."""
+    whether, area, top, left = draws
+    size = tf.cast(tf.shape(image)[0], tf.float32)
+    side = size * tf.sqrt(_between(*augmentation.erasing_area, area))
+    first = tf.stack([top, left]) * (size - side)
+    index = tf.range(size)[:, None]
+    inside = (index >= first) & (index < first + side)
+    box = inside[:, None, 0] & inside[None, :, 1]
+    is_erased = (whether < augmentation.erasing) & box
+    return tf.where(is_erased[..., None], mean, image)

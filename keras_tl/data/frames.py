@@ -1,0 +1,321 @@
+"""A pandas DataFrame or a CSV file that lists images as a `Source`."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from keras_tl.data.labels import (
+    Labels,
+    class_text,
+    first_few,
+    read_label_columns,
+    read_labels,
+    refuse_emptied_classes,
+)
+from keras_tl.data.source import SPLITS, Skipped, Source
+from keras_tl.data.splits import parse_split
+from keras_tl.errors import InputError, did_you_mean
+
+SPLIT_COLUMN = "split"
+GROUP_COLUMN = "group"
+DELIMITERS = (",", ";", "\t", " ")
+
+
+def from_dataframe(
+    frame: pd.DataFrame,
+    *,
+    root: str | os.PathLike[str] = ".",
+    path_column: str = "path",
+    label_column: str | Sequence[str] = "label",
+    split_column: str = SPLIT_COLUMN,
+    group_column: str | None = None,
+    task: str = "auto",
+    separator: str = "|",
+    class_names: Sequence[str] | None = None,
+) -> Source:
+    """Reads a DataFrame that has one row for each image.
+
+    A file that does not exist is listed in `skipped` as bad. A path listed twice with the same
+    label, split and group counts once; with others it is refused.
+
+    Args:
+        frame: The rows. Text or numbers; pandas' own missing values are understood.
+        root: What relative paths are relative to.
+        path_column: The column of image paths, relative or absolute.
+        label_column: The column of labels, or several: zeros and ones for each class, or the
+            targets of a regression. See `keras_tl.data.labels` for what "auto" recognises.
+        split_column: The column of splits: train, val (valid, validation) or test in any case,
+            empty for what is to be assigned. A column of the default name may be missing.
+        group_column: The column of groups, empty for an item on its own; None takes a column
+            called "group" where there is one.
+        task: "auto" or a task's name.
+        separator: What stands between the classes of a multi-label cell.
+        class_names: The classes to use, in this order, matched by name; None takes the sorted
+            classes that occur.
+
+    Returns:
+        A source whose ids are paths relative to `root` (absolute outside it), with forward
+        slashes, and whose items are absolute paths, in the order of the rows.
+
+    Raises:
+        InputError: A column is missing, a cell is empty or cannot be read, no file exists, a
+            class has no file left, or a path has contradicting rows.
+    """
+    label_columns = [label_column] if isinstance(label_column, str) else list(label_column)
+    if group_column is None and GROUP_COLUMN in frame.columns:
+        group_column = GROUP_COLUMN
+    has_splits = split_column != SPLIT_COLUMN or SPLIT_COLUMN in frame.columns
+    wanted = [path_column, *label_columns]
+    wanted += [split_column] if has_splits else []
+    wanted += [group_column] if group_column is not None else []
+    _require_columns(frame, wanted)
+    rows = [f"{frame.index.name or 'row'} {label}" for label in frame.index]
+    if not rows:
+        raise InputError("at least one row", "none", "List images in it.")
+    labels = _read_labels(frame, label_columns, rows, task, separator, class_names)
+    paths = _read_paths(frame[path_column], rows)
+    splits = [""] * len(rows)
+    if has_splits:
+        splits = [parse_split(str(cell or "")) for cell in _cells(frame[split_column])]
+    groups = None if group_column is None else _read_groups(frame[group_column])
+    return _build(Path(os.path.abspath(root)), paths, rows, labels, splits, groups)
+
+
+def from_csv(
+    path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    path_column: str = "path",
+    label_column: str | Sequence[str] = "label",
+    split_column: str = SPLIT_COLUMN,
+    group_column: str | None = None,
+    task: str = "auto",
+    separator: str = "|",
+    class_names: Sequence[str] | None = None,
+) -> Source:
+    """Reads a CSV file that has one row for each image, below a row of column names.
+
+    The file is UTF-8, with or without a byte order mark. Its delimiter is the first of comma,
+    semicolon, tab and blank that makes `path_column` one of the columns. Cells stay the text they
+    are ("NA" is a class). Absolute paths are taken as they are; relative ones must stay inside
+    `root`.
+
+    Args:
+        path: The file.
+        root: What relative paths are relative to; None takes the file's folder.
+        path_column: See `from_dataframe`.
+        label_column: See `from_dataframe`.
+        split_column: See `from_dataframe`.
+        group_column: See `from_dataframe`.
+        task: See `from_dataframe`.
+        separator: See `from_dataframe`.
+        class_names: See `from_dataframe`.
+
+    Returns:
+        A source like that of `from_dataframe`.
+
+    Raises:
+        InputError: The file cannot be read, is empty or ragged, a path leaves `root`, or
+            `from_dataframe` refuses what is in it.
+    """
+    path = Path(path)
+    frame = _read_csv(path, path_column)
+    folder = Path(os.path.abspath(path.parent if root is None else root))
+    if path_column in frame.columns:
+        _refuse_leaving(frame[path_column], folder)
+    return from_dataframe(
+        frame,
+        root=folder,
+        path_column=path_column,
+        label_column=label_column,
+        split_column=split_column,
+        group_column=group_column,
+        task=task,
+        separator=separator,
+        class_names=class_names,
+    )
+
+
+def _read_csv(path: Path, path_column: str) -> pd.DataFrame:
+    """All cells as text; the index holds the line numbers.
+
+    The csv module is used because pandas takes a first row that is too long for an index column,
+    fills one that is too short, and makes numbers or missing values of words.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError("a CSV file", f"{str(path)!r}: {error.strerror}", "Check it.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "a CSV file in UTF-8", f"{str(path)!r} in another encoding", "Save it as UTF-8."
+        ) from error
+    reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text, path_column), strict=True)
+    records: list[list[str]] = []
+    numbers: list[int] = []
+    try:
+        for record in reader:
+            if record:
+                records.append(record)
+                numbers.append(reader.line_num)
+    except csv.Error as error:
+        raise InputError(
+            "a CSV file", f"line {reader.line_num} of {str(path)!r}: {error}", "Correct that line."
+        ) from error
+    return _frame(records, numbers, path)
+
+
+def _frame(records: list[list[str]], numbers: list[int], path: Path) -> pd.DataFrame:
+    if not records:
+        raise InputError("a CSV file with a row of column names", "an empty file", "Fill it.")
+    header = [name.strip() for name in records[0]]
+    for record, number in zip(records, numbers, strict=True):
+        if len(record) != len(header):
+            raise InputError(
+                f"{len(header)} cells in each line of {str(path)!r}",
+                f"{len(record)} in line {number}",
+                "Correct that line, with quotes around cells that hold the delimiter.",
+            )
+    index = pd.Index(numbers[1:], name="line")
+    return pd.DataFrame(records[1:], columns=pd.Index(header), index=index, dtype=object)
+
+
+def _delimiter(text: str, path_column: str) -> str:
+    header = text.lstrip().partition("\n")[0]
+    for delimiter in DELIMITERS:
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        if path_column in (name.strip() for name in names):
+            return delimiter
+    return DELIMITERS[0]
+
+
+def _refuse_leaving(paths: pd.Series, root: Path) -> None:
+    for line, cell in paths.items():
+        leaves = not Path(os.path.normpath(root / cell)).is_relative_to(root)
+        if leaves and not os.path.isabs(cell):
+            raise InputError(
+                f"paths inside {str(root)!r}",
+                f"{cell!r} in line {line}, which leaves it",
+                "Give the folder that all paths are inside of as root, or absolute paths.",
+            )
+
+
+def _require_columns(frame: pd.DataFrame, wanted: Sequence[str]) -> None:
+    columns = [str(name) for name in frame.columns]
+    for name in wanted:
+        if columns.count(name) == 1:
+            continue
+        if name in columns:
+            raise InputError(f"one column {name!r}", "several", "Rename the others.")
+        raise InputError(
+            f"a column {name!r}",
+            f"the columns {', '.join(columns)}",
+            did_you_mean(name, columns, "Name the column to use instead."),
+        )
+
+
+def _cells(column: pd.Series) -> list[Any]:
+    """Python objects, None for what is missing."""
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def _read_labels(
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    task: str,
+    separator: str,
+    class_names: Sequence[str] | None,
+) -> Labels:
+    if len(columns) == 1:
+        return read_labels(
+            _cells(frame[columns[0]]),
+            task=task,
+            separator=separator,
+            class_names=class_names,
+            name=columns[0],
+            rows=rows,
+        )
+    cells = {name: _cells(frame[name]) for name in columns}
+    return read_label_columns(cells, task=task, class_names=class_names, rows=rows)
+
+
+def _read_paths(column: pd.Series, rows: Sequence[str]) -> list[str]:
+    paths = ["" if cell is None else str(cell).strip() for cell in _cells(column)]
+    empty = [row for row, path in zip(rows, paths, strict=True) if not path]
+    if empty:
+        raise InputError(
+            "a path in every row",
+            f"{len(empty)} without one ({first_few(empty)})",
+            "Fill the paths in, or delete those rows.",
+        )
+    return paths
+
+
+def _read_groups(column: pd.Series) -> list[str]:
+    return ["" if cell is None else class_text(cell).strip() for cell in _cells(column)]
+
+
+def _build(
+    root: Path,
+    paths: Sequence[str],
+    rows: Sequence[str],
+    labels: Labels,
+    splits: Sequence[str],
+    groups: Sequence[str] | None,
+) -> Source:
+    files = [os.path.normpath(root / path) for path in paths]
+    ids = [_id(file, root) for file in files]
+    told = list(zip(labels.values.tolist(), splits, groups or splits, strict=True))
+    once, repeated = _once(ids, rows, told)
+    kept = [i for i in once if os.path.isfile(files[i])]
+    missing = [Skipped(ids[i], "file not found") for i in once if not os.path.isfile(files[i])]
+    if not kept:
+        raise InputError(
+            f"files inside {str(root)!r}",
+            f"{len(missing)} paths without a file ({first_few([skip.id for skip in missing])})",
+            "Give the folder that the paths are relative to as root.",
+        )
+    values = labels.values[kept]
+    refuse_emptied_classes(labels.values, values, labels.class_names, labels.task)
+    return Source(
+        ids=np.array([ids[i] for i in kept], dtype=object),
+        items=[files[i] for i in kept],
+        labels=values,
+        class_names=labels.class_names,
+        task=labels.task,
+        groups=None if groups is None else np.array([groups[i] for i in kept], dtype=object),
+        splits=np.array([splits[i] for i in kept], dtype=object),
+        given_splits=tuple(name for name in SPLITS if name in splits),
+        skipped=tuple(missing + repeated),
+    )
+
+
+def _id(file: str, root: Path) -> str:
+    path = Path(file)
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _once(
+    ids: Sequence[str], rows: Sequence[str], told: Sequence[tuple[Any, ...]]
+) -> tuple[list[int], list[Skipped]]:
+    """The first row of each id, and the rows that repeat it."""
+    first: dict[str, int] = {}
+    repeated = []
+    for i, name in enumerate(ids):
+        earlier = first.setdefault(name, i)
+        if told[i] != told[earlier]:
+            raise InputError(
+                "one label, split and group for each path",
+                f"{name!r} in {rows[earlier]} and otherwise in {rows[i]}",
+                "Keep one of the rows; several classes of one image go into one cell: cat|dog.",
+            )
+        if earlier != i:
+            repeated.append(Skipped(name, f"listed again in {rows[i]}", bad=False))
+    return list(first.values()), repeated

@@ -1,0 +1,181 @@
+"""One pass over a source before training: what cannot be decoded is left out, and said."""
+
+import functools
+import hashlib
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_tl.data import image_headers
+from keras_tl.data.decoding import ImageInput, decode
+from keras_tl.data.labels import first_few, refuse_emptied_classes
+from keras_tl.data.source import Skipped, Source
+from keras_tl.errors import InputError
+
+LOG = logging.getLogger("keras_tl")
+
+MAX_FILE_BYTES = 2**28
+SECONDS_BETWEEN_REPORTS = 5.0
+WARNED_OF = 5
+
+
+class _Finding(NamedTuple):
+    """What became of one item: its hash, or why it is left out."""
+
+    sha256: str = ""
+    reason: str = ""
+
+
+def inspect(
+    source: Source,
+    image_input: ImageInput,
+    *,
+    max_bad_fraction: float = 0.1,
+    max_file_bytes: int = MAX_FILE_BYTES,
+) -> Source:
+    """Reads, hashes and decodes every item once, in parallel, and leaves out what fails.
+
+    It decodes as the pipeline does, so what passes here passes there. No bad item raises an
+    error, unless there are too many of them.
+
+    Args:
+        source: The items; labels may be missing (`class_names` empty), to predict.
+        image_input: How images are decoded, and how many pixels they may have.
+        max_bad_fraction: The share of bad items, those the source has skipped as bad included,
+            over which this raises, in [0, 1].
+        max_file_bytes: The size of a file over which it is not read.
+
+    Returns:
+        The readable items in their order with `hashes` filled in (SHA-256 of the file, or of
+        shape and pixels), the others added to `skipped`.
+
+    Raises:
+        InputError: Too many items are bad, none is left, or a class has none left.
+    """
+    if not 0 <= max_bad_fraction <= 1:
+        fix = "Try --max-bad-fraction 0.1."
+        raise InputError("a share of bad images from 0 to 1", str(max_bad_fraction), fix)
+    examine = _examiner(image_input, max_file_bytes)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        findings = list(_reported(threads.map(examine, source.items), len(source)))
+    left_out = tuple(
+        Skipped(str(name), finding.reason)
+        for name, finding in zip(source.ids, findings, strict=True)
+        if finding.reason
+    )
+    bad = [skip for skip in source.skipped if skip.bad] + list(left_out)
+    _judge(bad, len(source) + len(bad) - len(left_out), max_bad_fraction)
+    good = np.array([i for i, found in enumerate(findings) if not found.reason], np.int64)
+    hashes = np.array([found.sha256 for found in findings], dtype=object)
+    inspected = replace(source, hashes=hashes, skipped=source.skipped + left_out).take(good)
+    refuse_emptied_classes(source.labels, inspected.labels, source.class_names, source.task)
+    return inspected
+
+
+class _Examiner:
+    """Examines one item; called by several threads at once."""
+
+    def __init__(self, image_input: ImageInput, max_file_bytes: int):
+        @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+        def decode_one(contents: tf.Tensor) -> tf.Tensor:
+            return decode(contents, image_input)
+
+        # Traced here, once, rather than by every thread.
+        self.decode = decode_one.get_concrete_function()
+        self.max_pixels = image_input.max_pixels
+        self.max_file_bytes = max_file_bytes
+
+    def __call__(self, item: Any) -> _Finding:
+        if isinstance(item, np.ndarray):
+            return self._examine_pixels(item)
+        if isinstance(item, bytes):
+            return self._examine_contents(item)
+        return self._examine_file(item)
+
+    def _examine_pixels(self, pixels: np.ndarray) -> _Finding:
+        reason = self._too_large(pixels.shape[0] * pixels.shape[1])
+        content = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()
+        return _Finding(hashlib.sha256(content).hexdigest(), reason)
+
+    def _examine_file(self, path: str) -> _Finding:
+        try:
+            facts = os.stat(path)
+            # Reading a pipe or a device might never end.
+            if not stat.S_ISREG(facts.st_mode):
+                return _Finding(reason="not a regular file")
+            if facts.st_size > self.max_file_bytes:
+                return _Finding(reason=f"file of {facts.st_size / 2**20:.0f} MiB, too large")
+            return self._examine_contents(Path(path).read_bytes())
+        except FileNotFoundError:
+            return _Finding(reason="file not found")
+        except OSError as error:
+            return _Finding(reason=f"unreadable: {error.strerror}")
+
+    def _examine_contents(self, contents: bytes) -> _Finding:
+        if not contents:
+            return _Finding(reason="empty file")
+        try:
+            self.decode(tf.constant(contents))
+        except tf.errors.InvalidArgumentError:
+            return _Finding(reason=self._why(contents))
+        return _Finding(hashlib.sha256(contents).hexdigest())
+
+    def _why(self, contents: bytes) -> str:
+        """Why an image was refused, in words; TensorFlow's own message is long and unclear."""
+        header = tf.constant(contents)
+        kind = int(image_headers.kind(header))
+        if kind == image_headers.UNKNOWN:
+            return f"not an image (starts with {contents[:8]!r})"
+        damaged = f"{image_headers.KINDS[kind]} that is truncated, corrupt or of an unread variant"
+        try:
+            pixels = int(image_headers.pixel_count(header, tf.constant(kind)))
+        except tf.errors.InvalidArgumentError:
+            return damaged
+        return self._too_large(pixels) or damaged
+
+    def _too_large(self, pixels: int) -> str:
+        if pixels <= self.max_pixels:
+            return ""
+        limit = f"{self.max_pixels / 1e6:g}"
+        return f"{pixels / 1e6:.4g} megapixels, over the limit of {limit}"
+
+
+@functools.lru_cache(maxsize=4)
+def _examiner(image_input: ImageInput, max_file_bytes: int) -> _Examiner:
+    """The examiner for these settings; tracing its decoder takes about a second."""
+    return _Examiner(image_input, max_file_bytes)
+
+
+def _reported(findings: Iterable[_Finding], count: int) -> Iterator[_Finding]:
+    """Passes findings on, and says every few seconds how far it is."""
+    said = time.monotonic()
+    for done, finding in enumerate(findings, 1):
+        if time.monotonic() - said > SECONDS_BETWEEN_REPORTS:
+            said = time.monotonic()
+            LOG.info("Looked through %d of %d images.", done, count)
+        yield finding
+
+
+def _judge(bad: list[Skipped], total: int, max_bad_fraction: float) -> None:
+    """Says which items are bad, and refuses too many of them."""
+    named = first_few([f"{skip.id!r} ({skip.reason})" for skip in bad], WARNED_OF)
+    if bad:
+        LOG.warning("%d of %d images are bad and left out: %s.", len(bad), total, named)
+    if len(bad) == total:
+        received = f"{total} bad ones: {named}" if bad else "no images"
+        raise InputError("at least one readable image", received, "Check the data.")
+    if len(bad) > max_bad_fraction * total:
+        raise InputError(
+            f"at most {max_bad_fraction:.0%} bad images",
+            f"{len(bad)} of {total}: {named}",
+            "Repair or remove them, or raise --max-bad-fraction.",
+        )

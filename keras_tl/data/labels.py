@@ -1,0 +1,382 @@
+"""From raw label values to a task, its class names and its label array."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_tl.errors import InputError, did_you_mean
+
+LOG = logging.getLogger("keras_tl")
+
+TASK_NAMES = ("single-label", "multi-label", "regression")
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_WHOLE_WITH_POINT = re.compile(r"([+-]?\d+)\.0*")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels as a `Source` holds them.
+
+    Attributes:
+        values: int64 `[items]` class indices, float32 `[items, classes]` of zeros and ones, or
+            float32 `[items, targets]`, by task.
+        class_names: The classes (or the regression's targets), in order.
+        task: "single-label", "multi-label" or "regression".
+    """
+
+    values: np.ndarray
+    class_names: tuple[str, ...]
+    task: str
+
+
+def read_labels(
+    values: Sequence[Any],
+    *,
+    task: str = "auto",
+    separator: str = "|",
+    class_names: Sequence[str] | None = None,
+    name: str = "label",
+    rows: Sequence[str] | None = None,
+) -> Labels:
+    """Reads one label cell for each item.
+
+    "auto" decides so, and says it: a list, or text holding `separator`, in any cell is
+    "multi-label" (a lone separator is an item of no class); numbers that are not all whole are a
+    "regression"; everything else is "single-label". Numeric classes keep their numeric order,
+    and 3.0 (what pandas makes of 3 beside an empty cell) is the class "3".
+
+    Args:
+        values: One label for each item: text, numbers, or lists of text.
+        task: "auto" or a task's name, which overrides what would be recognised.
+        separator: What stands between the classes of a multi-label cell.
+        class_names: The classes to use, in this order, matched by name; None takes the sorted
+            classes that occur.
+        name: The name of the label column, which names a regression's target.
+        rows: How to name each row in an error; None numbers them.
+
+    Returns:
+        The labels.
+
+    Raises:
+        InputError: A label is missing, unknown, or does not fit the task.
+    """
+    _check_task(task)
+    cells = [_plain(value) for value in values]
+    _refuse_missing(cells, rows)
+    numbers = _as_numbers(cells)
+    if task == "auto":
+        task, why = _recognise(cells, numbers, separator)
+        LOG.info("Task %s, because %s in %r.", task, why, name)
+    if task == "regression":
+        return _regression({name: numbers}, class_names)
+    if task == "multi-label":
+        return _multi_label(cells, separator, class_names)
+    return _single_label(cells, numbers is not None, class_names)
+
+
+def read_label_columns(
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    task: str = "auto",
+    class_names: Sequence[str] | None = None,
+    rows: Sequence[str] | None = None,
+) -> Labels:
+    """Reads several label columns: one of zeros and ones for each class, or regression targets.
+
+    "auto" takes zeros and ones for "multi-label", unless every row holds exactly one 1 (one-hot
+    classes), which is "single-label"; numbers that are not all whole are a "regression".
+
+    Args:
+        columns: Column names and their cells, numbers or booleans.
+        task: "auto" or a task's name.
+        class_names: The order to bring the columns into; None keeps theirs.
+        rows: How to name each row in an error; None numbers them.
+
+    Returns:
+        The labels.
+
+    Raises:
+        InputError: A cell is missing or no number, or the numbers do not fit the task.
+    """
+    _check_task(task)
+    numbers = {name: _column_numbers(name, values, rows) for name, values in columns.items()}
+    table = np.array([numbers[name] or [] for name in numbers], np.float64).T
+    binary = bool(np.isin(table, (0, 1)).all())
+    one_hot = binary and bool((table.sum(axis=1) == 1).all())
+    if task == "auto":
+        task = _recognise_columns(table, binary, one_hot)
+        LOG.info("Task %s, from %d label columns.", task, len(columns))
+    if task == "regression":
+        return _regression(numbers, class_names)
+    if not binary or (task == "single-label" and not one_hot):
+        wanted = "zeros and ones" if not binary else "exactly one 1 in each row"
+        raise InputError(
+            f"{wanted} in the label columns of a {task} task",
+            "other numbers" if not binary else "rows with none or several",
+            "Name one label column, or another task.",
+        )
+    names = _in_order(tuple(numbers), class_names)
+    ordered = table[:, [list(numbers).index(name) for name in names]]
+    if task == "multi-label":
+        return Labels(ordered.astype(np.float32), names, task)
+    return Labels(ordered.argmax(axis=1).astype(np.int64), names, task)
+
+
+def class_counts(labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """Counts the items of each class.
+
+    Args:
+        labels: int64 `[items]` indices, or `[items, classes]` of zeros and ones.
+        class_names: The classes.
+
+    Returns:
+        int64 `[classes]`.
+    """
+    if labels.ndim == 1:
+        return np.bincount(labels, minlength=len(class_names))
+    return labels.sum(axis=0).astype(np.int64)
+
+
+def refuse_emptied_classes(
+    before: np.ndarray, after: np.ndarray, class_names: Sequence[str], task: str
+) -> None:
+    """Refuses data of which a class has lost every item.
+
+    Args:
+        before: Labels before items were left out.
+        after: Labels of the items that are left.
+        class_names: The classes.
+        task: The task; a regression has no classes to lose, nor have items without labels.
+
+    Raises:
+        InputError: A class that had items has none any more.
+    """
+    if task == "regression" or not class_names:
+        return
+    had, has = class_counts(before, class_names), class_counts(after, class_names)
+    lost = [name for name, old, new in zip(class_names, had, has, strict=True) if old and not new]
+    if lost:
+        raise InputError(
+            "at least one readable image in each class",
+            f"none in {first_few([repr(name) for name in lost])}",
+            "Repair or add images of that class, or leave the class out.",
+        )
+
+
+def class_text(cell: Any, numeric: bool = False) -> str:
+    """Names a class or a group by its cell: 3.0 is "3", so is "3.0" where all are `numeric`."""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    text = str(cell)
+    whole = _WHOLE_WITH_POINT.fullmatch(text) if numeric else None
+    return whole.group(1) if whole else text
+
+
+def first_few(names: Sequence[str], shown: int = 3) -> str:
+    """Joins the first names and counts the others: "a, b, c and 7 more"."""
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _check_task(task: str) -> None:
+    if task != "auto" and task not in TASK_NAMES:
+        hint = did_you_mean(task, TASK_NAMES, f"Choose auto, {', '.join(TASK_NAMES)}.")
+        raise InputError("a task's name", repr(task), hint)
+
+
+def _plain(value: Any) -> Any:
+    """A Python value for a NumPy one, and text without blanks around it."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return value.strip() if isinstance(value, str) else value
+
+
+def _refuse_missing(cells: Sequence[Any], rows: Sequence[str] | None) -> None:
+    missing = [i for i, cell in enumerate(cells) if _is_missing(cell)]
+    if missing:
+        named = [rows[i] if rows is not None else f"item {i}" for i in missing]
+        raise InputError(
+            "a label for every item",
+            f"{len(missing)} without one ({first_few(named)})",
+            "Fill the labels in, or delete those rows.",
+        )
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or cell == "" or (isinstance(cell, float) and np.isnan(cell))
+
+
+def _as_numbers(cells: Sequence[Any]) -> list[float] | None:
+    """The cells as numbers, or None where one of them is none."""
+    if all(_is_number(cell) for cell in cells):
+        return [float(cell) for cell in cells]
+    return None
+
+
+def _is_number(cell: Any) -> bool:
+    if isinstance(cell, str):
+        return _NUMBER.fullmatch(cell) is not None
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
+
+
+def _column_numbers(
+    name: str, values: Sequence[Any], rows: Sequence[str] | None
+) -> list[float] | None:
+    cells = [_plain(value) for value in values]
+    _refuse_missing(cells, rows)
+    cells = [int(cell) if isinstance(cell, bool) else cell for cell in cells]
+    numbers = _as_numbers(cells)
+    if numbers is None:
+        word = next(cell for cell in cells if not _is_number(cell))
+        raise InputError(
+            f"numbers in label column {name!r}, as there are several label columns",
+            repr(word),
+            "Name one label column where labels are words.",
+        )
+    return numbers
+
+
+def _recognise(
+    cells: Sequence[Any], numbers: list[float] | None, separator: str
+) -> tuple[str, str]:
+    """The task that the cells of one column speak for, and why."""
+    if any(_is_list(cell) for cell in cells):
+        return "multi-label", "there are lists"
+    if any(isinstance(cell, str) and separator in cell for cell in cells):
+        return "multi-label", f"there is a separator {separator!r}"
+    if numbers is not None and not all(number.is_integer() for number in numbers):
+        return "regression", "not all numbers are whole"
+    return "single-label", "there are " + ("words" if numbers is None else "whole numbers")
+
+
+def _recognise_columns(table: np.ndarray, binary: bool, one_hot: bool) -> str:
+    if one_hot:
+        return "single-label"
+    if binary:
+        return "multi-label"
+    if not (table == np.round(table)).all():
+        return "regression"
+    raise InputError(
+        "label columns of zeros and ones, or of fractional numbers",
+        "whole numbers beyond 0 and 1, which could be either",
+        "Name the task (regression), or one label column.",
+    )
+
+
+def _is_list(cell: Any) -> bool:
+    return isinstance(cell, list | tuple | set | frozenset)
+
+
+def _regression(
+    columns: Mapping[str, list[float] | None], target_names: Sequence[str] | None
+) -> Labels:
+    for name, numbers in columns.items():
+        if numbers is None or not np.isfinite(numbers).all():
+            raise InputError(
+                f"finite numbers in {name!r} for a regression",
+                "words" if numbers is None else "an infinite value",
+                "Correct the column, or name another task.",
+            )
+    names = _in_order(tuple(columns), target_names)
+    values = np.array([columns[name] for name in names], np.float32).T
+    return Labels(values, names, "regression")
+
+
+def _in_order(names: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The column names in the wanted order."""
+    if wanted is None:
+        return names
+    if len(wanted) != len(names) or set(wanted) != set(names):
+        raise InputError(
+            f"the label columns {', '.join(wanted)}",
+            ", ".join(names),
+            "Name the same columns that the model was trained on.",
+        )
+    return tuple(wanted)
+
+
+def _single_label(cells: Sequence[Any], numeric: bool, class_names: Sequence[str] | None) -> Labels:
+    lists = [cell for cell in cells if _is_list(cell)]
+    if lists:
+        raise InputError(
+            "one class for each item", f"a list, {lists[0]!r}", "Name the task multi-label."
+        )
+    texts = [class_text(cell, numeric) for cell in cells]
+    names = _classes(texts, numeric, class_names)
+    if class_names is None and len(names) < 2:
+        raise InputError(
+            "at least two classes", f"{len(names)} ({', '.join(names)})", "Add another class."
+        )
+    index = {name: i for i, name in enumerate(names)}
+    return Labels(np.array([index[text] for text in texts], np.int64), names, "single-label")
+
+
+def _multi_label(cells: Sequence[Any], separator: str, class_names: Sequence[str] | None) -> Labels:
+    parts = [_parts(cell, separator) for cell in cells]
+    flat = [part for item in parts for part in item]
+    numbers = _as_numbers(flat)
+    texts = [[class_text(part, numbers is not None) for part in item] for item in parts]
+    names = _classes([text for item in texts for text in item], numbers is not None, class_names)
+    if not names:
+        raise InputError("at least one class", "labels without any", "Fill the labels in.")
+    index = {name: i for i, name in enumerate(names)}
+    values = np.zeros((len(cells), len(names)), np.float32)
+    for row, item in enumerate(texts):
+        values[row, [index[text] for text in item]] = 1.0
+    return Labels(values, names, "multi-label")
+
+
+def _parts(cell: Any, separator: str) -> list[Any]:
+    """The classes of one multi-label cell."""
+    if _is_list(cell):
+        return [part for part in map(_plain, cell) if not _is_missing(part)]
+    if isinstance(cell, str):
+        return [part for part in (text.strip() for text in cell.split(separator)) if part]
+    return [cell]
+
+
+def _classes(
+    texts: Sequence[str], numeric: bool, class_names: Sequence[str] | None
+) -> tuple[str, ...]:
+    """The classes in order: those given, else those that occur, sorted."""
+    counts = Counter(texts)
+    if class_names is None:
+        if numeric:
+            return tuple(sorted(counts, key=lambda text: (float(text), text)))
+        return tuple(sorted(counts))
+    refuse_unknown_classes(counts, class_names)
+    return tuple(class_names)
+
+
+def refuse_unknown_classes(found: Mapping[str, int], class_names: Sequence[str]) -> None:
+    """Refuses labels that are not among the classes asked for.
+
+    Args:
+        found: How many items each class that occurs has.
+        class_names: The classes asked for.
+
+    Raises:
+        InputError: A class is not asked for, or one is named twice.
+    """
+    if len(set(class_names)) < len(class_names):
+        raise InputError("different class names", repr(tuple(class_names)), "Name each one once.")
+    unknown = sorted(set(found) - set(class_names))
+    if unknown:
+        items = sum(found[name] for name in unknown)
+        named = first_few([repr(name) for name in unknown])
+        hint = did_you_mean(unknown[0], class_names, "Rename or leave out those labels.")
+        raise InputError(
+            f"labels among {first_few([repr(name) for name in class_names], 10)}",
+            f"{items} items labelled {named}",
+            hint,
+        )

@@ -1,0 +1,105 @@
+"""From opened data to three splits that are ready to train on."""
+
+import logging
+from dataclasses import dataclass
+
+from keras_tl.data import augment as augmentations
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.inspection import inspect
+from keras_tl.data.open import open_data
+from keras_tl.data.pipeline import Samples
+from keras_tl.data.source import SPLITS, Source
+from keras_tl.data.splits import assign_splits
+
+log = logging.getLogger("keras_tl")
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Images, inspected and divided.
+
+    Attributes:
+        source: All images that can be read, and what was passed over.
+        image_input: How they are decoded and resized.
+        augmentation: How training images are varied.
+    """
+
+    source: Source
+    image_input: ImageInput
+    augmentation: augmentations.Augmentation
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the model's outputs."""
+        return self.source.class_names
+
+    @property
+    def task(self) -> str:
+        """A name in `keras_tl.tasks`."""
+        return self.source.task
+
+    @property
+    def train(self) -> Samples:
+        """The images to learn from."""
+        return self.samples("train")
+
+    @property
+    def val(self) -> Samples:
+        """The images that choose the best epoch; may be empty."""
+        return self.samples("val")
+
+    @property
+    def test(self) -> Samples:
+        """The images that the final figures are measured on; may be empty."""
+        return self.samples("test")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images each split has."""
+        return {name: int((self.source.splits == name).sum()) for name in SPLITS}
+
+    def samples(self, split: str) -> Samples:
+        """The images of one split, "train", "val" or "test"."""
+        return Samples(self.source.split(split), self.image_input, self.augmentation)
+
+
+def prepare(
+    data: str | Source,
+    *,
+    image_size: int = 224,
+    resize: str = "squash",
+    augment: str = "light",
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+    max_bad_fraction: float = 0.1,
+) -> ImageData:
+    """Opens images, leaves out those that cannot be read, and divides the rest.
+
+    Args:
+        data: A folder of class folders, a CSV file, "tfds:NAME", or an opened source.
+        image_size: Height and width of the model's input, in pixels.
+        resize: See `ImageInput`.
+        augment: A name in `keras_tl.data.augment`.
+        val_fraction: See `assign_splits`.
+        test_fraction: See `assign_splits`.
+        seed: Decides the splits.
+        max_bad_fraction: See `inspect`.
+
+    Returns:
+        The splits.
+
+    Raises:
+        InputError: The data cannot be used.
+    """
+    image_input = ImageInput(size=image_size, resize=resize)
+    augmentation = augmentations.get(augment)
+    source = open_data(data) if isinstance(data, str) else data
+    source = inspect(source, image_input, max_bad_fraction=max_bad_fraction)
+    source = assign_splits(
+        source, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed
+    )
+    prepared = ImageData(source, image_input, augmentation)
+    counts = ", ".join(f"{count} {name}" for name, count in prepared.counts.items())
+    log.info("%d images of %d classes: %s", len(source), len(source.class_names), counts)
+    return prepared

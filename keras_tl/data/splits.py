@@ -1,0 +1,301 @@
+"""Train, val and test: stratified, seeded, with duplicates and groups kept together."""
+
+import csv
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from keras_tl.data.labels import first_few
+from keras_tl.data.source import SPLITS, Source
+from keras_tl.data.stratify import quotas, strata
+from keras_tl.errors import InputError, did_you_mean
+from keras_tl.files import atomic_file
+
+LOG = logging.getLogger("keras_tl")
+
+SPLIT_ALIASES = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+def parse_split(name: str) -> str:
+    """Reads the name of a split as users write it.
+
+    Args:
+        name: "train", "val", "valid", "validation" or "test" in any case, or "".
+
+    Returns:
+        "train", "val", "test", or "" for what is to be assigned.
+
+    Raises:
+        InputError: It is another name.
+    """
+    plain = name.strip().lower()
+    if plain and plain not in SPLIT_ALIASES:
+        hint = did_you_mean(plain, SPLIT_ALIASES, f"Use one of {', '.join(SPLITS)}.")
+        raise InputError("a split's name", repr(name), hint)
+    return SPLIT_ALIASES.get(plain, "")
+
+
+def assign_splits(
+    source: Source, *, val_fraction: float = 0.15, test_fraction: float = 0.15, seed: int = 0
+) -> Source:
+    """Assigns every item to train, val or test.
+
+    What the user gave stays: given val and test splits neither lose nor gain items, but for
+    unassigned exact duplicates and group members of theirs, which join them. Items without a
+    split go to train and to those of val and test that were not given. Where every item has a
+    split and val is missing, a val part is carved out of the given train split, which is said
+    and takes "train" out of `given_splits`; a missing test split is then not made up.
+
+    The items to assign are stratified: by class, by combination of labels (rare ones by their
+    rarest label), or by quantile of the targets. Items that share a group or a SHA-256 form one
+    unit, which is never divided. Large units are placed first, each where it brings shares and
+    strata closest to what is wanted (after the idea of scikit-learn's StratifiedGroupKFold);
+    single items then fill the rest exactly: each class is within one item of its share. A class
+    of two items has one in test, of three or more one in val too, and each class with an item to
+    assign has one in train. The result depends on ids, labels and seed, not on the items' order.
+
+    Args:
+        source: The items, `hashes` filled in where duplicates are to be kept together.
+        val_fraction: Share of the items to assign that goes to val, in [0, 1).
+        test_fraction: The same for test; both together stay below 1.
+        seed: Any int; the same seed gives the same splits.
+
+    Returns:
+        The source with every split assigned.
+
+    Raises:
+        InputError: The fractions are out of range, or nothing is left to train on.
+    """
+    _check_fractions(val_fraction, test_fraction)
+    pool, splits, given = _what_to_assign(source, val_fraction)
+    fractions = (
+        0.0 if "val" in given else val_fraction,
+        0.0 if "test" in given or (splits != "").all() else test_fraction,
+    )
+    if pool.any():
+        splits = _assign(source, pool, np.where(pool, "", splits), fractions, seed)
+    if not (splits == "train").any():
+        raise InputError("items to train on", "a train split without any", "Add some to train.")
+    assigned = replace(source, splits=splits.astype(object), given_splits=given)
+    _report(assigned, fractions)
+    return assigned
+
+
+def duplicates_across_splits(source: Source) -> list[tuple[str, ...]]:
+    """Finds exact duplicates that lie in more than one split.
+
+    `assign_splits` never divides duplicates itself, so these come from splits that were given.
+
+    Args:
+        source: Items with splits and hashes.
+
+    Returns:
+        The ids of each set of equal items that spans splits.
+    """
+    return _divided(source, source.hashes)
+
+
+def write_splits(source: Source, path: str | os.PathLike[str]) -> None:
+    """Writes the CSV `id,label,split,group,sha256`, whole or not at all.
+
+    Several labels of an item, or several targets, are joined with "|"; a lone "|" is an item of
+    no class.
+
+    Args:
+        source: Items with their splits.
+        path: The file, replaced where it exists.
+    """
+    groups = np.full(len(source), "") if source.groups is None else source.groups
+    with (
+        atomic_file(os.fspath(path)) as aside,
+        aside.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "label", "split", "group", "sha256"))
+        for i, row in enumerate(zip(source.splits, groups, source.hashes, strict=True)):
+            writer.writerow((source.ids[i], label_text(source, i), *row))
+
+
+def label_text(source: Source, index: int) -> str:
+    """Returns one item's label as a CSV cell that can be read back."""
+    label = source.labels[index]
+    if source.task == "single-label":
+        return source.class_names[label]
+    if source.task == "multi-label":
+        return "|".join(source.class_names[i] for i in np.flatnonzero(label)) or "|"
+    return "|".join(str(value) for value in label)
+
+
+def _check_fractions(val_fraction: float, test_fraction: float) -> None:
+    for name, fraction in (("val", val_fraction), ("test", test_fraction)):
+        if not 0 <= fraction < 1:
+            raise InputError(
+                f"a {name} fraction from 0 to below 1", str(fraction), "Try 0.15, or 0 for none."
+            )
+    if val_fraction + test_fraction >= 1:
+        raise InputError(
+            "val and test fractions that leave something to train on",
+            f"{val_fraction} and {test_fraction}",
+            "Try 0.15 each.",
+        )
+
+
+def _what_to_assign(
+    source: Source, val_fraction: float
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Which items to assign (bool `[items]`), all splits so far, and the splits that stay."""
+    splits = source.splits.copy()
+    given = source.given_splits or tuple(name for name in SPLITS if (splits == name).any())
+    unassigned = splits == ""
+    carve = "train" in given and "val" not in given and val_fraction > 0
+    if unassigned.any() or not carve:
+        return unassigned, splits, given
+    LOG.info("No val split was given: %g of the given train split is taken for it.", val_fraction)
+    kept = tuple(name for name in given if name != "train")
+    return splits == "train", splits, kept
+
+
+def _assign(
+    source: Source,
+    pool: np.ndarray,
+    splits: np.ndarray,
+    fractions: tuple[float, float],
+    seed: int,
+) -> np.ndarray:
+    """The splits (object `[items]`) with those of the pool (bool `[items]`) filled in."""
+    carving = bool((source.splits[pool] == "train").all())
+    splits = splits.astype(object)
+    free: list[np.ndarray] = []
+    for unit in _units(source):
+        members = unit[pool[unit]]
+        fixed = [name for name in SPLITS if name in splits[unit]]
+        if fixed:
+            # Carved out of train, a twin of a given test item stays in train, where it was.
+            splits[members] = "train" if carving else fixed[0]
+        elif len(members):
+            free.append(members)
+    if free:
+        _place(source, free, splits, fractions, np.random.default_rng(seed))
+        _train_every_class(source, free, splits)
+    return splits
+
+
+def _units(source: Source) -> list[np.ndarray]:
+    """Items (int64 indices) that must stay together, in an order that depends on ids only."""
+    order = sorted(range(len(source)), key=lambda i: source.ids[i])
+    parent = list(range(len(source)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for keys in (source.hashes, source.groups):
+        first: dict[str, int] = {}
+        for i in order:
+            if keys is not None and keys[i] != "":
+                parent[root(i)] = root(first.setdefault(keys[i], i))
+    units: dict[int, list[int]] = defaultdict(list)
+    for i in order:
+        units[root(i)].append(i)
+    return [np.array(unit) for unit in units.values()]
+
+
+def _place(
+    source: Source,
+    units: list[np.ndarray],
+    splits: np.ndarray,
+    fractions: tuple[float, float],
+    rng: np.random.Generator,
+) -> None:
+    """Fills in the splits of whole units, so that every stratum gets what it should."""
+    items = np.concatenate(units)
+    stratum = np.full(len(source), -1)
+    stratum[items] = strata(source.labels[items], source.task)
+    sizes = np.bincount(stratum[items])
+    left = quotas(sizes, *fractions, rng)
+    shuffled = [units[i] for i in rng.permutation(len(units))]
+    for unit in sorted(shuffled, key=len, reverse=True):
+        if len(unit) == 1:
+            # Single items come last and fill what their own stratum still lacks, exactly.
+            lacking = left[stratum[unit[0]]]
+            best = int(lacking.argmax())
+            lacking[best] -= 1
+        else:
+            counts = np.bincount(stratum[unit], minlength=len(sizes))
+            best = int(_gain(counts, left, sizes).argmax())
+            left[:, best] -= counts
+        splits[unit] = SPLITS[best]
+
+
+def _gain(counts: np.ndarray, left: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """How much nearer a unit brings each split to its quotas: float64 `[3]`.
+
+    It is half the drop in the mean squared relative deviation of the strata plus that of the
+    whole, without the part that is the same for every split.
+
+    Args:
+        counts: int64 `[strata]`, the unit's items.
+        left: int64 `[strata, 3]`, what each split still lacks.
+        sizes: int64 `[strata]`, all items.
+    """
+    by_stratum = (counts[:, None] * left / sizes[:, None] ** 2).mean(axis=0)
+    return by_stratum + counts.sum() * left.sum(axis=0) / sizes.sum() ** 2
+
+
+def _train_every_class(source: Source, units: list[np.ndarray], splits: np.ndarray) -> None:
+    """Moves the smallest unit of a class that no train item has into train."""
+    if source.task == "regression":
+        return
+    member = source.targets() > 0
+    untrained = ~member[splits == "train"].any(axis=0)
+    for c in np.flatnonzero(untrained):
+        # An earlier move may have brought this class along.
+        if member[splits == "train", c].any():
+            continue
+        holding = [unit for unit in units if member[unit, c].any()]
+        if holding:
+            splits[min(holding, key=len)] = "train"
+
+
+def _divided(source: Source, keys: np.ndarray) -> list[tuple[str, ...]]:
+    """The ids of each set of items with one key that lies in more than one split."""
+    together: dict[str, list[int]] = defaultdict(list)
+    for i, key in enumerate(keys):
+        if key != "":
+            together[key].append(i)
+    return [
+        tuple(source.ids[items])
+        for items in together.values()
+        if len(set(source.splits[items])) > 1
+    ]
+
+
+def _report(source: Source, fractions: Sequence[float]) -> None:
+    """Says the splits' sizes, and warns of what crosses them or is empty."""
+    sizes = {name: int((source.splits == name).sum()) for name in SPLITS}
+    LOG.info("Splits: %s.", ", ".join(f"{size} {name}" for name, size in sizes.items()))
+    for name, fraction in zip(("val", "test"), fractions, strict=True):
+        if fraction and not sizes[name]:
+            LOG.warning("The %s split is empty: there are too few items or groups.", name)
+    for what, keys in (("exact duplicates", source.hashes), ("members of a group", source.groups)):
+        divided = [] if keys is None else _divided(source, keys)
+        if divided:
+            named = first_few([" = ".join(map(repr, ids)) for ids in divided])
+            LOG.warning(
+                "%d sets of %s lie on both sides of given splits, so figures are too good: %s.",
+                len(divided),
+                what,
+                named,
+            )

@@ -1,0 +1,175 @@
+import logging
+import re
+
+import numpy as np
+import pytest
+
+from keras_tl.data.labels import (
+    class_counts,
+    class_text,
+    first_few,
+    read_label_columns,
+    read_labels,
+    refuse_emptied_classes,
+)
+from keras_tl.errors import InputError
+
+
+def test_words_are_sorted_classes():
+    labels = read_labels(["dog", "cat", " dog ", "ant"])
+    assert labels.task == "single-label"
+    assert labels.class_names == ("ant", "cat", "dog")
+    assert labels.values.tolist() == [2, 1, 2, 0]
+    assert labels.values.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    "values", [[10, 9, 2], [10.0, 9.0, 2.0], ["10", "9", "2"], ["10.0", "9", "2"]]
+)
+def test_numeric_classes_keep_numeric_order_and_whole_names(values):
+    assert read_labels(values).class_names == ("2", "9", "10")
+
+
+def test_leading_zeros_stay_and_words_are_not_shortened():
+    assert read_labels(["007", "1"]).class_names == ("1", "007")
+    assert read_labels(["1.0", "beta"]).class_names == ("1.0", "beta")
+
+
+def test_words_that_pandas_would_take_for_missing_are_classes():
+    assert read_labels(["NA", "nan", "None"]).class_names == ("NA", "None", "nan")
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.0, 2.0], ["0.5", "1", "2e0"], np.array([0.5, 1, 2])])
+def test_fractional_numbers_are_a_regression(values):
+    labels = read_labels(list(values), name="size")
+    assert (labels.task, labels.class_names) == ("regression", ("size",))
+    assert labels.values.dtype == np.float32
+    assert labels.values.tolist() == [[0.5], [1.0], [2.0]]
+
+
+def test_separator_makes_multi_label():
+    labels = read_labels(["cat|dog", "dog", "|", "ant | cat"])
+    assert (labels.task, labels.class_names) == ("multi-label", ("ant", "cat", "dog"))
+    assert labels.values.tolist() == [[0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 1, 0]]
+
+
+def test_lists_make_multi_label():
+    labels = read_labels([["b", "a"], []], separator=",")
+    assert labels.values.tolist() == [[1, 1], [0, 0]]
+
+
+def test_explicit_task_overrides():
+    assert read_labels([1, 2, 3], task="regression").values.tolist() == [[1], [2], [3]]
+    assert read_labels(["0.5", "1.5"], task="single-label").class_names == ("0.5", "1.5")
+    assert read_labels(["cat", "dog"], task="multi-label").values.tolist() == [[1, 0], [0, 1]]
+    assert read_labels(["a|b", "c"], task="single-label").class_names == ("a|b", "c")
+
+
+def test_decision_is_said(caplog):
+    with caplog.at_level(logging.INFO, "keras_tl"):
+        read_labels([0.5, 1.0])
+    assert "regression" in caplog.text and "not all numbers are whole" in caplog.text
+
+
+@pytest.mark.parametrize("missing", [None, "", "  ", float("nan"), np.float32("nan")])
+def test_missing_labels_are_counted_and_named(missing):
+    message = r"2 without one \(line 3, line 4\)"
+    with pytest.raises(InputError, match=message):
+        read_labels(["a", missing, missing, "b"], rows=["line 2", "line 3", "line 4", "line 5"])
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "message"),
+    [
+        (["a", "b"], "regression", "received words"),
+        ([1.0, float("inf")], "regression", "infinite"),
+        (["a", "a"], "auto", "two classes"),
+        ([["a"], ["b"]], "single-label", "one class for each item"),
+        (["a", "b"], "singel-label", "Did you mean single-label"),
+        (["|", "|"], "auto", "at least one class"),
+    ],
+)
+def test_impossible_labels_are_refused(values, task, message):
+    with pytest.raises(InputError, match=message):
+        read_labels(values, task=task)
+
+
+def test_given_classes_are_matched_by_name_not_by_index():
+    labels = read_labels([3, 1], class_names=("1", "2", "3"))
+    assert labels.values.tolist() == [2, 0]
+
+
+def test_unknown_and_repeated_classes_are_refused():
+    with pytest.raises(InputError, match=r"1 items labelled 'dgo'.*Did you mean dog\?"):
+        read_labels(["cat", "dgo"], class_names=("cat", "dog"))
+    with pytest.raises(InputError, match="Name each one once"):
+        read_labels(["cat"], class_names=("cat", "cat"))
+
+
+def test_zero_one_columns_are_multi_label():
+    labels = read_label_columns({"cat": [1, 0, 1], "dog": [True, False, False]})
+    assert (labels.task, labels.class_names) == ("multi-label", ("cat", "dog"))
+    assert labels.values.tolist() == [[1, 1], [0, 0], [1, 0]]
+
+
+def test_one_hot_columns_are_single_label_unless_told():
+    columns = {"cat": [1, 0, 0], "dog": [0, 1, 1]}
+    assert read_label_columns(columns).values.tolist() == [0, 1, 1]
+    assert read_label_columns(columns, task="multi-label").values.tolist() == [
+        [1, 0],
+        [0, 1],
+        [0, 1],
+    ]
+
+
+def test_columns_come_in_the_wanted_order():
+    columns = {"cat": [1, 0], "dog": [1, 1]}
+    labels = read_label_columns(columns, class_names=("dog", "cat"))
+    assert labels.class_names == ("dog", "cat")
+    assert labels.values.tolist() == [[1, 1], [1, 0]]
+    with pytest.raises(InputError, match="label columns dog, ant"):
+        read_label_columns(columns, class_names=("dog", "ant"))
+
+
+def test_fractional_columns_are_a_regression():
+    labels = read_label_columns({"x": ["0.5", "1"], "y": [2, 3]})
+    assert (labels.task, labels.class_names) == ("regression", ("x", "y"))
+    assert labels.values.tolist() == [[0.5, 2.0], [1.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "task", "message"),
+    [
+        ({"a": [0, 1], "b": [3, 4]}, "auto", "either"),
+        ({"a": [0, 1], "b": ["x", "y"]}, "auto", "'x'"),
+        ({"a": [0, 1], "b": [None, 1]}, "auto", "1 without one"),
+        ({"a": [1, 1], "b": [1, 1]}, "single-label", "exactly one 1"),
+        ({"a": [0, 2], "b": [1, 1]}, "multi-label", "zeros and ones"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(columns, task, message):
+    with pytest.raises(InputError, match=message):
+        read_label_columns(columns, task=task)
+
+
+def test_class_counts():
+    assert class_counts(np.array([0, 2, 2]), "abc").tolist() == [1, 0, 2]
+    assert class_counts(np.array([[1, 0], [1, 1]], np.float32), "ab").tolist() == [2, 1]
+
+
+def test_emptied_classes_are_named():
+    before, after = np.array([0, 0, 1]), np.array([0])
+    with pytest.raises(InputError, match=re.escape("received none in 'b'.")):
+        refuse_emptied_classes(before, after, ("a", "b", "never had any"), "single-label")
+    refuse_emptied_classes(before, np.array([1, 0]), ("a", "b"), "single-label")
+
+
+def test_texts():
+    assert [class_text(cell) for cell in (3.0, 3, 2.5, True, "3.0")] == [
+        "3",
+        "3",
+        "2.5",
+        "True",
+        "3.0",
+    ]
+    assert first_few(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
