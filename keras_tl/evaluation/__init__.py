@@ -1,0 +1,1 @@
+"""Figures on data a model has not seen."""

@@ -1,0 +1,347 @@
+"""Figures from a model's outputs, and how they are shown in a terminal.
+
+The figures are plain numbers, lists and dictionaries, ready for JSON; a figure that is not
+defined for the data (an AUC without a positive sample) is None. Those that scikit-learn knows are
+scikit-learn's (https://scikit-learn.org/stable/modules/model_evaluation.html).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+    r2_score,
+    roc_auc_score,
+)
+
+from keras_tl.errors import InputError
+from keras_tl.model_info import ModelInfo
+
+# What Keras keeps probabilities away from 0 and 1 by, so that both report the same loss.
+EPSILON = 1e-7
+# What is shown at most: classes in a summary, classes in a confusion table, confused pairs.
+SHOWN_CLASSES = 20
+TABLE_CLASSES = 10
+SHOWN_PAIRS = 10
+
+
+def evaluate(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> dict[str, Any]:
+    """Measures a model's outputs against the truth.
+
+    Every result has `task`, `samples` and `loss`; what else is in it depends on the task: see
+    `single_label`, `multi_label` and `regression`.
+
+    Args:
+        probabilities: The outputs, float32 `[samples, outputs]`: probabilities in [0, 1]; values
+            for a regression.
+        targets: The truth as the model is trained on it, float32 `[samples, outputs]`.
+        info: The task, class names and thresholds.
+
+    Returns:
+        The figures, ready for JSON.
+
+    Raises:
+        InputError: There is no sample, the shapes do not agree, or an output is not finite.
+    """
+    _check(probabilities, targets, info)
+    measure = {"single-label": single_label, "multi-label": multi_label, "regression": regression}
+    figures = measure[info.task](probabilities, targets, info)
+    return {"task": info.task, "samples": len(targets), **figures}
+
+
+def decide(probabilities: np.ndarray, info: ModelInfo) -> np.ndarray:
+    """Which classes the probabilities amount to.
+
+    Args:
+        probabilities: Float32 `[samples, classes]`, in [0, 1].
+        info: The task and thresholds.
+
+    Returns:
+        Bool `[samples, classes]`. "single-label": True at each row's first largest probability;
+        "multi-label": True from the class's threshold on.
+    """
+    if info.task == "multi-label":
+        return probabilities >= np.array(info.thresholds, np.float32)
+    return np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None]
+
+
+def single_label(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> dict[str, Any]:
+    """Measures a classification into one of several classes.
+
+    - loss: mean of -ln(probability of the true class), the probability at least 1e-7.
+    - accuracy: share of samples whose most probable class is the true one.
+    - balanced_accuracy: mean recall of the classes that occur in the truth.
+    - macro_f1: mean F1 of all classes; one neither true nor predicted anywhere counts 0.
+    - weighted_f1: mean F1 of the classes, weighted by their true samples.
+    - top5_accuracy (more than five classes): share whose true class is among the five most
+      probable.
+    - roc_auc: mean over classes of the area under the class-against-rest ROC curve; None unless
+      every class occurs.
+    - per_class: by name, precision = hits / predicted, recall = hits / true, f1 = their harmonic
+      mean (0 where there is nothing to divide by), support = true samples.
+    - confusion_matrix: samples `[true class][predicted class]`.
+
+    Args:
+        probabilities: Float32 `[samples, classes]`.
+        targets: One-hot float32 `[samples, classes]`.
+        info: The class names.
+    """
+    classes = np.arange(len(info.class_names))
+    true, predicted = targets.argmax(axis=1), probabilities.argmax(axis=1)
+    of_true = probabilities[np.arange(len(true)), true]
+    scores = precision_recall_fscore_support(true, predicted, labels=classes, zero_division=0)
+    _, recall, f1, support = scores
+    figures: dict[str, Any] = {
+        "loss": float(-np.log(np.clip(of_true, EPSILON, 1.0)).mean()),
+        "accuracy": float((true == predicted).mean()),
+        "balanced_accuracy": float(recall[support > 0].mean()),
+        "macro_f1": float(f1.mean()),
+        "weighted_f1": float(np.average(f1, weights=support)),
+    }
+    if len(classes) > 5:
+        more_probable = (probabilities > of_true[:, None]).sum(axis=1)
+        figures["top5_accuracy"] = float((more_probable < 5).mean())
+    figures["roc_auc"] = None
+    if len(classes) > 1 and (support > 0).all():
+        figures["roc_auc"] = float(roc_auc_score(targets, probabilities, average="macro"))
+    figures["per_class"] = {
+        name: _class_figures(*(score[index] for score in scores))
+        for index, name in enumerate(info.class_names)
+    }
+    figures["confusion_matrix"] = confusion_matrix(true, predicted, labels=classes).tolist()
+    return figures
+
+
+def multi_label(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> dict[str, Any]:
+    """Measures a classification in which each class is present or not.
+
+    - loss: mean, over samples and classes, of -ln(probability of the truth), at least 1e-7.
+    - subset_accuracy: share of samples with every class right.
+    - hamming_loss: share of all decisions that are wrong.
+    - micro_f1: F1 of all decisions taken together.
+    - macro_f1: mean F1 of the classes; one neither true nor predicted anywhere counts 0.
+    - mean_average_precision: mean average precision of the classes that occur; None if none do.
+    - per_class: by name, precision, recall, f1 and support as for `single_label`, at the class's
+      threshold; average_precision: the sum over thresholds of (recall gained) x precision, None
+      where the class does not occur.
+
+    Args:
+        probabilities: Float32 `[samples, classes]`.
+        targets: Zeros and ones, float32 `[samples, classes]`.
+        info: The class names and thresholds.
+    """
+    present, chosen = targets > 0.5, decide(probabilities, info)
+    of_truth = np.where(present, probabilities, 1.0 - probabilities)
+    per_class = {
+        name: _present_or_not(present[:, i], chosen[:, i], probabilities[:, i], info.thresholds[i])
+        for i, name in enumerate(info.class_names)
+    }
+    precisions = [row["average_precision"] for row in per_class.values()]
+    return {
+        "loss": float(-np.log(np.clip(of_truth, EPSILON, 1.0)).mean()),
+        "subset_accuracy": float((present == chosen).all(axis=1).mean()),
+        "hamming_loss": float((present != chosen).mean()),
+        "micro_f1": float(f1_score(present.ravel(), chosen.ravel(), zero_division=0)),
+        "macro_f1": float(np.mean([row["f1"] for row in per_class.values()])),
+        "mean_average_precision": _mean([value for value in precisions if value is not None]),
+        "per_class": per_class,
+    }
+
+
+def regression(values: np.ndarray, targets: np.ndarray, info: ModelInfo) -> dict[str, Any]:
+    """Measures predicted values.
+
+    - loss: mean of the squared errors, over samples and targets.
+    - mae: mean of the absolute errors.
+    - rmse: square root of the mean squared error.
+    - r2: 1 - squared errors / squared distances from the target's mean; None where the target
+      does not vary. Overall: the mean of the targets' r2, None if one of them is.
+    - per_target: by name, mae, rmse and r2 of one target.
+
+    Args:
+        values: Float32 `[samples, targets]`.
+        targets: Float32 `[samples, targets]`.
+        info: The targets' names, as `class_names`.
+    """
+    errors = values.astype(np.float64) - targets
+    per_target = {
+        name: {**_error_figures(errors[:, i]), "r2": _r2(targets[:, i], values[:, i])}
+        for i, name in enumerate(info.class_names)
+    }
+    defined = [row["r2"] for row in per_target.values() if row["r2"] is not None]
+    return {
+        "loss": float((errors**2).mean()),
+        **_error_figures(errors),
+        "r2": _mean(defined) if len(defined) == len(per_target) else None,
+        "per_target": per_target,
+    }
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """Lays figures out for a terminal: the overall ones, then a table of classes or targets.
+
+    Args:
+        metrics: What `evaluate` returned.
+
+    Returns:
+        Lines; of more than 20 classes the 20 with the lowest F1.
+    """
+    overall = {
+        name: value
+        for name, value in metrics.items()
+        if name in _TITLES and not isinstance(value, dict)
+    }
+    width = max(len(_TITLES[name]) for name in overall)
+    lines = [f"{_TITLES[name]:<{width}}  {_shown(value)}" for name, value in overall.items()]
+    rows = metrics.get("per_class") or metrics["per_target"]
+    heading = "class" if "per_class" in metrics else "target"
+    if len(rows) > SHOWN_CLASSES:
+        heading = f"lowest F1 of {len(rows)}"
+        rows = dict(sorted(rows.items(), key=lambda row: row[1]["f1"])[:SHOWN_CLASSES])
+    return "\n".join([*lines, "", *_table(heading, rows)])
+
+
+def format_confusion(matrix: Sequence[Sequence[int]], class_names: Sequence[str]) -> str:
+    """Lays a confusion matrix out for a terminal.
+
+    Args:
+        matrix: Samples `[true class][predicted class]`.
+        class_names: The classes, in that order.
+
+    Returns:
+        Up to ten classes a table, one row for each true class, the columns numbered like the
+        rows; of more classes the ten most confused pairs.
+    """
+    counts = np.asarray(matrix)
+    if len(class_names) > TABLE_CLASSES:
+        return _most_confused(counts, class_names)
+    titles = [f"{index} {name}" for index, name in enumerate(class_names, start=1)]
+    corner = "true \\ predicted"
+    first = max(len(corner), *(len(title) for title in titles))
+    width = max(len(str(counts.max())), len(str(len(titles)))) + 2
+    head = "".join(f"{index:>{width}}" for index in range(1, len(titles) + 1))
+    rows = [
+        f"{title:<{first}}" + "".join(f"{count:>{width}}" for count in row)
+        for title, row in zip(titles, counts, strict=True)
+    ]
+    return "\n".join([f"{corner:<{first}}{head}", *rows])
+
+
+_TITLES = {
+    "samples": "samples",
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "top5_accuracy": "top-5 accuracy",
+    "roc_auc": "ROC AUC",
+    "subset_accuracy": "subset accuracy",
+    "hamming_loss": "Hamming loss",
+    "micro_f1": "micro F1",
+    "mean_average_precision": "mean average precision",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r2": "R2",
+}
+
+
+def _check(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> None:
+    expected = (len(targets), len(info.class_names))
+    if not len(targets):
+        raise InputError("at least one sample to measure on", "none", "Give labelled images.")
+    if probabilities.shape != expected or targets.shape != expected:
+        raise InputError(
+            f"outputs and targets of shape {expected}",
+            f"{probabilities.shape} and {targets.shape}",
+            "Measure on data with the model's own classes.",
+        )
+    if not np.isfinite(probabilities).all():
+        bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
+        raise InputError(
+            "finite outputs",
+            f"NaN or infinity for {bad} of {len(targets)} samples",
+            "Training has diverged: lower the learning rate.",
+        )
+
+
+def _class_figures(precision: float, recall: float, f1: float, support: int) -> dict[str, Any]:
+    return {
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+        "support": int(support),
+    }
+
+
+def _present_or_not(
+    present: np.ndarray, chosen: np.ndarray, probability: np.ndarray, threshold: float
+) -> dict[str, Any]:
+    """Figures of one class of a multi-label task, from its columns."""
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        present, chosen, average="binary", zero_division=0
+    )
+    average = float(average_precision_score(present, probability)) if present.any() else None
+    return {
+        **_class_figures(precision, recall, f1, present.sum()),
+        "average_precision": average,
+        "threshold": threshold,
+    }
+
+
+def _error_figures(errors: np.ndarray) -> dict[str, float]:
+    return {
+        "mae": float(np.abs(errors).mean()),
+        "rmse": float(np.sqrt((errors**2).mean())),
+    }
+
+
+def _r2(true: np.ndarray, predicted: np.ndarray) -> float | None:
+    return float(r2_score(true, predicted)) if np.ptp(true) > 0 else None
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _shown(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+def _table(heading: str, rows: dict[str, dict[str, Any]]) -> list[str]:
+    """A line of column titles, then a line for each named row."""
+    columns = list(next(iter(rows.values())))
+    titles = [column.replace("_", " ") for column in columns]
+    first = max(len(heading), *(len(name) for name in rows))
+    widths = [max(len(title), 8) + 2 for title in titles]
+    lines = [f"{heading:<{first}}" + _right_aligned(titles, widths)]
+    for name, row in rows.items():
+        cells = [_shown(row[column]) for column in columns]
+        lines.append(f"{name:<{first}}" + _right_aligned(cells, widths))
+    return lines
+
+
+def _right_aligned(cells: list[str], widths: list[int]) -> str:
+    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def _most_confused(counts: np.ndarray, class_names: Sequence[str]) -> str:
+    wrong = counts * ~np.eye(len(counts), dtype=bool)
+    if not wrong.any():
+        return "No class was taken for another."
+    largest = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN_PAIRS]
+    lines = ["Most often confused (true -> predicted):"]
+    for true, predicted in zip(*np.unravel_index(largest, wrong.shape), strict=True):
+        if wrong[true, predicted]:
+            share = wrong[true, predicted] / counts[true].sum()
+            pair = f"{class_names[true]} -> {class_names[predicted]}"
+            lines.append(
+                f"{wrong[true, predicted]:>6}  {pair} ({share:.1%} of {class_names[true]})"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+"""Predictions as people and programs read them: a table, CSV or JSON."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from keras_tl.evaluation.metrics import decide
+from keras_tl.model_info import ModelInfo
+
+FORMATS = ("table", "csv", "json")
+
+
+def format_predictions(
+    ids: Sequence[str] | np.ndarray,
+    outputs: np.ndarray,
+    info: ModelInfo,
+    *,
+    top: int | None = None,
+    style: str = "table",
+) -> str:
+    """Renders predictions.
+
+    Args:
+        ids: A name for each sample.
+        outputs: Float32 `[samples, outputs]`, probabilities or values.
+        info: What the model takes and gives.
+        top: How many classes to show of each sample, the most probable first. None shows the
+            most probable one, or all that are present of several labels. A regression always
+            shows all its targets.
+        style: "table" (aligned text), "csv" or "json".
+
+    Returns:
+        Text of several lines.
+    """
+    ranked = [_ranked(row, info, top) for row in outputs]
+    value = "value" if info.task == "regression" else "probability"
+    name = "target" if info.task == "regression" else "class"
+    if style == "json":
+        return json.dumps(_records(ids, ranked, name, value), indent=2, ensure_ascii=False)
+    if style == "csv":
+        return _frame(ids, ranked, name, value).to_csv(index=False).rstrip("\n")
+    width = max((len(str(sample)) for sample in ids), default=0)
+    lines = []
+    for sample, row in zip(ids, ranked, strict=True):
+        found = "   ".join(f"{label} {number:.4f}" for label, number in row)
+        lines.append(f"{sample!s:<{width}}  {found or '(none)'}")
+    return "\n".join(lines)
+
+
+def _ranked(row: np.ndarray, info: ModelInfo, top: int | None) -> list[tuple[str, float]]:
+    if info.task == "regression":
+        return [(name, float(v)) for name, v in zip(info.class_names, row, strict=True)]
+    order = np.argsort(-row, kind="stable")
+    if top is None and info.task == "multi-label":
+        present = decide(row[None], info)[0]
+        order = order[present[order].astype(bool)]
+    else:
+        order = order[: 1 if top is None else top]
+    return [(info.class_names[i], float(row[i])) for i in order]
+
+
+def _records(
+    ids: Sequence[str] | np.ndarray, ranked: list[list[tuple[str, float]]], name: str, value: str
+) -> list[dict[str, Any]]:
+    return [
+        {"id": str(sample), "predictions": [{name: label, value: number} for label, number in row]}
+        for sample, row in zip(ids, ranked, strict=True)
+    ]
+
+
+def _frame(
+    ids: Sequence[str] | np.ndarray, ranked: list[list[tuple[str, float]]], name: str, value: str
+) -> pd.DataFrame:
+    """One row a sample; the k-th class and its probability are a pair of columns."""
+    columns: dict[str, list[Any]] = {"id": [str(sample) for sample in ids]}
+    for rank in range(max(map(len, ranked), default=0)):
+        cells = [row[rank] if rank < len(row) else ("", None) for row in ranked]
+        columns[f"{name}_{rank + 1}"] = [label for label, _ in cells]
+        columns[f"{value}_{rank + 1}"] = [number for _, number in cells]
+    return pd.DataFrame(columns)

@@ -1,0 +1,160 @@
+"""Writes a model of images as a SavedModel that needs TensorFlow alone.
+
+The SavedModel has three signatures, each for any number N of images:
+
+- `serving_default`: `image_bytes`, string `[N]`, encoded images (JPEG, PNG, BMP, GIF, WebP).
+- `pixels`: `pixels`, uint8 `[N, size, size, 3]`, RGB images already at the model's size.
+- `decode`: `image_bytes` to `pixels`, to see what the model is shown of a file.
+
+The first two return, for each task:
+
+- single-label: `probabilities` float32 `[N, classes]`, `class_index` int64 `[N]`, `class_name`
+  string `[N]`.
+- multi-label: `probabilities` float32 `[N, classes]`, `predicted` bool `[N, classes]`, `labels`
+  string `[N]`, the predicted classes joined by "|".
+- regression: `values` float32 `[N, targets]`.
+
+All class names, in order, are in `assets.extra/model.json`: `assets.extra` is the folder of a
+SavedModel for files that no graph loads (https://www.tensorflow.org/guide/saved_model), and an
+output of a signature must have one row for each input.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_tl.data.decoding import decode
+from keras_tl.errors import InputError
+from keras_tl.export.verify import verify_saved_model
+from keras_tl.files import atomic_folder
+from keras_tl.model_info import ASSETS_FOLDER, ModelInfo
+
+log = logging.getLogger("keras_tl")
+
+
+def export_saved_model(
+    model: keras.Model,
+    path: str | Path,
+    info: ModelInfo,
+    *,
+    sample_files: Sequence[str | Path | bytes] = (),
+    tolerance: float | None = None,
+) -> Path:
+    """Exports a model as a SavedModel: encoded images in, probabilities and class names out.
+
+    Images are decoded and resized inside the graph by the function that training used. What was
+    written is then loaded and compared with the Keras model (see
+    `keras_tl.export.verify.verify_saved_model`); where they differ nothing is left behind, and a
+    folder that was at `path` stays.
+
+    Args:
+        model: Takes float32 `[batch, size, size, 3]`, RGB in 0..255; gives probabilities (values
+            for a regression) `[batch, outputs]`.
+        path: The SavedModel's folder; one that exists is replaced.
+        info: What the model takes and gives.
+        sample_files: A few encoded images, paths or contents, to compare on, beside the images
+            that are compared always.
+        tolerance: The largest difference allowed; by default the precision's own.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The model does not fit `info`, or a sample file cannot be decoded.
+        CheckError: The SavedModel differs from the Keras model.
+    """
+    _check_fit(model, info)
+    path = Path(path)
+    log.info("Exporting %s", path)
+    with atomic_folder(path) as aside:
+        _write(model, aside, info)
+        verify_saved_model(aside, model, info, sample_files=sample_files, tolerance=tolerance)
+    return path
+
+
+def _check_fit(model: keras.Model, info: ModelInfo) -> None:
+    size, outputs = info.image_input.size, len(info.class_names)
+    received = (*model.input_shape[1:], model.output_shape[-1])
+    # A side of None takes any size.
+    fits = all(side in (None, size) for side in received[:2]) and received[2:] == (3, outputs)
+    if not fits:
+        raise InputError(
+            f"a model from {size}x{size}x3 pixels to {outputs} outputs",
+            f"one from {'x'.join(str(side) for side in received[:3])} to {received[3]}",
+            "Export it with the ModelInfo that it was built for.",
+        )
+
+
+def _write(model: keras.Model, folder: Path, info: ModelInfo) -> None:
+    """Writes the SavedModel with its signatures, and `model.json` beside the graph."""
+    size = info.image_input.size
+    one_image = tf.TensorSpec([size, size, 3], tf.uint8)
+    encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
+    decoded = tf.TensorSpec([None, size, size, 3], tf.uint8, name="pixels")
+
+    # A function of its own, so that decoding is traced once for both signatures that decode.
+    @tf.function(input_signature=[encoded])
+    def decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(
+            lambda contents: decode(contents, info.image_input),
+            image_bytes,
+            fn_output_signature=one_image,
+        )
+
+    def from_bytes_to_pixels(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"pixels": decode_all(image_bytes)}
+
+    def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        count = tf.shape(pixels)[0]
+        # A convolution of no images gives a wrong shape on a CPU (oneDNN, TensorFlow 2.21), so
+        # that one blank image stands in for none.
+        blank = tf.zeros([tf.cast(count == 0, tf.int32), size, size, 3], tf.uint8)
+        images = tf.concat([pixels, blank], axis=0)
+        outputs = model(tf.cast(images, tf.float32), training=False)[:count]
+        return _described(tf.cast(outputs, tf.float32), info)
+
+    def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return from_pixels(decode_all(image_bytes))
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serving_default", from_bytes, input_signature=[encoded])
+    archive.add_endpoint("pixels", from_pixels, input_signature=[decoded])
+    archive.add_endpoint("decode", from_bytes_to_pixels, input_signature=[encoded])
+    with _without_notes_of_tensorflow():
+        archive.write_out(str(folder), verbose=False)
+    info.write(folder / ASSETS_FOLDER)
+
+
+@contextmanager
+def _without_notes_of_tensorflow() -> Iterator[None]:
+    """Keeps back TensorFlow's note of where it writes: that folder is about to be renamed."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _described(outputs: tf.Tensor, info: ModelInfo) -> dict[str, tf.Tensor]:
+    """The named outputs of a signature, from the model's outputs float32 `[N, outputs]`."""
+    if info.task == "regression":
+        return {"values": outputs}
+    names = tf.constant(info.class_names)
+    if info.task == "multi-label":
+        predicted = outputs >= tf.constant(info.thresholds, tf.float32)
+        chosen = tf.ragged.boolean_mask(tf.broadcast_to(names, tf.shape(predicted)), predicted)
+        labels = tf.strings.reduce_join(chosen, axis=1, separator="|")
+        return {"probabilities": outputs, "predicted": predicted, "labels": labels}
+    class_index = tf.argmax(outputs, axis=1)
+    return {
+        "probabilities": outputs,
+        "class_index": class_index,
+        "class_name": tf.gather(names, class_index),
+    }

@@ -1,0 +1,211 @@
+"""The gate of every export: what was written must say what the Keras model says."""
+
+import logging
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tl.data.decoding import decode
+from keras_tl.data.image_input import ImageInput
+from keras_tl.errors import CheckError, InputError
+from keras_tl.model_info import ModelInfo
+
+# Largest difference allowed, by the lowest precision a layer computes in. float32 leaves room for
+# another order of summation; the other two for a few roundings of their 8 and 11 bits.
+TOLERANCES = {"bfloat16": 3e-2, "float16": 5e-3, "float32": 1e-4}
+# Resizing in another graph may round a value that lies between two levels the other way.
+PIXEL_TOLERANCE = 1
+FIX = "The SavedModel must not be used; raise the tolerance only if this is harmless to you."
+
+log = logging.getLogger("keras_tl")
+
+
+def verify_saved_model(
+    folder: str | Path,
+    model: keras.Model,
+    info: ModelInfo,
+    *,
+    sample_files: Sequence[str | Path | bytes] = (),
+    tolerance: float | None = None,
+) -> float:
+    """Runs a written SavedModel and the Keras model on the same files, and compares.
+
+    The SavedModel is loaded anew and reads the encoded files itself; the Keras model is fed by
+    the data pipeline's decoding of them. Compared are the decoded pixels, the outputs of both
+    signatures, and the class names, which must follow from the probabilities. The images are
+    the `probe_images` and the sample files.
+
+    Args:
+        folder: The SavedModel.
+        model: The Keras model it was written from.
+        info: What the model takes and gives.
+        sample_files: A few encoded images, paths or contents, beside the `probe_images`.
+        tolerance: The largest absolute difference of a probability that is allowed; for a
+            regression, relative to the largest output. By default 1e-4, for a model with
+            float16 layers 5e-3, with bfloat16 layers 3e-2.
+
+    Returns:
+        The largest difference found, in the unit of the tolerance.
+
+    Raises:
+        InputError: A sample file cannot be read or decoded.
+        CheckError: Something differs.
+    """
+    allowed = default_tolerance(model) if tolerance is None else tolerance
+    images = {**probe_images(), **_read(sample_files)}
+    pixels = _decode_as_in_training(images, info.image_input)
+    expected = np.asarray(
+        tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32), np.float32
+    )
+    signatures = tf.saved_model.load(str(folder)).signatures
+    encoded = tf.constant(list(images.values()))
+    _check_pixels(signatures["decode"](image_bytes=encoded)["pixels"].numpy(), pixels, images)
+    results = {
+        "serving_default": signatures["serving_default"](image_bytes=encoded),
+        "pixels": signatures["pixels"](pixels=tf.constant(pixels)),
+    }
+    largest = 0.0
+    for name, result in results.items():
+        outputs = result["values" if info.task == "regression" else "probabilities"].numpy()
+        largest = max(largest, _check_outputs(name, outputs, expected, images, info, allowed))
+        _check_labels(name, result, outputs, info)
+    log.info(
+        "The SavedModel agrees with the Keras model on %d images: difference %.1e, allowed %.1e",
+        len(images),
+        largest,
+        allowed,
+    )
+    return largest
+
+
+def default_tolerance(model: keras.Model) -> float:
+    """The difference allowed for the lowest precision that a layer of `model` computes in."""
+    computed_in = {layer.compute_dtype for layer in model.layers}
+    return next(
+        (allowed for dtype, allowed in TOLERANCES.items() if dtype in computed_in),
+        TOLERANCES["float32"],
+    )
+
+
+def probe_images() -> dict[str, bytes]:
+    """Encoded images that show a wrong decoding, by a name for each.
+
+    No side, corner or channel of them is like another: a turn, a flip or swapped channels show.
+    """
+    rows, columns = np.indices((48, 64))
+    board = (rows // 8 + columns // 8) % 2 * 255
+    picture = np.stack([rows * 5, columns * 4, board], axis=-1).astype(np.uint8)
+    alpha = ((rows + columns) * 2).astype(np.uint8)[..., None]
+    jpeg = tf.io.encode_jpeg(picture).numpy()
+    return {
+        "a JPEG": jpeg,
+        "a JPEG that EXIF says to turn": _with_orientation(jpeg, 6),
+        "a grey JPEG": tf.io.encode_jpeg(picture[..., :1]).numpy(),
+        "a PNG with transparency": tf.io.encode_png(np.concatenate([picture, alpha], -1)).numpy(),
+    }
+
+
+def _with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    """Puts an EXIF orientation (1..8) into a JPEG: one entry, big-endian, behind its start."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    tiff = b"MM\x00*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
+    segment = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+def _read(sample_files: Sequence[str | Path | bytes]) -> dict[str, bytes]:
+    contents = {}
+    for index, file in enumerate(sample_files):
+        if isinstance(file, bytes):
+            contents[f"sample {index}"] = file
+            continue
+        try:
+            contents[str(file)] = Path(file).read_bytes()
+        except OSError as error:
+            raise InputError("readable sample files", str(error), "Give other ones.") from error
+    return contents
+
+
+def _decode_as_in_training(images: Mapping[str, bytes], image_input: ImageInput) -> np.ndarray:
+    """What the data pipeline makes of encoded images: uint8 `[images, size, size, 3]`."""
+    dataset = tf.data.Dataset.from_tensor_slices(list(images.values()))
+    decoded = iter(dataset.map(lambda contents: decode(contents, image_input)))
+    pixels = []
+    for name in images:
+        try:
+            pixels.append(next(decoded).numpy())
+        except tf.errors.InvalidArgumentError as error:
+            raise InputError(
+                "sample files that can be decoded", name, "Give images only."
+            ) from error
+    return np.stack(pixels)
+
+
+def _check_pixels(received: np.ndarray, expected: np.ndarray, images: Mapping[str, bytes]) -> None:
+    difference = np.abs(received.astype(int) - expected.astype(int)).max(axis=(1, 2, 3))
+    worst = int(difference.argmax())
+    if difference[worst] > PIXEL_TOLERANCE:
+        raise CheckError(
+            f"pixels within {PIXEL_TOLERANCE} level of the data pipeline's",
+            f"a difference of {difference[worst]} levels for {list(images)[worst]}",
+            FIX,
+        )
+
+
+def _check_outputs(
+    signature: str,
+    received: np.ndarray,
+    expected: np.ndarray,
+    images: Mapping[str, bytes],
+    info: ModelInfo,
+    allowed: float,
+) -> float:
+    """Returns the largest difference, or raises where it is too large or not a number."""
+    largest_output = float(np.abs(expected).max()) or 1.0
+    scale = largest_output if info.task == "regression" else 1.0
+    differences = np.abs(received - expected).max(axis=1) / scale
+    worst = int(differences.argmax())
+    difference = float(differences[worst])
+    if not difference <= allowed:  # also where it is NaN
+        raise CheckError(
+            f"outputs of signature {signature} within {allowed:.1e} of the Keras model's",
+            f"a difference of {difference:.1e} for {list(images)[worst]}",
+            FIX,
+        )
+    return difference
+
+
+def _check_labels(
+    signature: str, result: Mapping[str, tf.Tensor], outputs: np.ndarray, info: ModelInfo
+) -> None:
+    """Raises where classes or names do not follow from the SavedModel's own probabilities."""
+    for name, expected in _labels(outputs, info).items():
+        received = [
+            item.decode() if isinstance(item, bytes) else item
+            for item in result[name].numpy().tolist()
+        ]
+        if received != expected:
+            raise CheckError(
+                f"{name} of signature {signature} to be {expected}", str(received), FIX
+            )
+
+
+def _labels(outputs: np.ndarray, info: ModelInfo) -> dict[str, list]:
+    if info.task == "regression":
+        return {}
+    if info.task == "multi-label":
+        predicted = outputs >= np.array(info.thresholds, np.float32)
+        names = np.array(info.class_names, dtype=object)
+        return {
+            "predicted": predicted.tolist(),
+            "labels": ["|".join(names[row]) for row in predicted],
+        }
+    class_index = outputs.argmax(axis=1).tolist()
+    return {
+        "class_index": class_index,
+        "class_name": [info.class_names[index] for index in class_index],
+    }

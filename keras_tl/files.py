@@ -1,0 +1,100 @@
+"""Outputs that are whole or absent: written aside, then renamed into place."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_tl.errors import InputError
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Writes one file so that it is either complete or not there.
+
+    Yields a path in the same folder (with the same ending, which some writers look at) to be
+    written to. When the block ends that file is flushed to disk and renamed to `path`, replacing
+    what was there. When the block raises it is removed and `path` stays as it was.
+
+    Args:
+        path: Where the file is to be; missing parent folders are made.
+
+    Yields:
+        The path to write to.
+    """
+    path = Path(path)
+    aside = _aside(path)
+    try:
+        yield aside
+        _flush(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Writes `text` as UTF-8 to `path`, which is never seen half written."""
+    with atomic_file(path) as aside:
+        aside.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Fills a folder so that it is either complete or not there.
+
+    Yields a new, empty folder beside `path`. When the block ends it is flushed to disk and takes
+    the place of `path`; a folder that was there is removed. When the block raises, the new folder
+    is removed and `path` stays as it was.
+
+    Args:
+        path: Where the folder is to be; missing parent folders are made.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        InputError: `path` is an existing file.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError("a folder's path", f"the file {path}", "Choose another name.")
+    aside = _aside(path)
+    aside.mkdir()
+    try:
+        yield aside
+        for written in aside.rglob("*"):
+            if written.is_file():
+                _flush(written)
+        _put_in_place(aside, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(path: Path) -> Path:
+    """A hidden, unused sibling of `path`; the parent folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file's content is on disk, so that the rename cannot outrun it."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    """Renames `folder` to `target`; an older folder comes back if that fails."""
+    if not target.exists():
+        os.replace(folder, target)
+        return
+    # A folder that holds files cannot be renamed over: the old one steps aside first.
+    older = _aside(target)
+    os.replace(target, older)
+    try:
+        os.replace(folder, target)
+    except OSError:
+        os.replace(older, target)
+        raise
+    shutil.rmtree(older)

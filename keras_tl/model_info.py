@@ -1,0 +1,153 @@
+"""What a model needs to be used rightly, in one versioned file: `model.json`.
+
+It lies in a run's folder and in every export (a SavedModel carries it in `assets.extra`, the
+folder that SavedModel reserves for files the graph does not load). Training, prediction and
+export read the input, the class names and the thresholds from it; nobody repeats them.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_tl import tasks
+from keras_tl.data.image_input import ImageInput
+from keras_tl.errors import InputError, did_you_mean
+from keras_tl.files import atomic_write_text
+
+FORMAT_VERSION = 1
+FILE_NAME = "model.json"
+ASSETS_FOLDER = "assets.extra"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The description that travels with a model.
+
+    Attributes:
+        image_input: How an encoded image becomes the model's pixels.
+        class_names: The classes, in the order of the outputs; for a regression the targets.
+        task: A name in `keras_tl.tasks`.
+        thresholds: For "multi-label" the probability, in [0, 1], from which on each class counts
+            as present (0.5 each when left out); empty for other tasks.
+        backbone: The registry's name of the backbone.
+        format_version: The version of this description.
+
+    Raises:
+        InputError: The task is unknown, or the thresholds do not fit the task and classes.
+    """
+
+    image_input: ImageInput
+    class_names: tuple[str, ...]
+    task: str
+    thresholds: tuple[float, ...] = ()
+    backbone: str = ""
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        tasks.get(self.task)
+        expected = len(self.class_names) if self.task == "multi-label" else 0
+        if expected and not self.thresholds:
+            object.__setattr__(self, "thresholds", (0.5,) * expected)
+        if len(self.thresholds) != expected:
+            raise InputError(
+                f"{expected} thresholds for {len(self.class_names)} {self.task} outputs",
+                str(len(self.thresholds)),
+                "Only multi-label classes have thresholds, one each.",
+            )
+
+    def to_json(self) -> str:
+        """Returns the content of `model.json`: readable, in the order of the attributes."""
+        values = dataclasses.asdict(self)
+        values = {"format_version": values.pop("format_version"), **values}
+        return json.dumps(values, ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, origin: str = FILE_NAME) -> "ModelInfo":
+        """Reads the content of a `model.json`.
+
+        Args:
+            text: The file's text.
+            origin: What to call the text in an error (its path).
+
+        Raises:
+            InputError: It is no JSON object, is of a newer version, or a key is unknown or
+                missing.
+        """
+        values = _parse(text, origin)
+        _check_version(values, origin)
+        _check_keys(values, cls, origin)
+        _check_keys(values["image_input"], ImageInput, f"image_input of {origin}")
+        values["image_input"] = ImageInput(**values["image_input"])
+        values["class_names"] = tuple(values["class_names"])
+        values["thresholds"] = tuple(values["thresholds"])
+        return cls(**values)
+
+    def write(self, folder: str | Path) -> Path:
+        """Writes `model.json` into `folder` and returns its path."""
+        path = Path(folder) / FILE_NAME
+        atomic_write_text(path, self.to_json())
+        return path
+
+    @classmethod
+    def read(cls, path: str | Path) -> "ModelInfo":
+        """Reads the description of a run or an export.
+
+        Args:
+            path: A `model.json`, or a folder that holds one (a SavedModel: in `assets.extra`).
+
+        Raises:
+            InputError: There is none, or it cannot be used (see `from_json`).
+        """
+        path = Path(path)
+        candidates = (path, path / FILE_NAME, path / ASSETS_FOLDER / FILE_NAME)
+        for candidate in candidates:
+            if candidate.is_file():
+                return cls.from_json(candidate.read_text(encoding="utf-8"), str(candidate))
+        raise InputError(
+            f"a folder with a {FILE_NAME}",
+            str(path) if path.exists() else f"{path}, which does not exist",
+            "Give the folder that training or export has written.",
+        )
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    fix = "Take the file as it was written, or write the model again."
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"JSON in {origin}", f"a text that is none ({error})", fix) from error
+    if not isinstance(values, dict):
+        raise InputError(f"a JSON object in {origin}", f"a {type(values).__name__}", fix)
+    return values
+
+
+def _check_version(values: dict[str, Any], origin: str) -> None:
+    version = values.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise InputError(
+            f"a format_version of 1 or more in {origin}",
+            repr(version),
+            "Take the file as it was written.",
+        )
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"format_version {FORMAT_VERSION} or older in {origin}",
+            f"format_version {version}",
+            "It was written by a newer keras_tl: install that one.",
+        )
+
+
+def _check_keys(values: Any, described: type, origin: str) -> None:
+    """Refuses keys that are not exactly the fields of the dataclass `described`."""
+    known = [field.name for field in dataclasses.fields(described)]
+    fix = f"The keys are {', '.join(known)}."
+    if not isinstance(values, dict):
+        raise InputError(f"a JSON object as {origin}", repr(values), fix)
+    for key in values:
+        if key not in known:
+            raise InputError(f"a known key in {origin}", repr(key), did_you_mean(key, known, fix))
+    missing = [name for name in known if name not in values]
+    if missing:
+        raise InputError(f"every key in {origin}", f"none named {', '.join(missing)}", fix)

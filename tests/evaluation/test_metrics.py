@@ -1,0 +1,202 @@
+import json
+from math import log, sqrt
+
+import numpy as np
+import pytest
+
+from keras_tl.data.image_input import ImageInput
+from keras_tl.errors import InputError
+from keras_tl.evaluation.metrics import decide, evaluate, format_confusion, summary
+from keras_tl.model_info import ModelInfo
+
+
+def _info(task, *names, thresholds=()):
+    return ModelInfo(ImageInput(size=32), names, task, thresholds)
+
+
+def _one_hot(labels, classes):
+    return np.eye(classes, dtype=np.float32)[labels]
+
+
+def _array(*rows):
+    return np.array(rows, np.float32)
+
+
+THREE = _array([0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.5, 0.3], [0.5, 0.25, 0.25])
+
+
+def test_single_label_against_figures_by_hand():
+    figures = evaluate(THREE, _one_hot([0, 0, 1, 2], 3), _info("single-label", "a", "b", "c"))
+    per_class = figures.pop("per_class")
+    assert figures.pop("confusion_matrix") == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    assert figures.pop("task") == "single-label"
+    assert figures == pytest.approx(
+        {
+            "samples": 4,
+            "loss": -(log(0.8) + log(0.3) + log(0.5) + log(0.25)) / 4,
+            "accuracy": 1 / 2,
+            "balanced_accuracy": (1 / 2 + 1 + 0) / 3,
+            "macro_f1": (1 / 2 + 2 / 3 + 0) / 3,
+            "weighted_f1": (2 * 1 / 2 + 2 / 3 + 0) / 4,
+            # Pairs of a sample of the class and one of the rest, rightly ordered.
+            "roc_auc": (3 / 4 + 2 / 3 + 2 / 3) / 3,
+        },
+        rel=1e-6,
+    )
+    assert per_class["a"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
+    assert per_class["b"] == pytest.approx(
+        {"precision": 1 / 2, "recall": 1, "f1": 2 / 3, "support": 1}
+    )
+    assert per_class["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}
+
+
+def test_single_label_with_classes_that_do_not_occur():
+    figures = evaluate(THREE[:2], _one_hot([0, 0], 3), _info("single-label", "a", "b", "c"))
+    assert figures["confusion_matrix"] == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
+    assert figures["balanced_accuracy"] == 0.5
+    assert figures["roc_auc"] is None
+    assert figures["macro_f1"] == pytest.approx(2 / 9)
+    assert figures["per_class"]["c"]["support"] == 0
+
+
+def test_loss_of_a_sure_mistake_is_finite():
+    figures = evaluate(_array([1.0, 0.0]), _one_hot([1], 2), _info("single-label", "a", "b"))
+    assert figures["loss"] == pytest.approx(-log(1e-7), rel=1e-5)
+
+
+def test_top5_only_with_more_than_five_classes():
+    probabilities = _array([0.3, 0.25, 0.2, 0.1, 0.1, 0.05]).repeat(4, axis=0)
+    info = _info("single-label", *"abcdef")
+    assert evaluate(probabilities, _one_hot([0, 4, 5, 5], 6), info)["top5_accuracy"] == 0.5
+    five = evaluate(np.eye(5, dtype=np.float32), np.eye(5), _info("single-label", *"abcde"))
+    assert "top5_accuracy" not in five
+
+
+def test_multi_label_against_figures_by_hand():
+    probabilities = _array([0.9, 0.74], [0.4, 0.8], [0.6, 0.7])
+    targets = _array([1, 0], [1, 1], [0, 1])
+    info = _info("multi-label", "x", "y", thresholds=(0.5, 0.75))
+    assert decide(probabilities, info).tolist() == [[True, False], [False, True], [True, False]]
+    figures = evaluate(probabilities, targets, info)
+    per_class = figures.pop("per_class")
+    assert figures.pop("task") == "multi-label"
+    logs = [log(p) for p in (0.9, 0.26, 0.4, 0.8, 0.4, 0.7)]
+    assert figures == pytest.approx(
+        {
+            "samples": 3,
+            "loss": -sum(logs) / 6,
+            "subset_accuracy": 1 / 3,
+            "hamming_loss": 3 / 6,
+            # Two hits, one false alarm, two misses.
+            "micro_f1": 2 * 2 / (2 * 2 + 1 + 2),
+            "macro_f1": (1 / 2 + 2 / 3) / 2,
+            "mean_average_precision": 5 / 6,
+        },
+        rel=1e-6,
+    )
+    assert per_class["y"] == pytest.approx(
+        {
+            "precision": 1.0,
+            "recall": 0.5,
+            "f1": 2 / 3,
+            "support": 2,
+            "average_precision": 1 / 2 * 1 + 1 / 2 * 2 / 3,
+            "threshold": 0.75,
+        }
+    )
+
+
+def test_multi_label_of_one_class_that_does_not_occur():
+    figures = evaluate(_array([0.2], [0.7]), _array([0], [0]), _info("multi-label", "x"))
+    assert figures["per_class"]["x"]["average_precision"] is None
+    assert figures["mean_average_precision"] is None
+    assert figures["subset_accuracy"] == 0.5
+    assert figures["macro_f1"] == 0
+
+
+def test_regression_against_figures_by_hand():
+    values = _array([1, 10], [3, 10], [3, 13])
+    targets = _array([1, 10], [2, 10], [3, 10])
+    assert evaluate(values, targets, _info("regression", "u", "v")) == {
+        "task": "regression",
+        "samples": 3,
+        "loss": pytest.approx(10 / 6),
+        "mae": pytest.approx(4 / 6),
+        "rmse": pytest.approx(sqrt(10 / 6)),
+        "r2": None,
+        "per_target": {
+            "u": pytest.approx({"mae": 1 / 3, "rmse": sqrt(1 / 3), "r2": 1 - 1 / 2}),
+            "v": {"mae": 1, "rmse": pytest.approx(sqrt(3)), "r2": None},
+        },
+    }
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label", "regression"])
+def test_figures_survive_json(task):
+    figures = evaluate(_array([0.25, 0.75], [0.75, 0.25]), np.eye(2), _info(task, "a", "b"))
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert summary(json.loads(json.dumps(figures))) == summary(figures)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "targets", "message"),
+    [
+        (np.zeros((0, 2)), np.zeros((0, 2)), "at least one sample"),
+        (np.zeros((3, 2)), np.zeros((3, 4)), "shape"),
+        (np.zeros((2, 2)), np.zeros((3, 2)), "shape"),
+        (_array([0.5, 0.5], [np.nan, 0.5]), np.eye(2), "for 1 of 2 samples.*diverged"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(probabilities, targets, message):
+    with pytest.raises(InputError, match=message):
+        evaluate(probabilities, targets, _info("single-label", "a", "b"))
+
+
+def test_summary_is_a_table():
+    info = _info("single-label", "defective", "ok")
+    figures = evaluate(_array([0.75, 0.25], [0.75, 0.25]), _one_hot([0, 1], 2), info)
+    assert summary({**figures, "note": "the test split"}).splitlines() == [
+        "samples            2",
+        "loss               0.8370",
+        "accuracy           0.5000",
+        "balanced accuracy  0.5000",
+        "macro F1           0.3333",
+        "weighted F1        0.3333",
+        "ROC AUC            0.5000",
+        "",
+        "class      precision    recall        f1   support",
+        "defective     0.5000    1.0000    0.6667         1",
+        "ok            0.0000    0.0000    0.0000         1",
+    ]
+
+
+def test_summary_of_many_classes_shows_the_worst():
+    names = [f"class{index}" for index in range(30)]
+    predicted = np.arange(30)
+    predicted[7] = 8
+    figures = evaluate(_one_hot(predicted, 30), np.eye(30), _info("single-label", *names))
+    table = summary(figures).split("\n\n")[1].splitlines()
+    assert table[0].startswith("lowest F1 of 30")
+    assert table[1].startswith("class7 ")
+    assert table[2].startswith("class8 ")
+    assert len(table) == 21
+
+
+def test_confusion_of_few_classes_is_a_table():
+    assert format_confusion([[120, 4], [3, 9]], ("defective", "ok")).splitlines() == [
+        "true \\ predicted    1    2",
+        "1 defective       120    4",
+        "2 ok                3    9",
+    ]
+
+
+def test_confusion_of_many_classes_lists_pairs():
+    names = [f"class{index}" for index in range(11)]
+    matrix = np.eye(11, dtype=int) * 5
+    assert format_confusion(matrix.tolist(), names) == "No class was taken for another."
+    matrix[2, 3], matrix[9, 0] = 5, 15
+    assert format_confusion(matrix.tolist(), names).splitlines() == [
+        "Most often confused (true -> predicted):",
+        "    15  class9 -> class0 (75.0% of class9)",
+        "     5  class2 -> class3 (50.0% of class2)",
+    ]
