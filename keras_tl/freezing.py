@@ -11,7 +11,7 @@ The head, which is everything behind the pretrained layers, always trains.
 
 import fnmatch
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -62,7 +62,8 @@ def sections(model: keras.Model) -> tuple[Section, ...]:
         )
     top = next((name for name in reversed(spec.top) if name in order), spec.output)
     ends = [("stem", spec.stem), *((b.name, b.last) for b in spec.blocks), ("top", top)]
-    found, taken = [], set()
+    found: list[Section] = []
+    taken: set[str] = set()
     for name, last in ends:
         members = ancestors(model, last)
         found.append(Section(name, tuple(n for n in order if n in members - taken)))
@@ -358,7 +359,7 @@ def _row(part: Section, layers: list[keras.layers.Layer]) -> FrozenRow:
     )
 
 
-def _count(weights: "Collection[keras.Variable]") -> int:
+def _count(weights: Iterable[keras.Variable]) -> int:
     return sum(int(keras.ops.size(weight)) for weight in weights)
 
 

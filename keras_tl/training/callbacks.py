@@ -1,10 +1,13 @@
 """Callbacks of keras_tl's own."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
+
+from keras_tl.errors import CheckError
 
 
 class PhaseLog(keras.callbacks.Callback):
@@ -32,13 +35,22 @@ class PhaseLog(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds the epoch's row."""
+        """Adds the epoch's row, or ends a training that has run away."""
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            raise CheckError(
+                "a finite loss",
+                f"{loss} in epoch {epoch + 1} of phase {self.phase!r}",
+                "Lower the learning rate, or clip gradients.",
+            )
         self.rows.append(
             {
                 "phase": self.phase,
                 "epoch": epoch + 1,
                 "seconds": round(time.perf_counter() - self._started, 3),
-                "learning_rate": float(self.model.optimizer.learning_rate),
+                "learning_rate": float(
+                    keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+                ),
                 **{name: float(value) for name, value in (logs or {}).items()},
             }
         )

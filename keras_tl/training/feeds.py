@@ -47,7 +47,15 @@ class Images(Protocol):
     def images(self, indices: np.ndarray, view: int | None = None) -> tf.data.Dataset:
         """Pixels of the images at `indices`; a view is augmented, None is not."""
 
-    def batches(self, batch_size: int, **options: Any) -> tf.data.Dataset:
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epochs: int = 1,
+        drop_remainder: bool = False,
+        weights: np.ndarray | None = None,
+    ) -> tf.data.Dataset:
         """Batches of pixels and targets, see `Samples.batches`."""
 
 

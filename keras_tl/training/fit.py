@@ -139,7 +139,9 @@ def run_phases(
     strategy = strategy or tf.distribute.get_strategy()
     store = FeatureStore() if feature_store is True else feature_store or None
     if len(train) < strategy.num_replicas_in_sync:
-        raise InputError("at least one training image for each device", str(len(train)), "Add some.")
+        raise InputError(
+            "at least one training image for each device", str(len(train)), "Add some."
+        )
     batch_size = _whole_batch(batch_size, len(train), strategy.num_replicas_in_sync)
     weights = _sample_weights(train, class_weights)
     result = TrainingResult()
@@ -164,9 +166,7 @@ def run_phases(
 class _PhaseRun:
     """One phase on one model: what is cut, compiled, fed and fitted."""
 
-    def __init__(
-        self, model: keras.Model, phase: Phase, store: FeatureStore | None, verbose: int
-    ):
+    def __init__(self, model: keras.Model, phase: Phase, store: FeatureStore | None, verbose: int):
         self.whole, self.phase, self.verbose = model, phase, verbose
         self.prefix: PrefixPass | None = None
         self.cut: tuple[str, ...] = ()

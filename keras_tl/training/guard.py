@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tl.errors import CheckError
+from keras_tl.topology import leaf_layers
 
 
 class FreezingGuard(keras.callbacks.Callback):
@@ -15,7 +16,7 @@ class FreezingGuard(keras.callbacks.Callback):
 
     Before the first step every trainable variable must get a finite, non-zero gradient from a
     batch. After the first update with a non-zero rate every other variable of the whole model,
-    moving statistics included, must be bit-identical to what it was.
+    the moving statistics of frozen layers included, must be bit-identical to what it was.
 
     Args:
         whole: The whole model, also where only its suffix is fitted.
@@ -55,21 +56,19 @@ class FreezingGuard(keras.callbacks.Callback):
     def _updated(self) -> bool:
         """Whether an update with a non-zero rate was applied (a warm-up starts at zero)."""
         optimizer = self.model.optimizer
-        done = int(optimizer.iterations)
+        done = int(keras.ops.convert_to_numpy(optimizer.iterations))
         if done == 0:
             return False
         schedule = getattr(optimizer, "_learning_rate", None)
         if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
             return float(schedule(done - 1)) > 0
-        return float(optimizer.learning_rate) > 0
+        return float(keras.ops.convert_to_numpy(optimizer.learning_rate)) > 0
 
     def _digests(self) -> dict[str, bytes]:
-        training = {id(v) for v in self.whole.trainable_variables}
-        # `weights` leaves the states of random generators out: these may move.
         return {
             weight.path: hashlib.blake2b(np.ascontiguousarray(weight.numpy()).tobytes()).digest()
-            for weight in self.whole.weights
-            if id(weight) not in training
+            for layer in leaf_layers(self.whole)
+            for weight in _frozen_weights(layer)
         }
 
     def _check_gradients(self) -> None:
@@ -94,18 +93,20 @@ class FreezingGuard(keras.callbacks.Callback):
             )
 
 
-def _gradients(model: keras.Model, batch: tuple[Any, ...]) -> list[Any]:
-    @tf.function
-    def compute() -> list[Any]:
-        x, y, *weights = batch
-        with tf.GradientTape() as tape:
-            predictions = model(x, training=True)
-            loss = model.compute_loss(x, y, predictions, *weights, training=True)
-            # In 16 bits small gradients would vanish; where they are zero is what is asked.
-            scaled = model.optimizer.scale_loss(loss)
-        return tape.gradient(scaled, [v.value for v in model.trainable_variables])
+def _frozen_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """What must not move; the states of random generators are not among a layer's weights."""
+    moves = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    return [] if moves else layer.non_trainable_weights
 
-    return compute()
+
+def _gradients(model: keras.Model, batch: tuple[Any, ...]) -> list[Any]:
+    x, y, *weights = batch
+    with tf.GradientTape() as tape:
+        predictions = model(x, training=True)
+        loss = model.compute_loss(x, y, predictions, *weights, training=True)
+        # In 16 bits small gradients would vanish; where they are zero is what is asked.
+        scaled = model.optimizer.scale_loss(loss)
+    return tape.gradient(scaled, [v.value for v in model.trainable_variables])
 
 
 def _learns(gradient: Any) -> bool:

@@ -9,9 +9,13 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
 from keras_tl.errors import CheckError, InputError
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.training.fit import run_phases
+from keras_tl.training import fit
 from keras_tl.training.phases import Phase
 from keras_tl.training.schedules import Constant
+
+
+def run_phases(*arguments, **options):
+    return fit.run_phases(*arguments, **{"verbose": 0, **options})
 
 
 def samples(three_colors, augmentation="none", part=slice(None)):
@@ -101,7 +105,7 @@ def test_a_second_run_makes_no_pass_and_another_view_does(tiny_model, three_colo
 
     def computed(augmentation):
         data = samples(three_colors, augmentation)
-        result = run_phases(tiny_model, plan, data, feature_store=store, verbose=0)
+        result = run_phases(tiny_model, plan, data, feature_store=store)
         return [done.computed for done in result.phases[0].passes]
 
     assert computed("none") == [60]
@@ -115,10 +119,10 @@ def test_a_second_run_makes_no_pass_and_another_view_does(tiny_model, three_colo
 def test_training_learns_and_the_best_epoch_is_restored(tiny_model, three_colors):
     train = samples(three_colors, part=slice(0, 45))
     val = samples(three_colors, part=slice(45, 60))
-    plan = [phase(freezing.All(), epochs=20, rate=0.5), phase(freezing.Nothing(), rate=1e3)]
+    plan = [phase(freezing.All(), epochs=20, rate=0.5), phase(freezing.Nothing(), rate=2.0)]
     result = run_phases(tiny_model, plan[:1], train, val, batch_size=15)
     assert result.history[-1]["accuracy"] > 0.9
-    # The second phase's rate destroys the model; its best epoch is the least bad one.
+    # The second phase's rate harms the model; its best epoch is the least bad one.
     wild = run_phases(tiny_model, plan[1:], train, val, batch_size=15)
     best = min(row["val_loss"] for row in wild.history)
     tiny_model.compile(loss="categorical_crossentropy")
@@ -129,6 +133,11 @@ def test_patience_ends_a_phase_early(tiny_model, three_colors):
     data = samples(three_colors)
     plan = [phase(freezing.All(), epochs=30, rate=1e4, patience=2)]
     assert len(run_phases(tiny_model, plan, data, data).history) < 30
+
+
+def test_a_training_that_runs_away_is_stopped(tiny_model, three_colors):
+    with pytest.raises(CheckError, match="Lower the learning rate"):
+        run_phases(tiny_model, [phase(freezing.Nothing(), rate=1e20)], samples(three_colors))
 
 
 def test_class_weights_weigh_the_loss(tiny_model, three_colors):

@@ -44,9 +44,7 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases():
     assert float(bias.numpy()[0]) == 1.0
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"learning_rate": 0.0}, {"optimizer": "adamm"}]
-)
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": 0.0}, {"optimizer": "adamm"}])
 def test_wrong_values_are_refused(wrong):
     values = {"freezing": freezing.All(), "epochs": 1, "learning_rate": 0.1, **wrong}
     with pytest.raises(InputError):

@@ -1,0 +1,51 @@
+"""Transfer learning for Keras 3.
+
+    import keras_tl as ktl
+
+    run = ktl.train(ktl.TrainConfig(data="photos", out="run"))
+
+or step by step: open and split images, build a model on a pretrained backbone, run phases,
+evaluate, export. See the README. Names are loaded when they are first used: importing keras_tl
+does not import TensorFlow.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "TrainConfig": "keras_tl.config",
+    "train": "keras_tl.job",
+    "load_run": "keras_tl.runs",
+    "backbones": "keras_tl.backbones",
+    "load_backbone": "keras_tl.backbones.load",
+    "build_image_model": "keras_tl.builders.image",
+    "add_head": "keras_tl.heads",
+    "freezing": "keras_tl.freezing",
+    "Phase": "keras_tl.training.phases",
+    "run_phases": "keras_tl.training.fit",
+    "FeatureStore": "keras_tl.feature_cache",
+    "prepare": "keras_tl.data.prepare",
+    "from_folder": "keras_tl.data.folders",
+    "from_dataframe": "keras_tl.data.frames",
+    "from_arrays": "keras_tl.data.arrays",
+    "from_tfds": "keras_tl.data.tfds",
+    "measure": "keras_tl.job",
+    "ModelInfo": "keras_tl.model_info",
+    "export_saved_model": "keras_tl.export.saved_model",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(_HOMES[name])
+    # A name is a module of its own, or something in one.
+    value = home if name in ("freezing", "backbones") else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,39 @@
+from keras_tl import backbones, freezing
+from keras_tl.backbones.load import load_backbone
+from keras_tl.builders.image import build_image_model
+from keras_tl.config import TrainConfig
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.folders import from_folder
+from keras_tl.data.frames import from_dataframe
+from keras_tl.data.prepare import prepare
+from keras_tl.data.tfds import from_tfds
+from keras_tl.export.saved_model import export_saved_model
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.heads import add_head
+from keras_tl.job import measure, train
+from keras_tl.model_info import ModelInfo
+from keras_tl.runs import load_run
+from keras_tl.training.fit import run_phases
+from keras_tl.training.phases import Phase
+
+__all__ = [
+    "FeatureStore",
+    "ModelInfo",
+    "Phase",
+    "TrainConfig",
+    "add_head",
+    "backbones",
+    "build_image_model",
+    "export_saved_model",
+    "freezing",
+    "from_arrays",
+    "from_dataframe",
+    "from_folder",
+    "from_tfds",
+    "load_backbone",
+    "load_run",
+    "measure",
+    "prepare",
+    "run_phases",
+    "train",
+]

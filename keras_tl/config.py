@@ -1,0 +1,177 @@
+"""Everything that decides a training run, as one value that can be written down."""
+
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from keras_tl.errors import InputError, did_you_mean
+
+SCHEMA_VERSION = 1
+PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run; the options of `keras-tl train` have the same names.
+
+    Attributes:
+        data: A folder of class folders (perhaps below train, val, test), a CSV file, or
+            "tfds:NAME".
+        out: The run's folder.
+        backbone: A name in the backbone registry.
+        weights: "imagenet", "none", or a weights file.
+        image_size: Height and width in pixels; None takes the backbone's own.
+        resize: "squash", "crop", "pad" or "shorter-crop".
+        task: "auto", "single-label", "multi-label" or "regression".
+        epochs: Epochs of the new head alone.
+        learning_rate: The head's highest learning rate.
+        fine_tune: "none", "all", the number of blocks that train, or "auto", which decides by
+            the number of training images.
+        fine_tune_epochs: Epochs of the fine-tuning.
+        fine_tune_learning_rate: Its highest learning rate.
+        optimizer: "adamw", "adam", "sgd" or "rmsprop".
+        schedule: "constant", "step" or "cosine".
+        weight_decay: Decoupled weight decay.
+        label_smoothing: Share of each class target spread over all classes.
+        dropout: Dropout before the last layer.
+        patience: Epochs without a lower validation loss before a phase stops; None never stops.
+        augment: "none", "light", "strong" or "dihedral".
+        batch_size: Images in a batch.
+        val_fraction: Share of the images that choose the best epoch.
+        test_fraction: Share of the images that the final figures are measured on.
+        class_weights: Whether rare classes count more, so that all classes count the same.
+        seed: Decides splits, order, augmentation, initial weights and dropout.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16".
+        path_column: CSV: the column of image paths.
+        label_column: CSV: the column of labels; several, separated by commas, are targets.
+        split_column: CSV: the column of splits.
+        group_column: CSV: the column of groups that are never divided between splits.
+        max_bad_fraction: The share of unreadable images from which a run does not start.
+        tensorboard: Whether to write TensorBoard logs.
+    """
+
+    data: str
+    out: str
+    backbone: str = "EfficientNetLite0"
+    weights: str = "imagenet"
+    image_size: int | None = None
+    resize: str = "squash"
+    task: str = "auto"
+    epochs: int = 8
+    learning_rate: float = 2e-3
+    fine_tune: str | int = "auto"
+    fine_tune_epochs: int = 12
+    fine_tune_learning_rate: float = 2e-4
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.0
+    dropout: float = 0.2
+    patience: int | None = None
+    augment: str = "light"
+    batch_size: int = 32
+    val_fraction: float = 0.15
+    test_fraction: float = 0.15
+    class_weights: bool = False
+    seed: int = 0
+    precision: str = "float32"
+    path_column: str = "path"
+    label_column: str = "label"
+    split_column: str = "split"
+    group_column: str | None = None
+    max_bad_fraction: float = 0.1
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses what can be known to be wrong before any work is done."""
+        _choice("precision", self.precision, PRECISIONS)
+        fine_tune = self.fine_tune
+        if isinstance(fine_tune, str) and fine_tune.isdigit():
+            object.__setattr__(self, "fine_tune", int(fine_tune))
+        elif isinstance(fine_tune, str):
+            _choice("fine_tune", fine_tune, ("auto", "all", "none"), "or a number of blocks")
+        for name in ("epochs", "fine_tune_epochs"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("batch_size", "image_size", "patience"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
+        for name in ("learning_rate", "fine_tune_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} above 0", str(getattr(self, name)), "Try 1e-3.")
+
+    def to_yaml(self) -> str:
+        """Returns the settings, the schema's version and those of the packages as YAML."""
+        packages = {name: version(name) for name in PACKAGES}
+        facts = {"schema_version": SCHEMA_VERSION, **asdict(self), "versions": packages}
+        return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Reads settings from a YAML file, such as a run's `config.yaml`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The settings it names; the ones it leaves out keep their defaults.
+
+    Raises:
+        InputError: Not YAML, another schema version, or a key that does not exist.
+    """
+    try:
+        facts = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("a configuration file", str(path), f"{error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = " ".join(str(error).split())
+        raise InputError("a YAML file", str(path), f"It does not parse: {first}.") from error
+    if not isinstance(facts, dict):
+        raise InputError("settings, one `name: value` a line", str(path), "See `config.yaml`.")
+    schema = facts.pop("schema_version", SCHEMA_VERSION)
+    if schema != SCHEMA_VERSION:
+        raise InputError(
+            f"schema_version {SCHEMA_VERSION}", str(schema), "Use the keras_tl that wrote it."
+        )
+    facts.pop("versions", None)
+    known = [field.name for field in fields(TrainConfig)]
+    for name in facts:
+        if name not in known:
+            hint = did_you_mean(str(name), known, "See `keras-tl train --help`.")
+            raise InputError(f"settings of a run in {path}", repr(name), hint)
+    return facts
+
+
+def make_config(settings: dict[str, Any]) -> TrainConfig:
+    """Builds a configuration from settings by name.
+
+    Raises:
+        InputError: A setting is missing, or of another type than it should be.
+    """
+    for name in ("data", "out"):
+        if name not in settings:
+            raise InputError(f"{name!r} among the settings", "none", "Give it.")
+    hints = get_type_hints(TrainConfig)
+    for name, value in settings.items():
+        kind = hints[name]
+        # 1 is a fine learning rate; True is not a batch size.
+        fits = isinstance(value, kind | int if kind is float else kind)
+        if not fits or (isinstance(value, bool) and kind is not bool):
+            wanted = getattr(kind, "__name__", str(kind))
+            raise InputError(f"{name} of type {wanted}", repr(value), "Mend the value.")
+    return TrainConfig(**settings)
+
+
+def _choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> None:
+    if value not in choices:
+        listed = f"{', '.join(choices)} {more}".strip()
+        hint = did_you_mean(value, choices, f"Choose {listed}.")
+        raise InputError(f"{name} to be one of {listed}", repr(value), hint)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"{name} of at least {least}", str(value), "Give a larger one.")

@@ -1,0 +1,88 @@
+"""From settings to phases."""
+
+import logging
+
+from keras_tl import freezing
+from keras_tl.backbones import registry
+from keras_tl.config import TrainConfig
+from keras_tl.errors import InputError
+from keras_tl.training.phases import OPTIMIZERS, Phase
+from keras_tl.training.schedules import SCHEDULES
+
+# Below so many training images a fine-tuned backbone mostly learns them by heart.
+FEW_IMAGES = 100
+# The share of a backbone's blocks that "auto" trains: late blocks hold what is specific to
+# ImageNet (Yosinski et al., "How transferable are features in deep neural networks?", 2014).
+AUTO_SHARE = 1 / 3
+
+log = logging.getLogger("keras_tl")
+
+
+def make_plan(config: TrainConfig, images: int) -> list[Phase]:
+    """Turns a configuration into phases: the head first, then perhaps a part of the backbone.
+
+    From random weights there is nothing to keep: everything trains, in one phase, with
+    BatchNormalization learning its statistics.
+
+    Args:
+        config: The settings.
+        images: How many images there are to train on.
+
+    Returns:
+        The phases, in order.
+
+    Raises:
+        InputError: No phase would train anything.
+    """
+    if config.weights == "none":
+        policy = freezing.Nothing(batch_norm="trained")
+        epochs = config.epochs + config.fine_tune_epochs
+        return [_phase(config, "from scratch", policy, epochs, config.learning_rate)]
+    phases = []
+    if config.epochs:
+        head = _phase(config, "head", freezing.All(), config.epochs, config.learning_rate)
+        phases.append(head)
+    policy_or_none = _fine_tuning_policy(config, images)
+    if policy_or_none and config.fine_tune_epochs:
+        rate = config.fine_tune_learning_rate
+        phases.append(_phase(config, "fine-tuning", policy_or_none, config.fine_tune_epochs, rate))
+    if not phases:
+        raise InputError("something to train", "0 epochs", "Give --epochs of 1 or more.")
+    return phases
+
+
+def _fine_tuning_policy(config: TrainConfig, images: int) -> freezing.Policy | None:
+    if config.fine_tune == "none":
+        return None
+    if config.fine_tune == "all":
+        return freezing.Nothing()
+    if isinstance(config.fine_tune, int):
+        return freezing.AllButLast(config.fine_tune) if config.fine_tune else None
+    if images < FEW_IMAGES:
+        log.info("No fine-tuning: %d training images are too few for it", images)
+        return None
+    blocks = len(registry.get(config.backbone).blocks)
+    return freezing.AllButLast(max(round(AUTO_SHARE * blocks), 1))
+
+
+def _phase(
+    config: TrainConfig, name: str, policy: freezing.Policy, epochs: int, rate: float
+) -> Phase:
+    for kind, names in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+        if getattr(config, kind) not in names:
+            raise InputError(
+                f"{kind} to be one of {', '.join(names)}",
+                repr(getattr(config, kind)),
+                "Choose one.",
+            )
+    return Phase(
+        policy,
+        epochs,
+        rate,
+        schedule=SCHEDULES[config.schedule](),
+        optimizer=config.optimizer,
+        weight_decay=config.weight_decay,
+        label_smoothing=config.label_smoothing,
+        patience=config.patience,
+        name=name,
+    )

@@ -1,0 +1,121 @@
+"""The run folder: what is in it, and reading it back.
+
+config.yaml      everything needed to run it again
+splits.csv       which image was in which split
+history.csv      one row an epoch
+model.keras      the Keras model, of stock layers where it can be
+saved_model/     encoded images in, probabilities and class names out
+model.json       input size, resizing, class names, task, thresholds
+predictions.csv  the images that the final figures were measured on
+metrics.json     the figures; written last, so that a run that has it is whole
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_tl.config import TrainConfig, make_config, read_config
+from keras_tl.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_tl.model_info import ModelInfo
+
+
+class Run:
+    """A run folder.
+
+    Args:
+        folder: The folder.
+    """
+
+    CONFIG = "config.yaml"
+    SPLITS = "splits.csv"
+    HISTORY = "history.csv"
+    MODEL = "model.keras"
+    SAVED_MODEL = "saved_model"
+    PREDICTIONS = "predictions.csv"
+    METRICS = "metrics.json"
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def path(self, name: str) -> Path:
+        """Path of a file in the run."""
+        return self.folder / name
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run came to its end."""
+        return self.path(self.METRICS).is_file()
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings of the run."""
+        return make_config(read_config(self.path(self.CONFIG)))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures of the run, see `keras_tl.evaluation.metrics`."""
+        return json.loads(self.path(self.METRICS).read_text(encoding="utf-8"))
+
+    @property
+    def info(self) -> "ModelInfo":
+        """What the model takes and gives."""
+        from keras_tl.model_info import ModelInfo
+
+        return ModelInfo.read(self.folder)
+
+    def model(self) -> "keras.Model":
+        """Loads the Keras model, not compiled."""
+        import keras
+
+        return keras.models.load_model(self.path(self.MODEL), compile=False)
+
+    def begin(self) -> None:
+        """Makes the folder for a new run.
+
+        Raises:
+            InputError: It holds a whole run, or files that no run wrote.
+        """
+        if self.is_whole:
+            raise InputError(
+                "a folder for a new run", f"{self.folder}, a finished run", "Choose another --out."
+            )
+        foreign = self.folder.exists() and (
+            not self.folder.is_dir()
+            or (any(self.folder.iterdir()) and not self.path(self.CONFIG).is_file())
+        )
+        if foreign:
+            raise InputError(
+                "a folder for a new run",
+                f"{self.folder}, which has other things in it",
+                "Choose another --out.",
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+
+def load_run(folder: str | Path) -> Run:
+    """Opens a finished run.
+
+    Args:
+        folder: What `keras-tl train --out` was given.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: The folder is no run, or one that did not come to its end.
+    """
+    run = Run(folder)
+    if not run.is_whole:
+        raise InputError(
+            "a finished run's folder",
+            str(folder),
+            f"It has no {Run.METRICS}: give the --out of a `keras-tl train` that ended well.",
+        )
+    return run

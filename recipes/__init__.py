@@ -1,0 +1,1 @@
+"""Recipes: flat scripts, each a real job end to end."""

@@ -1,0 +1,86 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from keras_tl import cli
+
+COMMANDS = ("train", "evaluate", "predict", "backbones", "demo")
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "keras_tl", *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_help_needs_no_tensorflow(arguments, capsys, monkeypatch):
+    for module in ("tensorflow", "keras"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 0
+    assert "keras-tl" in capsys.readouterr().out
+    assert "tensorflow" not in sys.modules
+
+
+def test_importing_and_listing_backbones_leave_tensorflow_alone():
+    code = (
+        "import sys, keras_tl\n"
+        "from keras_tl import cli\n"
+        "assert cli.main(['backbones', 'mobile']) == 0\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules), 'imported'\n"
+    )
+    started = time.process_time()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "name",
+        "MobileNet",
+        "MobileNetV2",
+        "MobileNetV3Large",
+        "MobileNetV3Small",
+        "NASNetMobile",
+    ]
+    assert time.process_time() - started < 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian", "photos"], "trian"),
+        (["train", "photos", "--out", "run", "--backbon", "X"], "Did you mean --backbone?"),
+        (["train", "photos"], "'out'"),
+        (["train", "photos", "--out", "run", "--epochs", "many"], "invalid int value"),
+        (["train", "photos", "--out", "run", "--fine-tune", "al"], "Did you mean all"),
+        (["evaluate", "no-such-run", "photos"], "no-such-run"),
+        (["predict", "no-such-run", "photo.jpg"], "no-such-run"),
+        (["predict", "no-such-run", "photo.jpg", "--top", "0"], "at least 1"),
+        (["backbones", "mobilnet"], "Did you mean MobileNet"),
+        (["train", "--config", "no-such.yaml"], "no-such.yaml"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_every_public_name_is_declared_and_loads():
+    import ast
+    from pathlib import Path
+
+    import keras_tl
+
+    stub = ast.parse(Path(keras_tl.__file__).with_suffix(".pyi").read_text())
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    imported = {alias.name for node in imports for alias in node.names}
+    listed = ast.literal_eval(stub.body[-1].value)
+    assert imported == set(listed) == set(keras_tl.__all__)
+    for name in keras_tl.__all__:
+        assert getattr(keras_tl, name) is not None
+    assert not hasattr(keras_tl, "no_such_name")

@@ -1,0 +1,63 @@
+import pytest
+import yaml
+
+from keras_tl.config import TrainConfig, make_config, read_config
+from keras_tl.errors import InputError
+
+
+def test_a_configuration_comes_back_from_its_file(tmp_path):
+    config = TrainConfig(data="fotos é", out="run", fine_tune=3, learning_rate=1e-5, patience=4)
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert make_config(read_config(path)) == config
+    assert set(yaml.safe_load(path.read_text())["versions"]) >= {"keras_tl", "keras", "tensorflow"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("backbon: X", "Did you mean backbone"),
+        ("schema_version: 99", "schema_version 1"),
+        ("a: [1", "does not parse"),
+        ("just words", "one `name: value` a line"),
+        ("!!python/object/apply:os.system ['true']", "does not parse"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_config(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        read_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"precision": "float64"},
+        {"fine_tune": "som"},
+        {"epochs": -1},
+        {"batch_size": 0},
+        {"batch_size": "many"},
+        {"batch_size": True},
+        {"learning_rate": 0},
+        {"image_size": "big"},
+        {"class_weights": "yes"},
+    ],
+)
+def test_wrong_values_are_refused(wrong):
+    with pytest.raises(InputError):
+        make_config({"data": "photos", "out": "run", **wrong})
+
+
+def test_data_and_out_are_needed():
+    with pytest.raises(InputError, match="'out'"):
+        make_config({"data": "photos"})
+
+
+def test_a_number_of_blocks_may_be_text():
+    assert TrainConfig("photos", "run", fine_tune="4").fine_tune == 4
