@@ -210,7 +210,7 @@ def test_other_tasks_come_from_a_csv(photos, tmp_path, labels, task, figure):
     assert run.info.task == task
     assert np.isfinite(run.metrics[figure])
     if task == "regression":
-        assert run.model().get_layer("head_unit").offset == pytest.approx(250, abs=30)
+        assert run.model().get_layer("head_unit").offset == pytest.approx([250], abs=30)
 
 
 def test_too_many_bad_files_stop_before_training(tmp_path, capsys):
