@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib import import_module
@@ -85,6 +86,8 @@ def _parser() -> _Parser:
     command.add_argument(
         "pattern", metavar="PATTERN", nargs="?", default="*", help="such as mobile"
     )
+    command = add("cache", _cache, "List or clear the stored outputs of frozen backbones.")
+    command.add_argument("action", choices=("list", "clear"), help="what to do")
     command = add("demo", _demo, "Find defective solar cells: the whole job on real photographs.")
     command.add_argument(
         "--out", metavar="RUN", default="runs/solar-cells", help="the run's folder"
@@ -115,6 +118,9 @@ _TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--batch-size", int, "N", "images in a batch"),
     ("--val-fraction", float, "F", "share of the images that choose the best epoch"),
     ("--test-fraction", float, "F", "share of the images that the final figures come from"),
+    ("--views", int, "K", "views of each image; those of light and strong are 4 and 8"),
+    ("--feature-dtype", str, "T", "float16 or float32: how the frozen part's outputs are kept"),
+    ("--engine", str, "NAME", "auto or tensorflow: what computes the frozen part"),
     ("--seed", int, "S", "seed of everything random"),
     ("--precision", str, "P", "float32, mixed_bfloat16 or mixed_float16"),
     ("--max-bad-fraction", float, "F", "share of unreadable images that stops a run"),
@@ -137,6 +143,14 @@ def _train_options(command: _Parser) -> None:
         ("--tensorboard", "write TensorBoard logs to RUN/tensorboard"),
     ):
         command.add_argument(name, action="store_true", default=argparse.SUPPRESS, help=about)
+    about = "compute the frozen part of the model at every step"
+    command.add_argument(
+        "--no-feature-cache",
+        dest="feature_cache",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help=about,
+    )
     _column_options(command)
     about = "settings from a run's config.yaml; options given beside it win"
     command.add_argument("--config", metavar="FILE", default=None, help=about)
@@ -268,6 +282,22 @@ def _backbones(options: argparse.Namespace) -> int:
             f"{spec.name:<20} {spec.family:<18} {spec.image_size:>5} {spec.min_image_size:>6} "
             f"{len(spec.blocks):>7}  {spec.license}"
         )
+    return 0
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from keras_tl.feature_cache import FeatureStore
+
+    store = FeatureStore()
+    if options.action == "clear":
+        print(f"{store.clear() / 1e6:.1f} MB freed in {store.root}")
+        return 0
+    stored = store.stored()
+    print(f"{store.root}: {sum(item.size for item in stored) / 1e6:.1f} MB")
+    for item in stored:
+        what = f"{item.shards} shards" if item.shards else "converted model"
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.last_used))
+        print(f"  {item.folder.name[:12]}  {item.size / 1e6:9.1f} MB  {what:<16}  used {used}")
     return 0
 
 

@@ -51,6 +51,11 @@ class TrainConfig:
         split_column: CSV: the column of splits.
         group_column: CSV: the column of groups that are never divided between splits.
         max_bad_fraction: The share of unreadable images from which a run does not start.
+        views: How many views of each image there are with "light" or "strong"; None takes 4
+            or 8. Epoch e shows view e modulo this.
+        feature_cache: Whether the frozen part of the model is computed once and stored.
+        feature_dtype: What is stored: "float16", or "float32" for every bit.
+        engine: What computes it: "auto" (the fastest that agrees with Keras) or "tensorflow".
         tensorboard: Whether to write TensorBoard logs.
     """
 
@@ -84,6 +89,10 @@ class TrainConfig:
     split_column: str = "split"
     group_column: str | None = None
     max_bad_fraction: float = 0.1
+    views: int | None = None
+    feature_cache: bool = True
+    feature_dtype: str = "float16"
+    engine: str = "auto"
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
@@ -96,7 +105,7 @@ class TrainConfig:
             _choice("fine_tune", fine_tune, ("auto", "all", "none"), "or a number of blocks")
         for name in ("epochs", "fine_tune_epochs"):
             _at_least(name, getattr(self, name), 0)
-        for name in ("batch_size", "image_size", "patience"):
+        for name in ("batch_size", "image_size", "patience", "views"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
         for name in ("learning_rate", "fine_tune_learning_rate"):

@@ -154,6 +154,34 @@ class Entry:
         self._shards.append(arrays)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A folder of the store.
+
+    Attributes:
+        folder: The folder.
+        size: Bytes of its files.
+        shards: How many shards of features it has; 0 for a converted prefix.
+        last_used: When it was last opened, in seconds since 1970.
+    """
+
+    folder: Path
+    size: int
+    shards: int
+    last_used: float
+
+    @classmethod
+    def of(cls, folder: Path) -> "Stored":
+        """Looks at a folder of the store."""
+        files = list(folder.iterdir())
+        return cls(
+            folder,
+            size=sum(file.stat().st_size for file in files),
+            shards=sum(file.suffix == ".json" for file in files),
+            last_used=folder.stat().st_mtime,
+        )
+
+
 class FeatureStore:
     """All entries below one folder.
 
@@ -186,20 +214,39 @@ class FeatureStore:
         Returns:
             The entry; empty where nothing was stored under the key yet.
         """
-        text = json.dumps({"format": FORMAT_VERSION, "dtype": self.dtype, **key}, sort_keys=True)
-        folder = self.root / hashlib.sha256(text.encode()).hexdigest()
+        folder = self.folder(dtype=self.dtype, **key)
         self._make_room(keep=folder)
         return Entry(folder, self.dtype)
 
-    def _make_room(self, keep: Path) -> None:
+    def folder(self, **key: Any) -> Path:
+        """The folder of a key, which need not exist."""
+        text = json.dumps({"format": FORMAT_VERSION, **key}, sort_keys=True)
+        return self.root / hashlib.sha256(text.encode()).hexdigest()
+
+    def stored(self) -> list[Stored]:
+        """Lists what is stored, the most recently used first."""
         if not self.root.is_dir():
-            return
-        folders = sorted(self.root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+            return []
+        found = [Stored.of(folder) for folder in self.root.iterdir() if folder.is_dir()]
+        return sorted(found, key=lambda item: item.last_used, reverse=True)
+
+    def clear(self) -> int:
+        """Removes everything.
+
+        Returns:
+            How many bytes that freed.
+        """
+        stored = self.stored()
+        for item in stored:
+            shutil.rmtree(item.folder)
+        return sum(item.size for item in stored)
+
+    def _make_room(self, keep: Path) -> None:
         total = 0
-        for folder in folders:
-            total += sum(file.stat().st_size for file in folder.iterdir())
-            if total > self.max_bytes and folder != keep:
-                shutil.rmtree(folder)
+        for item in self.stored():
+            total += item.size
+            if total > self.max_bytes and item.folder != keep:
+                shutil.rmtree(item.folder)
 
 
 def batches_to_shards(

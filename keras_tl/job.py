@@ -28,6 +28,7 @@ from keras_tl.data.splits import write_splits
 from keras_tl.evaluation.metrics import evaluate
 from keras_tl.evaluation.predictions import predict, predictions_frame
 from keras_tl.export.saved_model import export_saved_model
+from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_file, atomic_write_text
 from keras_tl.model_info import ModelInfo
 from keras_tl.plans import make_plan
@@ -195,6 +196,7 @@ def _prepare(config: TrainConfig, source: Source | None) -> ImageData:
         image_size=config.image_size or registry.get(config.backbone).image_size,
         resize=config.resize,
         augment=config.augment,
+        views=config.views,
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
         seed=config.seed,
@@ -247,6 +249,8 @@ def _fit(
         batch_size=config.batch_size,
         seed=config.seed,
         class_weights=_balanced_weights(data.train.source) if config.class_weights else None,
+        feature_store=config.feature_cache and FeatureStore(dtype=config.feature_dtype),
+        engine=config.engine,
         strategy=strategy,
         callbacks=tensorboard,
         on_epoch=lambda rows: _write_csv(pd.DataFrame(rows), run.path(Run.HISTORY)),

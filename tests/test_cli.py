@@ -6,7 +6,7 @@ import pytest
 
 from keras_tl import cli
 
-COMMANDS = ("train", "evaluate", "predict", "backbones", "demo")
+COMMANDS = ("train", "evaluate", "predict", "backbones", "cache", "demo")
 
 
 def run(*arguments):

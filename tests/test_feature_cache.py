@@ -123,3 +123,15 @@ def test_batches_become_shards_and_an_interrupted_pass_resumes(tmp_path, monkeyp
     batches_to_shards(entry, ["c", "d"], [[rows(3, 4)]])
     read = store.open(k=1).read(["d", "c", "b", "a"]).gather(np.arange(4))
     np.testing.assert_array_equal(read[0], rows(4, 3, 2, 1))
+
+
+def test_what_is_stored_is_listed_and_cleared(tmp_path):
+    store = filled(tmp_path)
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "prefix.tflite").write_bytes(b"12345")
+    listed = {item.folder.name: item for item in store.stored()}
+    assert listed["engine"].size == 5
+    assert sorted(item.shards for item in listed.values()) == [0, 1]
+    assert store.clear() == sum(item.size for item in listed.values())
+    assert store.stored() == []
+    assert len(store.open(model=1).missing(KEYS)) == 3

@@ -1,7 +1,7 @@
 """From opened data to three splits that are ready to train on."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keras_tl.data import augment as augmentations
 from keras_tl.data.image_input import ImageInput
@@ -69,6 +69,7 @@ def prepare(
     image_size: int = 224,
     resize: str = "squash",
     augment: str = "light",
+    views: int | None = None,
     val_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
@@ -81,6 +82,8 @@ def prepare(
         image_size: Height and width of the model's input, in pixels.
         resize: See `ImageInput`.
         augment: A name in `keras_tl.data.augment`.
+        views: How many views of each image there are, where there is no end of them; None is
+            the augmentation's own number.
         val_fraction: See `assign_splits`.
         test_fraction: See `assign_splits`.
         seed: Decides the splits.
@@ -94,6 +97,8 @@ def prepare(
     """
     image_input = ImageInput(size=image_size, resize=resize)
     augmentation = augmentations.get(augment)
+    if views is not None:
+        augmentation = replace(augmentation, cycle=views)
     source = open_data(data) if isinstance(data, str) else data
     source = inspect(source, image_input, max_bad_fraction=max_bad_fraction)
     source = assign_splits(

@@ -13,10 +13,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tl import engines
+from keras_tl.engines import Engine
+from keras_tl.errors import InputError
 from keras_tl.feature_cache import Entry, Features, FeatureStore, batches_to_shards
 from keras_tl.topology import calls
 
 PASS_BATCH = 32
+WORTH_CONVERTING = 256
+ENGINES = ("auto", "tensorflow")
 SECONDS_BETWEEN_LINES = 5.0
 
 log = logging.getLogger("keras_tl")
@@ -108,15 +113,25 @@ class PrefixPass:
     Args:
         prefix: The model's part before the cut.
         store: Where its outputs are kept.
+        engine: "auto" takes the fastest one that agrees with Keras; "tensorflow" that one.
         verbose: 1 says how far a pass is, 0 does not.
+
+    Raises:
+        InputError: There is no such engine.
     """
 
-    def __init__(self, prefix: keras.Model, store: FeatureStore, verbose: int = 1):
+    def __init__(
+        self, prefix: keras.Model, store: FeatureStore, engine: str = "auto", verbose: int = 1
+    ):
+        if engine not in ENGINES:
+            raise InputError(f"engine to be {' or '.join(ENGINES)}", repr(engine), "Choose one.")
         self.store = store
         self.verbose = verbose
         self.passes: list[Pass] = []
+        self._prefix = prefix
         self._fingerprint = fingerprint(prefix)
-        self._run = tf.function(functools.partial(prefix, training=False), reduce_retracing=True)
+        self._automatic = engine == "auto"
+        self._engine: Engine | None = None
 
     def features(self, images: Images, view: int | None = None) -> Features:
         """Returns the prefix's outputs for every image, computing what is not stored.
@@ -140,13 +155,23 @@ class PrefixPass:
 
     def _outputs(self, pixels: tf.data.Dataset, total: int) -> Iterator[list[np.ndarray]]:
         done, said = 0, time.monotonic()
-        for batch in pixels:
-            outputs = tf.nest.flatten(self._run(tf.cast(batch, tf.float32)))
-            yield [tensor.numpy() for tensor in outputs]
+        for batch in pixels.as_numpy_iterator():
+            engine = self._engine or self._choose(batch, total)
+            yield engine(batch)
             done += len(batch)
             if self.verbose and time.monotonic() - said > SECONDS_BETWEEN_LINES:
                 said = time.monotonic()
                 log.info("  %d of %d images through the frozen part", done, total)
+
+    def _choose(self, sample: np.ndarray, total: int) -> Engine:
+        """Chooses the engine when the first images are there; a few are not worth a conversion."""
+        if self._automatic and total >= WORTH_CONVERTING:
+            folder = self.store.folder(engine="LiteRT", prefix=self._fingerprint)
+            self._engine = engines.choose(self._prefix, sample, folder, PASS_BATCH)
+        else:
+            self._engine = engines.TensorFlowEngine(self._prefix)
+        log.info("  in %s", self._engine.name)
+        return self._engine
 
 
 def feature_batches(

@@ -102,6 +102,7 @@ def run_phases(
     seed: int = 0,
     class_weights: Sequence[float] | None = None,
     feature_store: FeatureStore | bool = True,
+    engine: str = "auto",
     strategy: tf.distribute.Strategy | None = None,
     callbacks: Callable[[Phase], Sequence[keras.callbacks.Callback]] | None = None,
     on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
@@ -124,6 +125,8 @@ def run_phases(
         class_weights: What each class counts in the loss, for classes in order.
         feature_store: Where the frozen prefix's outputs are kept; True is the store in the
             user's cache folder, False computes the whole model at every step.
+        engine: What runs the frozen prefix: "auto" takes the fastest engine that agrees with
+            Keras, "tensorflow" that one.
         strategy: Where to train; by default the current strategy. Build the model in its scope.
         callbacks: Gives further Keras callbacks for a phase; each sees only that phase's `fit`.
         on_epoch: Called after each epoch with the history so far.
@@ -149,7 +152,7 @@ def run_phases(
         summary = phase.freezing.apply(model)
         log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
         with strategy.scope():
-            runner = _PhaseRun(model, phase, store, verbose)
+            runner = _PhaseRun(model, phase, store, engine, verbose)
             runner.compile(tasks.get(task), len(train) // batch_size)
         started = time.perf_counter()
         feeds = runner.feeds(train, val, batch_size, seed + 7919 * index, weights)
@@ -166,7 +169,14 @@ def run_phases(
 class _PhaseRun:
     """One phase on one model: what is cut, compiled, fed and fitted."""
 
-    def __init__(self, model: keras.Model, phase: Phase, store: FeatureStore | None, verbose: int):
+    def __init__(
+        self,
+        model: keras.Model,
+        phase: Phase,
+        store: FeatureStore | None,
+        engine: str,
+        verbose: int,
+    ):
         self.whole, self.phase, self.verbose = model, phase, verbose
         self.prefix: PrefixPass | None = None
         self.cut: tuple[str, ...] = ()
@@ -175,7 +185,7 @@ class _PhaseRun:
         parts = frozen_prefix.split(model)
         if parts.prefix is not None and store is not None:
             self.cut, part = parts.last_layers, parts.suffix
-            self.prefix = PrefixPass(parts.prefix, store, verbose)
+            self.prefix = PrefixPass(parts.prefix, store, engine, verbose)
             self.passes = self.prefix.passes
         self.fitted = training_model(part, model)
 

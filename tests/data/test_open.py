@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.open import align_classes, open_data
+from keras_tl.data.prepare import prepare
+from keras_tl.errors import InputError
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name, level in (("dark", 20), ("light", 220)):
+        (tmp_path / name).mkdir()
+        for index in range(10):
+            image = np.full((12, 12, 3), level + index, np.uint8)
+            Image.fromarray(image).save(tmp_path / name / f"{index}.png")
+    return tmp_path
+
+
+def test_a_folder_a_csv_and_given_classes(photos):
+    source = open_data(str(photos))
+    assert (len(source), source.class_names) == (20, ("dark", "light"))
+    (photos / "list.csv").write_text("file,kind\nlight/0.png,light\ndark/1.png,dark\n")
+    columns = {"path_column": "file", "label_column": "kind"}
+    table = open_data(str(photos / "list.csv"), class_names=("light", "dark"), **columns)
+    assert table.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("data", ["no/such/folder", "tfds:no_such_dataset"])
+def test_what_is_not_there_is_refused(data):
+    with pytest.raises(InputError):
+        open_data(data)
+
+
+def test_classes_are_matched_by_name():
+    images = np.zeros((3, 4, 4, 3), np.uint8)
+    source = from_arrays(images, ["b", "a", "b"])
+    aligned = align_classes(source, ("c", "b", "a"))
+    assert aligned.labels.tolist() == [1, 2, 1]
+    np.testing.assert_array_equal(aligned.targets()[0], [0, 1, 0])
+    several = from_arrays(images, ["b|a", "a", "b"])
+    np.testing.assert_array_equal(
+        align_classes(several, ("c", "b", "a")).labels, [[0, 1, 1], [0, 0, 1], [0, 1, 0]]
+    )
+    with pytest.raises(InputError, match="also b"):
+        align_classes(source, ("a", "c"))
+
+
+def test_prepare_divides_what_can_be_read(photos):
+    (photos / "dark" / "bad.png").write_bytes(b"no image")
+    data = prepare(str(photos), image_size=8, seed=1, val_fraction=0.2, test_fraction=0.2)
+    assert data.counts == {"train": 12, "val": 4, "test": 4}
+    assert len(data.train) == 12
+    assert [skipped.id for skipped in data.source.skipped] == ["dark/bad.png"]
+    pixels, targets = next(iter(data.val.batches(4)))
+    # Flat images stay flat whatever the resizing: the level tells the class.
+    np.testing.assert_array_equal(pixels.numpy()[:, 0, 0, 0] > 128, targets.numpy()[:, 1] == 1)
+    assert pixels.shape == (4, 8, 8, 3)
