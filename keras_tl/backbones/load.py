@@ -1,0 +1,159 @@
+"""The one place where a backbone is instantiated."""
+
+from pathlib import Path
+from types import TracebackType
+
+import keras
+
+from keras_tl.backbones import graph, layers, registry
+from keras_tl.backbones.applications import PREPROCESSING
+from keras_tl.backbones.spec import BackboneSpec
+from keras_tl.backbones.weight_files import load_weights
+from keras_tl.errors import InputError, KerasTLError, did_you_mean
+
+# What the ImageNet weights of each family were trained with: `keras.applications`,
+# imagenet_utils.preprocess_input. The means of "caffe" are in the order blue, green, red.
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
+_TORCH_MEAN = (0.485, 0.456, 0.406)
+_TORCH_DEVIATION = (0.229, 0.224, 0.225)
+
+
+def load_backbone(
+    name: str,
+    *,
+    weights: str | Path | None = "imagenet",
+    image_size: int | None = None,
+    features: str | None = None,
+) -> keras.Model:
+    """Builds a backbone as one flat functional model from pixels to features.
+
+    Args:
+        name: A name in the registry ("MobileNetV2").
+        weights: "imagenet" (Keras downloads them), a `.weights.h5`, `.keras` or Keras-2 `.h5`
+            file (also of a whole classifier around this backbone), or None (random).
+        image_size: Height and width in pixels; None is what the ImageNet weights saw.
+        features: The layer whose output is returned; None is the last one before pooling. Also
+            layers of the pretrained top that the row names (VGG16's "fc2").
+
+    Returns:
+        A `keras.Model` of the input "pixels", float32 `[batch, size, size, 3]`, RGB in 0..255;
+        preprocessing is its first layers, in float32 whatever the dtype policy. All layers are
+        leaves and trainable; dropout is inactive where it is frozen. Layer names do not depend
+        on what was built before.
+
+    Raises:
+        InputError: No such backbone, layer, weights file or size; the download failed; or
+            nothing in the weights file fits.
+    """
+    spec = registry.get(name)
+    include_top = features in spec.top
+    size = _checked_size(spec, image_size, pinned=include_top and weights == "imagenet")
+    published = "imagenet" if weights == "imagenet" else None
+    with _DownloadErrors(spec.name):
+        source = spec.factory(image_size=size, weights=published, include_top=include_top)
+    model = _assemble(spec, source, size)
+    if weights is not None and published is None:
+        load_weights(model, weights)
+    return _cut(spec, model, features)
+
+
+def _checked_size(spec: BackboneSpec, image_size: int | None, pinned: bool) -> int:
+    """The image size to build for; `pinned` where only the row's own will do."""
+    size = spec.image_size if image_size is None else image_size
+    if size < spec.min_image_size:
+        raise InputError(
+            f"an image size of at least {spec.min_image_size} for {spec.name}",
+            str(size),
+            f"Leave it out for {spec.image_size}.",
+        )
+    if (pinned or spec.fixed_size) and size != spec.image_size:
+        part = " with its ImageNet top" if pinned else ""
+        raise InputError(
+            f"an image size of {spec.image_size} for {spec.name}{part}",
+            str(size),
+            "It can be built for no other.",
+        )
+    return size
+
+
+def _assemble(spec: BackboneSpec, source: keras.Model, size: int) -> keras.Model:
+    """Puts preprocessing before a flat copy of `source`."""
+    pixels = keras.Input((size, size, 3), dtype="float32", name="pixels")
+    outputs = graph.replay(
+        source, preprocess(pixels, spec.preprocessing), replace=_replacement, stable_names=True
+    )
+    return keras.Model(pixels, outputs, name=spec.name)
+
+
+def preprocess(pixels: keras.KerasTensor, mode: str) -> keras.KerasTensor:
+    """Does to RGB pixels what a family of backbones was trained with.
+
+    Args:
+        pixels: Float32 `[batch, height, width, 3]`, RGB, 0..255.
+        mode: A preprocessing in `BackboneSpec`.
+
+    Returns:
+        Float32 of the same shape; its last layer is called "preprocessing" ("none": no layer).
+    """
+    if mode == "none":
+        return pixels
+    scale: float | list[float] = 1 / 127.5
+    offset: float | list[float] = -1.0
+    if mode == "caffe":
+        pixels = keras.ops.flip(pixels, axis=-1)
+        scale, offset = 1.0, [-mean for mean in _CAFFE_MEAN]
+    elif mode == "torch":
+        scale = [1 / (255 * deviation) for deviation in _TORCH_DEVIATION]
+        offset = [-m / d for m, d in zip(_TORCH_MEAN, _TORCH_DEVIATION, strict=True)]
+    rescale = keras.layers.Rescaling(scale, offset, dtype="float32", name=PREPROCESSING)
+    return rescale(pixels)
+
+
+def _replacement(layer: keras.Layer) -> keras.Layer:
+    """Dropout that can be frozen; a family's own preprocessing in float32."""
+    if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+    return layers.freezable(layer)
+
+
+def _cut(spec: BackboneSpec, model: keras.Model, features: str | None) -> keras.Model:
+    """Ends the model at the layer that features are taken from."""
+    known = [layer.name for layer in model.layers]
+    wanted = spec.output if features is None else graph.clean_name(features)
+    if wanted not in known:
+        hint = did_you_mean(wanted, [*known, *spec.top], f"Leave it out for {spec.output}.")
+        raise InputError(f"a layer of {spec.name} to take features at", repr(features), hint)
+    return keras.Model(model.input, model.get_layer(wanted).output, name=spec.name)
+
+
+class _DownloadErrors:
+    """Turns a failed download of weights into one line.
+
+    Keras raises a bare `Exception` from the URL error, so that it is told by its context, and a
+    `ValueError` where the file's hash is not what it should be.
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, KerasTLError):
+            return
+        wrong_hash = isinstance(error, ValueError) and "corrupted file" in str(error)
+        unreachable = isinstance(error, OSError) or isinstance(
+            getattr(error, "__context__", None), OSError
+        )
+        if wrong_hash or unreachable:
+            raise InputError(
+                f"to download the ImageNet weights of {self._name}",
+                " ".join(str(error).split()),
+                "Give a file with --weights FILE, or --weights none (`weights=` in Python).",
+            ) from error

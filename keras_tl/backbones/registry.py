@@ -1,0 +1,89 @@
+"""Every backbone that keras_tl knows, by name. Importing it does not import TensorFlow."""
+
+import fnmatch
+from collections.abc import Collection
+
+from keras_tl.backbones import applications, efficientnet_lite
+from keras_tl.backbones.spec import BackboneSpec
+from keras_tl.errors import InputError, did_you_mean
+
+_SPECS: dict[str, BackboneSpec] = {
+    spec.name: spec for spec in (efficientnet_lite.ROW, *applications.ROWS)
+}
+
+
+def names(pattern: str = "*") -> list[str]:
+    """Lists backbones, sorted by name.
+
+    Args:
+        pattern: A part of the name ("mobile") or a glob ("*V2"), in any case.
+
+    Returns:
+        The names that match; an empty list where none does.
+    """
+    lowered = pattern.lower()
+    return sorted(
+        name
+        for name in _SPECS
+        if lowered in name.lower() or fnmatch.fnmatchcase(name.lower(), lowered)
+    )
+
+
+def get(name: str) -> BackboneSpec:
+    """Looks a backbone up.
+
+    Args:
+        name: Its name; case, "-" and "_" do not matter ("mobilenet_v2").
+
+    Returns:
+        The backbone's row.
+
+    Raises:
+        InputError: There is none of that name; near misses are suggested.
+    """
+    for known, spec in _SPECS.items():
+        if _plain(known) == _plain(name):
+            return spec
+    hint = did_you_mean(name, _SPECS, "`keras-tl backbones` lists them.")
+    raise InputError("a backbone's name", repr(name), hint)
+
+
+def register(spec: BackboneSpec) -> None:
+    """Adds a backbone.
+
+    Args:
+        spec: Its row.
+
+    Raises:
+        InputError: There is a backbone of that name.
+    """
+    taken = [known for known in _SPECS if _plain(known) == _plain(spec.name)]
+    if taken:
+        raise InputError("a new backbone's name", repr(spec.name), f"{taken[0]} exists already.")
+    _SPECS[spec.name] = spec
+
+
+def recognise(layer_names: Collection[str]) -> BackboneSpec | None:
+    """Finds the backbone that a model built by `load_backbone` stands on.
+
+    Args:
+        layer_names: The names of the model's layers.
+
+    Returns:
+        The row whose preprocessing, stem, block ends and output are all among the names; of
+        several the one with most blocks (a ResNet101 has every layer name of a ResNet50), then
+        the one that explains most names. None if there is none.
+    """
+    present = set(layer_names)
+    found = [spec for spec in _SPECS.values() if _landmarks(spec) <= present]
+    return max(found, key=lambda spec: (len(spec.blocks), len(_landmarks(spec))), default=None)
+
+
+def _landmarks(spec: BackboneSpec) -> set[str]:
+    """The layer names that tell a row's models."""
+    preprocessing = set() if spec.preprocessing == "none" else {applications.PREPROCESSING}
+    return {spec.stem, spec.output, *(block.last for block in spec.blocks)} | preprocessing
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

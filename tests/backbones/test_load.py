@@ -1,0 +1,145 @@
+import logging
+import urllib.error
+
+import keras
+import numpy as np
+import pytest
+from keras.src.utils import file_utils
+
+from keras_tl.backbones.load import load_backbone, preprocess
+from keras_tl.errors import InputError
+
+PIXELS = np.random.default_rng(4).integers(0, 256, (1, 32, 32, 3)).astype(np.float32)
+
+
+def relative_difference(a, b):
+    a, b = np.asarray(a), np.asarray(b)
+    return np.abs(a - b).max() / np.abs(b).max()
+
+
+@pytest.mark.parametrize("mode", ["caffe", "tf", "torch"])
+def test_preprocessing_is_that_of_keras(mode):
+    expected = keras.applications.imagenet_utils.preprocess_input(PIXELS.copy(), mode=mode)
+    pixels = keras.Input((32, 32, 3))
+    ours = keras.Model(pixels, preprocess(pixels, mode))(PIXELS)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-4)
+    assert not np.allclose(ours, expected[..., ::-1], atol=1e-2)
+
+
+def test_the_graph_is_flat_named_and_trainable():
+    model = load_backbone("mobilenet_v2", weights=None, image_size=32)
+    assert model.name == "MobileNetV2"
+    assert model.inputs[0].name == "pixels"
+    assert model.input_shape == (None, 32, 32, 3)
+    assert model.output_shape == (None, 1, 1, 1280)
+    assert all(layer.trainable for layer in model.layers)
+    assert not [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    assert not [layer.name for layer in model.layers if set(layer.name) & {".", "/"}]
+
+
+def test_default_size_is_the_row_s():
+    assert load_backbone("MobileNet", weights=None).input_shape == (None, 224, 224, 3)
+
+
+def test_vgg_features_are_taken_at_a_dense_layer():
+    model = load_backbone("VGG16", weights=None, image_size=32, features="fc2")
+    assert model.output_shape == (None, 4096)
+    assert [layer.name for layer in model.layers][-3:] == ["flatten_1", "fc1", "fc2"]
+
+
+@pytest.mark.slow
+def test_vgg_with_its_imagenet_top(tmp_path, monkeypatch):
+    path = tmp_path / "top.weights.h5"
+    reference = keras.applications.VGG16(weights=None)
+    reference.save_weights(path)
+    monkeypatch.setattr(file_utils, "get_file", lambda *args, **kwargs: str(path))
+    pixels = np.resize(PIXELS, (1, 224, 224, 3))
+    fed = keras.applications.vgg16.preprocess_input(pixels.copy())
+    expected = keras.Model(reference.input, reference.get_layer("fc2").output)(fed)
+    for weights in ("imagenet", path):
+        ours = load_backbone("VGG16", weights=weights, features="fc2")
+        assert relative_difference(ours(pixels), expected) < 1e-4
+        assert relative_difference(ours(pixels[..., ::-1]), expected) > 1e-3
+
+
+def test_features_at_any_layer():
+    model = load_backbone("MobileNetV2", weights=None, image_size=32, features="block_12_add")
+    assert model.output_shape == (None, 2, 2, 96)
+    assert "block_13_expand" not in [layer.name for layer in model.layers]
+
+
+def test_unknown_features_are_suggested():
+    with pytest.raises(InputError, match=r"Did you mean .*block_12_add"):
+        load_backbone("MobileNetV2", weights=None, image_size=32, features="block12_add")
+
+
+def test_too_small_an_image_names_the_minimum():
+    with pytest.raises(InputError, match="at least 75 for InceptionV3, received 64"):
+        load_backbone("InceptionV3", weights=None, image_size=64)
+
+
+def test_the_imagenet_top_fits_one_size_only():
+    with pytest.raises(InputError, match="an image size of 224 for VGG16 with its ImageNet top"):
+        load_backbone("VGG16", weights="imagenet", image_size=64, features="fc1")
+
+
+def test_no_network_is_one_line_that_names_the_way_out(monkeypatch, tmp_path):
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("Name or service not known")
+
+    # Keras' own get_file raises what it does for a URL that cannot be fetched.
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(file_utils, "urlretrieve", offline)
+    with pytest.raises(InputError, match="--weights FILE") as caught:
+        load_backbone("MobileNetV2", image_size=96)
+    assert "\n" not in str(caught.value)
+    assert "MobileNetV2" in str(caught.value)
+    assert "Name or service not known" in str(caught.value)
+
+
+def test_an_error_of_keras_tl_s_own_is_left_alone(monkeypatch):
+    def damaged(*args, **kwargs):
+        try:
+            raise OSError("unreadable")
+        except OSError as error:
+            raise InputError("a whole file", "half of one", "Get it again.") from error
+
+    monkeypatch.setattr(file_utils, "get_file", damaged)
+    with pytest.raises(InputError, match="a whole file"):
+        load_backbone("VGG16", image_size=32)
+
+
+def test_other_failures_are_not_called_a_download(monkeypatch):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(file_utils, "get_file", broken)
+    with pytest.raises(ZeroDivisionError):
+        load_backbone("VGG16", image_size=32)
+
+
+def test_a_weights_file_is_reported(tmp_path, caplog):
+    path = tmp_path / "body.weights.h5"
+    keras.applications.VGG16(weights=None, include_top=False).save_weights(path)
+    with caplog.at_level(logging.INFO, "keras_tl"):
+        load_backbone("VGG16", weights=str(path), image_size=32)
+    assert "body.weights.h5: weights of 13 layers loaded (block1_conv1, " in caplog.text
+
+
+def test_a_missing_weights_file():
+    with pytest.raises(InputError, match="imagenett"):
+        load_backbone("MobileNetV2", weights="imagenett", image_size=32)
+
+
+def test_preprocessing_is_in_float32_under_mixed_precision():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = load_backbone("EfficientNetB0", weights=None, image_size=32)
+        pixels = keras.Input((32, 32, 3))
+        assert preprocess(pixels, "torch").dtype == "float32"
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    kinds = (keras.layers.Rescaling, keras.layers.Normalization)
+    own = [layer.compute_dtype for layer in model.layers if isinstance(layer, kinds)]
+    assert own == ["float32"] * 3
+    assert model.output.dtype == "bfloat16"
