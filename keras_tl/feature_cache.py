@@ -17,7 +17,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -249,32 +249,35 @@ class FeatureStore:
                 shutil.rmtree(item.folder)
 
 
-def batches_to_shards(
-    entry: Entry, keys: Sequence[str], outputs: Iterable[Sequence[np.ndarray]]
-) -> None:
-    """Writes the prefix's outputs to an entry as they come, a shard at a time.
+class ShardWriter:
+    """Writes outputs to an entry as they come, a shard at a time.
 
     Args:
         entry: Where to.
-        keys: Content hash of each row, in the outputs' order.
-        outputs: For each batch, one array `[rows, ...]` for each tensor at the cut.
+        keys: Content hash of each row, in the order in which rows will be added.
     """
-    held: list[Sequence[np.ndarray]] = []
-    done = 0
 
-    def flush() -> None:
-        nonlocal done
-        tensors = [np.concatenate(parts) for parts in zip(*held, strict=True)]
-        entry.append(keys[done : done + len(tensors[0])], tensors)
-        done += len(tensors[0])
-        held.clear()
+    def __init__(self, entry: Entry, keys: Sequence[str]):
+        self._entry = entry
+        self._keys = keys
+        self._held: list[Sequence[np.ndarray]] = []
+        self._written = 0
 
-    for batch in outputs:
-        held.append(batch)
-        if sum(array.nbytes for parts in held for array in parts) >= SHARD_BYTES:
-            flush()
-    if held:
-        flush()
+    def add(self, tensors: Sequence[np.ndarray]) -> None:
+        """Takes the next rows: one array `[rows, ...]` for each tensor at the cut."""
+        self._held.append(tensors)
+        if sum(array.nbytes for held in self._held for array in held) >= SHARD_BYTES:
+            self.close()
+
+    def close(self) -> None:
+        """Writes what is still held."""
+        if not self._held:
+            return
+        tensors = [np.concatenate(parts) for parts in zip(*self._held, strict=True)]
+        end = self._written + len(tensors[0])
+        self._entry.append(self._keys[self._written : end], tensors)
+        self._written = end
+        self._held.clear()
 
 
 def _compact(array: np.ndarray, dtype: str) -> np.ndarray:

@@ -78,6 +78,9 @@ def _cut_tensors(model: keras.Model) -> list[Any]:
     """Tensors at the cut, in the order in which they are computed."""
     fixed = _fixed_calls(model)
     needed = _needed_for_kernels(fixed)
+    if not needed:
+        # Preprocessing alone costs less than to store what it gives.
+        return list(model.inputs)
     ordered = [n for n in fixed if id(n) in needed] + [n for n in fixed if id(n) not in needed]
     candidates = [
         _live_tensors(model, ordered[:length]) for length in range(len(needed), len(fixed) + 1)

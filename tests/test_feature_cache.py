@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_tl.errors import InputError
-from keras_tl.feature_cache import FeatureStore, batches_to_shards
+from keras_tl.feature_cache import FeatureStore, ShardWriter
 
 KEYS = ["a", "b", "c"]
 
@@ -110,17 +110,15 @@ def test_batches_become_shards_and_an_interrupted_pass_resumes(tmp_path, monkeyp
     monkeypatch.setattr("keras_tl.feature_cache.SHARD_BYTES", 30)
     store = FeatureStore(tmp_path)
 
-    def breaks():
-        yield [rows(1, 2)]
-        yield [rows(3)]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        batches_to_shards(store.open(k=1), ["a", "b", "c", "d"], breaks())
+    writer = ShardWriter(store.open(k=1), ["a", "b", "c", "d"])
+    writer.add([rows(1, 2)])
+    writer.add([rows(3)])
+    # Interrupted here: the first batch filled a shard, the second was still held in memory.
     entry = store.open(k=1)
-    # The first batch filled a shard; the second was still held in memory.
     np.testing.assert_array_equal(entry.missing(["a", "b", "c", "d"]), [2, 3])
-    batches_to_shards(entry, ["c", "d"], [[rows(3, 4)]])
+    writer = ShardWriter(entry, ["c", "d"])
+    writer.add([rows(3, 4)])
+    writer.close()
     read = store.open(k=1).read(["d", "c", "b", "a"]).gather(np.arange(4))
     np.testing.assert_array_equal(read[0], rows(4, 3, 2, 1))
 

@@ -30,8 +30,8 @@ def test_the_cut_is_the_deepest_with_the_fewest_values(tiny_model, policy, last_
 def test_nothing_frozen_means_no_prefix_with_a_kernel(tiny_model):
     freezing.Nothing(batch_norm="trained").apply(tiny_model)
     parts = frozen_prefix.split(tiny_model)
-    # Preprocessing has no kernel and makes nothing smaller, so the cut is at the pixels.
-    assert parts.prefix is None or not parts.prefix.weights
+    assert parts.prefix is None
+    assert parts.suffix is tiny_model
 
 
 def test_a_branch_that_trains_leaves_two_tensors_at_the_cut(tiny_model):

@@ -20,8 +20,10 @@ from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.freezing import FreezingSummary
 from keras_tl.training.callbacks import BestWeights, PhaseLog
-from keras_tl.training.feeds import Images, Pass, PrefixPass, feature_batches
+from keras_tl.training.feeds import feature_batches
 from keras_tl.training.guard import FreezingGuard
+from keras_tl.training.images import Images
+from keras_tl.training.passes import LaterPrefix, Pass, PrefixPass, later_prefixes, views_of
 from keras_tl.training.phases import Phase
 
 log = logging.getLogger("keras_tl")
@@ -147,12 +149,13 @@ def run_phases(
         )
     batch_size = _whole_batch(batch_size, len(train), strategy.num_replicas_in_sync)
     weights = _sample_weights(train, class_weights)
+    later = later_prefixes(model, phases, train) if store else [[] for _ in phases]
     result = TrainingResult()
     for index, phase in enumerate(phases):
         summary = phase.freezing.apply(model)
         log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
         with strategy.scope():
-            runner = _PhaseRun(model, phase, store, engine, verbose)
+            runner = _PhaseRun(model, phase, store, later[index], engine, verbose)
             runner.compile(tasks.get(task), len(train) // batch_size)
         started = time.perf_counter()
         feeds = runner.feeds(train, val, batch_size, seed + 7919 * index, weights)
@@ -174,6 +177,7 @@ class _PhaseRun:
         model: keras.Model,
         phase: Phase,
         store: FeatureStore | None,
+        later: Sequence[LaterPrefix],
         engine: str,
         verbose: int,
     ):
@@ -185,7 +189,7 @@ class _PhaseRun:
         parts = frozen_prefix.split(model)
         if parts.prefix is not None and store is not None:
             self.cut, part = parts.last_layers, parts.suffix
-            self.prefix = PrefixPass(parts.prefix, store, engine, verbose)
+            self.prefix = PrefixPass(parts.prefix, store, later, engine, verbose)
             self.passes = self.prefix.passes
         self.fitted = training_model(part, model)
 
@@ -213,8 +217,7 @@ class _PhaseRun:
             )
             return batches, val.batches(batch_size) if val else None
         log.info("Frozen up to %s: computed once for each image", " and ".join(self.cut))
-        views = [None] if train.views == 1 else list(range(min(train.views, epochs)))
-        features = [self.prefix.features(train, view) for view in views]
+        features = [self.prefix.features(train, view) for view in views_of(train, epochs)]
         batches = feature_batches(
             features, train, batch_size, seed=seed, epochs=epochs, weights=weights
         )

@@ -116,10 +116,51 @@ def test_a_second_run_makes_no_pass_and_another_view_does(tiny_model, three_colo
     assert computed("none") == [60]
 
 
+def test_phases_are_planned_together(tiny_model, three_colors, tmp_path):
+    """The head's pass stores the cut of the fine-tuning too, for the views that both read."""
+    store = FeatureStore(tmp_path, dtype="float32")
+    model, data = without_dropout(tiny_model), samples(three_colors, "dihedral")
+    plan = [phase(freezing.All(), epochs=2), phase(freezing.AllButLast(1), epochs=4)]
+    start = model.get_weights()
+    result = run_phases(model, plan, data, data, feature_store=store)
+    head, tuned = ([(p.view, p.computed) for p in report.passes] for report in result.phases)
+    assert head == [(0, 60), (1, 60), (None, 60)]
+    assert tuned == [(0, 0), (1, 0), (2, 60), (3, 60), (None, 0)]
+    trained = model.get_weights()
+
+    model.set_weights(start)
+    run_phases(model, plan, data, data, feature_store=False)
+    for value, expected in zip(trained, model.get_weights(), strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
+def test_what_a_phase_trains_is_not_stored_for_a_later_one(tiny_model, three_colors, tmp_path):
+    """The planted fault: stage two is trained, then frozen again; its old outputs are stale."""
+    model, data = without_dropout(tiny_model), samples(three_colors)
+    plan = [phase(freezing.AllButLast(1)), phase(freezing.All())]
+    result = run_phases(model, plan, data, feature_store=FeatureStore(tmp_path))
+    assert [done.computed for done in result.phases[1].passes] == [60]
+
+
+def test_the_fingerprint_knows_weights_graph_and_constants(tiny_model):
+    from keras_tl.training.passes import fingerprint
+
+    x = keras.Input((4, 4, 3))
+    flips = [keras.Model(x, keras.ops.flip(x, axis=axis)) for axis in (1, 2, 2)]
+    first, second, third = map(fingerprint, flips)
+    assert first != second == third
+    before = fingerprint(tiny_model)
+    tiny_model.get_layer("one_conv").trainable = False
+    assert fingerprint(tiny_model) == before
+    kernel = tiny_model.get_layer("one_conv").kernel
+    kernel.assign(kernel + 1e-6)
+    assert fingerprint(tiny_model) != before
+
+
 def test_training_learns_and_the_best_epoch_is_restored(tiny_model, three_colors):
     train = samples(three_colors, part=slice(0, 45))
     val = samples(three_colors, part=slice(45, 60))
-    plan = [phase(freezing.All(), epochs=20, rate=0.5), phase(freezing.Nothing(), rate=2.0)]
+    plan = [phase(freezing.All(), epochs=20, rate=0.5), phase(freezing.All(), epochs=4, rate=50.0)]
     result = run_phases(tiny_model, plan[:1], train, val, batch_size=15)
     assert result.history[-1]["accuracy"] > 0.9
     # The second phase's rate harms the model; its best epoch is the least bad one.

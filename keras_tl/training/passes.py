@@ -1,0 +1,223 @@
+"""Passes of a frozen prefix over images: each image and view once.
+
+Phases are planned together. Where a later phase is cut before the end of this phase's prefix, its
+features are a by-product of this phase's pass: one run of the images stores both.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_tl import engines, frozen_prefix
+from keras_tl.engines import Engine
+from keras_tl.errors import InputError
+from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter
+from keras_tl.topology import calls, leaf_layers
+from keras_tl.training.images import Images
+from keras_tl.training.phases import Phase
+
+PASS_BATCH = 32
+# With fewer images a conversion takes longer than it saves.
+WORTH_CONVERTING = 256
+ENGINES = ("auto", "tensorflow")
+SECONDS_BETWEEN_LINES = 5.0
+
+log = logging.getLogger("keras_tl")
+
+View = int | None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of a frozen prefix over images.
+
+    Attributes:
+        view: The augmented view, or None for the plain images.
+        images: How many images were asked for.
+        computed: How many of them were not in the store.
+    """
+
+    view: View
+    images: int
+    computed: int
+
+
+@dataclass(frozen=True)
+class LaterPrefix:
+    """A prefix that a later phase will run, before anything changes it.
+
+    Attributes:
+        prefix: The prefix; its tensors are in the graph of the present phase's prefix.
+        views: The views of training images that the phase will read; it reads validation images
+            as they are.
+    """
+
+    prefix: keras.Model
+    views: tuple[View, ...]
+
+
+def views_of(images: Images, epochs: int) -> tuple[View, ...]:
+    """The views that so many epochs read."""
+    return (None,) if images.views == 1 else tuple(range(min(images.views, epochs)))
+
+
+def later_prefixes(
+    model: keras.Model, phases: Sequence[Phase], train: Images
+) -> list[list[LaterPrefix]]:
+    """Finds, for each phase, the later prefixes that its passes can serve too.
+
+    These are frozen in this phase and in all between, so that their weights are what they will
+    be. The model's flags are those of the last phase afterwards.
+
+    Args:
+        model: The whole model.
+        phases: The phases, in order.
+        train: The training images.
+
+    Returns:
+        A list for each phase.
+    """
+    prefixes, trained = [], []
+    for phase in phases:
+        phase.freezing.apply(model)
+        prefixes.append(frozen_prefix.split(model).prefix)
+        trained.append({layer.name for layer in leaf_layers(model) if frozen_prefix.is_live(layer)})
+    found: list[list[LaterPrefix]] = [[] for _ in phases]
+    for now, later in ((i, j) for j in range(len(phases)) for i in range(j)):
+        here, there = prefixes[now], prefixes[later]
+        if here is None or there is None:
+            continue
+        layers = {layer.name for layer in there.layers}
+        inside = layers <= {layer.name for layer in here.layers}
+        if inside and not any(layers & trained[k] for k in range(now, later)):
+            found[now].append(LaterPrefix(there, views_of(train, phases[later].epochs)))
+    return found
+
+
+def fingerprint(prefix: keras.Model) -> str:
+    """SHA-256 of a model's graph and weights; names and `trainable` flags do not count."""
+    digest = hashlib.sha256()
+    made = {id(tensor): index for index, tensor in enumerate(prefix.inputs)}
+    for node in calls(prefix):
+        arguments = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+        facts = {
+            "class": type(node.operation).__name__,
+            "config": _without_names(node.operation.get_config()),
+            "inputs": [made[id(tensor)] for tensor in node.input_tensors],
+            "constants": [str(a) for a in arguments if not isinstance(a, keras.KerasTensor)],
+        }
+        digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+        for tensor in node.outputs:
+            made[id(tensor)] = len(made)
+        for weight in getattr(node.operation, "weights", ()):
+            digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
+    digest.update(str([made[id(tensor)] for tensor in prefix.outputs]).encode())
+    return digest.hexdigest()
+
+
+def _without_names(config: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in config.items() if k not in ("name", "trainable", "seed")}
+
+
+class PrefixPass:
+    """Runs a frozen prefix over images and keeps its outputs.
+
+    Args:
+        prefix: The model's part before the cut.
+        store: Where its outputs are kept.
+        later: Prefixes of later phases, whose outputs are stored on the way.
+        engine: "auto" takes the fastest one that agrees with Keras; "tensorflow" that one.
+        verbose: 1 says how far a pass is, 0 does not.
+
+    Raises:
+        InputError: There is no such engine.
+    """
+
+    def __init__(
+        self,
+        prefix: keras.Model,
+        store: FeatureStore,
+        later: Sequence[LaterPrefix] = (),
+        engine: str = "auto",
+        verbose: int = 1,
+    ):
+        if engine not in ENGINES:
+            raise InputError(f"engine to be {' or '.join(ENGINES)}", repr(engine), "Choose one.")
+        self.store = store
+        self.verbose = verbose
+        self.passes: list[Pass] = []
+        self._later = later
+        self._prefix = prefix
+        self._automatic = engine == "auto"
+        self._keys = {id(model): fingerprint(model) for model in (prefix, *self._later_models())}
+        self._engines: dict[int, Engine] = {}
+
+    def features(self, images: Images, view: View = None) -> Features:
+        """Returns the prefix's outputs for every image, computing what is not stored.
+
+        Args:
+            images: The images.
+            view: An augmented view, or None for the plain images.
+        """
+        entry = self._entry(self._prefix, images, view)
+        missing = entry.missing(images.keys)
+        if len(missing):
+            self._compute(images, view, missing, entry)
+        self.passes.append(Pass(view, len(images), len(missing)))
+        return entry.read(images.keys)
+
+    def _later_models(self) -> list[keras.Model]:
+        return [later.prefix for later in self._later]
+
+    def _entry(self, prefix: keras.Model, images: Images, view: View) -> Entry:
+        return self.store.open(prefix=self._keys[id(prefix)], pixels=images.fingerprint(view))
+
+    def _compute(self, images: Images, view: View, missing: np.ndarray, entry: Entry) -> None:
+        """Runs the images that are missing, for this prefix and the later ones that miss them."""
+        models, entries = [self._prefix], [entry]
+        for later in self._later:
+            other = self._entry(later.prefix, images, view)
+            if (view is None or view in later.views) and np.array_equal(
+                other.missing(images.keys), missing
+            ):
+                models.append(later.prefix)
+                entries.append(other)
+        keys = [images.keys[i] for i in missing]
+        writers = [ShardWriter(entry, keys) for entry in entries]
+        pixels = images.images(missing, view).batch(PASS_BATCH).prefetch(2)
+        done, said = 0, time.monotonic()
+        for batch in pixels.as_numpy_iterator():
+            outputs = iter(self._engine(models, batch, len(missing))(batch))
+            for model, writer in zip(models, writers, strict=True):
+                writer.add([next(outputs) for _ in model.outputs])
+            done += len(batch)
+            if self.verbose and time.monotonic() - said > SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                log.info("  %d of %d images through the frozen part", done, len(missing))
+        for writer in writers:
+            writer.close()
+
+    def _engine(self, models: list[keras.Model], sample: np.ndarray, total: int) -> Engine:
+        """The engine for these prefixes in one, chosen when the first images are there."""
+        if len(models) in self._engines:
+            return self._engines[len(models)]
+        joint = models[0]
+        if len(models) > 1:
+            tensors = [tensor for model in models for tensor in model.outputs]
+            joint = keras.Model(joint.input, tensors, name="frozen_prefixes")
+        if self._automatic and total >= WORTH_CONVERTING:
+            keys = [self._keys[id(model)] for model in models]
+            folder = self.store.folder(engine="LiteRT", prefixes=keys)
+            engine = engines.choose(joint, sample, folder, PASS_BATCH)
+        else:
+            engine = engines.TensorFlowEngine(joint)
+        log.info("  in %s", engine.name)
+        self._engines[len(models)] = engine
+        return engine
