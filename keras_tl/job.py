@@ -25,6 +25,7 @@ from keras_tl.data.pipeline import Samples
 from keras_tl.data.prepare import ImageData, prepare
 from keras_tl.data.source import Source
 from keras_tl.data.splits import write_splits
+from keras_tl.errors import InputError
 from keras_tl.evaluation.metrics import evaluate
 from keras_tl.evaluation.predictions import predict, predictions_frame
 from keras_tl.export.saved_model import export_saved_model
@@ -64,7 +65,7 @@ def train(config: TrainConfig, *, source: Source | None = None, verbose: int = 1
         CheckError: Training moved something frozen, or the export differs from the model.
     """
     run = Run(config.out)
-    run.begin()
+    run.check_free()
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     keras.utils.set_random_seed(config.seed)
@@ -77,18 +78,20 @@ def train(config: TrainConfig, *, source: Source | None = None, verbose: int = 1
 
 def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -> None:
     clock = _Clock()
-    data = _prepare(config, source)
-    atomic_write_text(run.path(Run.CONFIG), config.to_yaml())
-    write_splits(data.source, run.path(Run.SPLITS))
+    spec = registry.get(config.backbone)
+    data = _prepare(config, source, image_size=config.image_size or spec.image_size)
     clock.lap("data")
     strategy = strategies.choose()
     with strategy.scope():
         model = _build(config, data)
+    run.begin()
+    atomic_write_text(run.path(Run.CONFIG), config.to_yaml())
+    write_splits(data.source, run.path(Run.SPLITS))
     clock.lap("build")
     result = _fit(model, data, config, run, strategy, verbose)
     clock.lap("training")
     info = ModelInfo(
-        backbone=registry.get(config.backbone).name,
+        backbone=spec.name,
         image_input=data.image_input,
         class_names=data.class_names,
         task=data.task,
@@ -180,7 +183,7 @@ def predict_files(run: Run, files: Sequence[str], *, verbose: int = 0) -> tuple[
     return predict(run.model(), images.batch(PREDICTION_BATCH), verbose=verbose), source
 
 
-def _prepare(config: TrainConfig, source: Source | None) -> ImageData:
+def _prepare(config: TrainConfig, source: Source | None, image_size: int) -> ImageData:
     if source is None:
         log.info("Opening %s", config.data)
         source = open_data(
@@ -193,7 +196,7 @@ def _prepare(config: TrainConfig, source: Source | None) -> ImageData:
         )
     return prepare(
         source,
-        image_size=config.image_size or registry.get(config.backbone).image_size,
+        image_size=image_size,
         resize=config.resize,
         augment=config.augment,
         views=config.views,
@@ -260,6 +263,8 @@ def _fit(
 
 def _balanced_weights(source: Source) -> list[float]:
     """Weights with which all classes count the same and the mean weight is 1."""
+    if source.task == "regression":
+        raise InputError("classes for --class-weights", "a regression", "Leave it out.")
     counts = class_counts(source.labels, source.class_names)
     return [float(counts.sum() / (len(counts) * max(count, 1))) for count in counts]
 

@@ -68,13 +68,17 @@ class Run:
         return ModelInfo.read(self.folder)
 
     def model(self) -> "keras.Model":
-        """Loads the Keras model, not compiled."""
+        """Loads the Keras model, not compiled.
+
+        Its layers are Keras' own. To fine-tune it further with what is frozen in inference as a
+        whole, take `keras_tl.backbones.graph.to_freezable(model)`.
+        """
         import keras
 
         return keras.models.load_model(self.path(self.MODEL), compile=False)
 
-    def begin(self) -> None:
-        """Makes the folder for a new run.
+    def check_free(self) -> None:
+        """Refuses a folder that a new run must not write to.
 
         Raises:
             InputError: It holds a whole run, or files that no run wrote.
@@ -93,7 +97,15 @@ class Run:
                 f"{self.folder}, which has other things in it",
                 "Choose another --out.",
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def begin(self) -> None:
+        """Makes the folder."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                "a folder that can be written", f"{self.folder}: {error.strerror}", "Change --out."
+            ) from error
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"

@@ -88,6 +88,18 @@ def to_stock(model: keras.Model) -> keras.Model:
     return rebuild(model, replace=layers.stock)
 
 
+def to_freezable(model: keras.Model) -> keras.Model:
+    """Copies `model` with dropout that is in inference where it is frozen; undoes `to_stock`.
+
+    Args:
+        model: A functional model, such as a run's `model.keras`.
+
+    Returns:
+        A `keras.Model` with the same names, flags, weights and outputs.
+    """
+    return rebuild(model, replace=layers.freezable)
+
+
 def set_weights(layer: keras.Layer, values: list[np.ndarray]) -> None:
     """Sets a layer's weights (arrays in the order and shapes of `layer.weights`)."""
     layer.set_weights(values)

@@ -1,6 +1,5 @@
 """From opened data to three splits that are ready to train on."""
 
-import logging
 from dataclasses import dataclass, replace
 
 from keras_tl.data import augment as augmentations
@@ -10,8 +9,6 @@ from keras_tl.data.open import open_data
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import SPLITS, Source
 from keras_tl.data.splits import assign_splits
-
-log = logging.getLogger("keras_tl")
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,4 @@ def prepare(
     source = assign_splits(
         source, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed
     )
-    prepared = ImageData(source, image_input, augmentation)
-    counts = ", ".join(f"{count} {name}" for name, count in prepared.counts.items())
-    log.info("%d images of %d classes: %s", len(source), len(source.class_names), counts)
-    return prepared
+    return ImageData(source, image_input, augmentation)

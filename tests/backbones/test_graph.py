@@ -171,3 +171,18 @@ def test_to_stock_loads_without_keras_tl(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_stock_model_becomes_freezable_again(tiny_model):
+    from keras_tl import freezing
+    from keras_tl.backbones.graph import to_freezable
+    from keras_tl.backbones.layers import FreezableDropout
+
+    freezing.All().apply(tiny_model)
+    loaded = to_freezable(graph.to_stock(tiny_model))
+    assert type(loaded.get_layer("one_drop")) is FreezableDropout
+    assert {x.name for x in loaded.layers if x.trainable} == {
+        x.name for x in tiny_model.layers if x.trainable
+    }
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    np.testing.assert_allclose(loaded(pixels), tiny_model(pixels), atol=1e-6)
