@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 from keras_tl.errors import InputError, KerasTLError, did_you_mean
 
+log = logging.getLogger("keras_tl")
+
 BAD_INPUT, FAILED_CHECK, INTERRUPTED = 2, 1, 130
 
 
@@ -54,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KerasTLError as error:
         print(f"keras-tl: {error}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, InputError) else FAILED_CHECK
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"keras-tl: {where}{error.strerror or error}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("keras-tl: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -254,8 +260,13 @@ def _predict(options: argparse.Namespace) -> int:
         path = Path(name)
         if not path.exists():
             raise InputError("a file or folder", name, "There is no such thing.")
-        found = [str(path / image) for image in list_images(path)[0]] if path.is_dir() else [name]
-        files.extend(found)
+        if not path.is_dir():
+            files.append(name)
+            continue
+        images, passed_over = list_images(path)
+        files.extend(str(path / image) for image in images)
+        for skipped in passed_over:
+            log.info("Passed over %s: %s", path / skipped.id, skipped.reason)
 
     outputs, source = _job().predict_files(run, files)
 
@@ -305,4 +316,4 @@ def _demo(options: argparse.Namespace) -> int:
     from keras_tl.recipes import solar_cells
 
     _job()
-    return _show_run(solar_cells.run(options.out, seed=options.seed))
+    return _show_run(solar_cells.run(options.out, seed=options.seed, verbose=_verbose()))

@@ -1,6 +1,6 @@
 """Everything that decides a training run, as one value that can be written down."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -11,7 +11,33 @@ from keras_tl.errors import InputError, did_you_mean
 
 SCHEMA_VERSION = 1
 PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+# The values that settings may have. They are written out here, because what they name is in
+# modules that import TensorFlow.
+CHOICES = {
+    "resize": ("squash", "crop", "pad", "shorter-crop"),
+    "task": ("auto", "single-label", "multi-label", "regression"),
+    "optimizer": ("adamw", "adam", "sgd", "rmsprop"),
+    "schedule": ("constant", "step", "cosine"),
+    "augment": ("none", "light", "strong", "dihedral"),
+    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "feature_dtype": ("float16", "float32"),
+    "engine": ("auto", "tensorflow"),
+}
+# Smallest and largest allowed value; the largest is not included where it is 1.
+RANGES = {
+    "epochs": (0, 10**6),
+    "fine_tune_epochs": (0, 10**6),
+    "batch_size": (1, 10**6),
+    "image_size": (1, 10**5),
+    "patience": (1, 10**6),
+    "views": (2, 10**6),
+    "weight_decay": (0.0, 10.0),
+    "label_smoothing": (0.0, 1.0),
+    "dropout": (0.0, 1.0),
+    "val_fraction": (0.0, 1.0),
+    "test_fraction": (0.0, 1.0),
+    "seed": (0, 2**32 - 1),
+}
 
 
 @dataclass(frozen=True)
@@ -97,20 +123,26 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuses what can be known to be wrong before any work is done."""
-        _choice("precision", self.precision, PRECISIONS)
+        for name, choices in CHOICES.items():
+            _choice(name, getattr(self, name), choices)
+        for name, (low, high) in RANGES.items():
+            _within(name, getattr(self, name), low, high)
         fine_tune = self.fine_tune
         if isinstance(fine_tune, str) and fine_tune.isdigit():
             object.__setattr__(self, "fine_tune", int(fine_tune))
         elif isinstance(fine_tune, str):
             _choice("fine_tune", fine_tune, ("auto", "all", "none"), "or a number of blocks")
-        for name in ("epochs", "fine_tune_epochs"):
-            _at_least(name, getattr(self, name), 0)
-        for name in ("batch_size", "image_size", "patience", "views"):
-            if getattr(self, name) is not None:
-                _at_least(name, getattr(self, name), 1)
         for name in ("learning_rate", "fine_tune_learning_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} above 0", str(getattr(self, name)), "Try 1e-3.")
+
+    def with_absolute_paths(self) -> "TrainConfig":
+        """The same settings for another working directory."""
+
+        def absolute(name: str) -> str:
+            return str(Path(name).absolute()) if Path(name).exists() else name
+
+        return replace(self, data=absolute(self.data), weights=absolute(self.weights))
 
     def to_yaml(self) -> str:
         """Returns the settings, the schema's version and those of the packages as YAML."""
@@ -163,15 +195,26 @@ def make_config(settings: dict[str, Any]) -> TrainConfig:
     for name in ("data", "out"):
         if name not in settings:
             raise InputError(f"{name!r} among the settings", "none", "Give it.")
+    settings = dict(settings)
     hints = get_type_hints(TrainConfig)
-    for name, value in settings.items():
+    for name, value in list(settings.items()):
         kind = hints[name]
+        if kind is float and isinstance(value, str):
+            value = settings[name] = _number(value)
         # 1 is a fine learning rate; True is not a batch size.
         fits = isinstance(value, kind | int if kind is float else kind)
         if not fits or (isinstance(value, bool) and kind is not bool):
             wanted = getattr(kind, "__name__", str(kind))
             raise InputError(f"{name} of type {wanted}", repr(value), "Mend the value.")
     return TrainConfig(**settings)
+
+
+def _number(text: str) -> float | str:
+    """YAML takes 1e-3, without a point, for text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> None:
@@ -181,6 +224,8 @@ def _choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> 
         raise InputError(f"{name} to be one of {listed}", repr(value), hint)
 
 
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise InputError(f"{name} of at least {least}", str(value), "Give a larger one.")
+def _within(name: str, value: float | None, low: float, high: float) -> None:
+    if value is None or (low <= value <= high and (value < high or high != 1)):
+        return
+    end = "below 1" if high == 1 else f"at most {high:g}"
+    raise InputError(f"{name} of at least {low:g} and {end}", str(value), "Mend the value.")

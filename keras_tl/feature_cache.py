@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_tl.errors import InputError
+from keras_tl.errors import CheckError, InputError
 
 FORMAT_VERSION = 1
 SHARD_BYTES = 64 * 2**20
@@ -107,7 +107,7 @@ class Entry:
 
         Raises:
             InputError: The disk is full or not writable.
-            FloatingPointError: A value is infinite or not a number.
+            CheckError: A value is infinite or not a number.
         """
         name = uuid.uuid4().hex
         compact = [_compact(np.asarray(tensor), self.dtype) for tensor in tensors]
@@ -283,7 +283,11 @@ class ShardWriter:
 def _compact(array: np.ndarray, dtype: str) -> np.ndarray:
     """As `dtype`, or as float32 where a value would overflow it."""
     if not np.isfinite(array).all():
-        raise FloatingPointError("the frozen part of the model gives values that are not finite")
+        raise CheckError(
+            "finite values from the frozen part of the model",
+            "some that are infinite or not a number",
+            "Look at its weights, or use float32 precision.",
+        )
     fits = array.size == 0 or np.abs(array).max() <= FLOAT16_MAX
     return array.astype(dtype if fits else np.float32)
 

@@ -3,7 +3,8 @@
 A policy is a small frozen dataclass. `apply` sets the `trainable` flag of every leaf layer and
 returns a summary of what it did. Frozen means inference as a whole: BatchNormalization uses its
 moving statistics and leaves them alone, dropout and stochastic depth pass their input through.
-The head, which is everything behind the pretrained layers, always trains.
+The head, which is everything behind the pretrained layers, trains, unless a policy that names
+layers names layers of it.
 
     freezing.All().apply(model)                       # feature extraction
     print(freezing.AllButLast(2).apply(model))        # fine-tune the last two blocks
@@ -95,6 +96,8 @@ class FrozenRow:
         span = first if first == last else f"{first} to {last}"
         state = "trains" if self.trainable else "frozen"
         text = f"{state}  {span}: {self.layers} layers, {self.trainable + self.frozen:,} parameters"
+        if self.trainable and self.frozen:
+            text += f", {self.frozen:,} of them frozen"
         if self.trainable and self.frozen_batch_norms:
             plural = "layer stays" if self.frozen_batch_norms == 1 else "layers stay"
             text += f" ({self.frozen_batch_norms} BatchNormalization {plural} frozen)"

@@ -55,7 +55,7 @@ def train(config: TrainConfig, *, source: Source | None = None, verbose: int = 1
     Args:
         config: The settings.
         source: The images, where they are already opened; else `config.data` is.
-        verbose: 1 shows progress, 0 does not.
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
         The finished run, in `config.out`.
@@ -85,7 +85,7 @@ def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -
     with strategy.scope():
         model = _build(config, data)
     run.begin()
-    atomic_write_text(run.path(Run.CONFIG), config.to_yaml())
+    atomic_write_text(run.path(Run.CONFIG), config.with_absolute_paths().to_yaml())
     write_splits(data.source, run.path(Run.SPLITS))
     clock.lap("build")
     result = _fit(model, data, config, run, strategy, verbose)
@@ -124,7 +124,7 @@ def measure(
         model: Pixels in, predictions out.
         samples: The images; their classes in the model's order.
         info: What the model takes and gives.
-        verbose: 1 shows progress, 0 does not.
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
         The figures (see `keras_tl.evaluation.metrics.evaluate`), and a row for each image.
@@ -143,7 +143,7 @@ def evaluate_run(
         run: The run.
         data: See `keras_tl.data.open.open_data`.
         split: Which split to measure where the data has splits of its own.
-        verbose: 1 shows progress, 0 does not.
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
         **columns: See `keras_tl.data.open.open_data`.
 
     Returns:
@@ -157,6 +157,7 @@ def evaluate_run(
     if source.given_splits:
         source = _only(source, split)
     source = inspect(source, info.image_input, max_bad_fraction=1.0)
+    _warn_of_training_images(run, source)
     metrics, _ = measure(run.model(), _plain(source, info), info, verbose=verbose)
     return metrics
 
@@ -167,7 +168,7 @@ def predict_files(run: Run, files: Sequence[str], *, verbose: int = 0) -> tuple[
     Args:
         run: The run.
         files: Image files.
-        verbose: 1 shows progress, 0 does not.
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
         The model's outputs, float32 `[images, outputs]`, and the readable images they belong to,
@@ -247,7 +248,7 @@ def _fit(
         model,
         make_plan(config, len(data.train)),
         data.train,
-        data.val if len(data.val) else None,
+        data.val,
         task=data.task,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -274,8 +275,18 @@ def _save(model: keras.Model, info: ModelInfo, source: Source, run: Run) -> None
     with atomic_file(run.path(Run.MODEL)) as path:
         stock.save(path)
     info.write(run.folder)
-    sample_files = [item for item in source.items[:GATE_FILES] if isinstance(item, str)]
+    sample_files = [item for item in source.items[:GATE_FILES] if isinstance(item, str | bytes)]
     export_saved_model(stock, run.path(Run.SAVED_MODEL), info, sample_files=sample_files)
+
+
+def _warn_of_training_images(run: Run, source: Source) -> None:
+    splits = pd.read_csv(run.path(Run.SPLITS))
+    seen = set(splits.loc[splits["split"] != "test", "sha256"])
+    count = sum(key in seen for key in source.hashes)
+    if count:
+        log.warning(
+            "%d of these %d images were trained on or chose the weights", count, len(source)
+        )
 
 
 def _only(source: Source, split: str) -> Source:

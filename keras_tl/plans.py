@@ -6,7 +6,7 @@ from keras_tl import freezing
 from keras_tl.backbones import registry
 from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
-from keras_tl.training.phases import OPTIMIZERS, Phase
+from keras_tl.training.phases import Phase
 from keras_tl.training.schedules import SCHEDULES
 
 # Below so many training images a fine-tuned backbone mostly learns them by heart.
@@ -21,6 +21,8 @@ log = logging.getLogger("keras_tl")
 def make_plan(config: TrainConfig, images: int) -> list[Phase]:
     """Turns a configuration into phases: the head first, then perhaps a part of the backbone.
 
+    A head with random weights would send large gradients into the pretrained layers, so it is
+    trained alone first (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
     From random weights there is nothing to keep: everything trains, in one phase, with
     BatchNormalization learning its statistics.
 
@@ -68,13 +70,6 @@ def _fine_tuning_policy(config: TrainConfig, images: int) -> freezing.Policy | N
 def _phase(
     config: TrainConfig, name: str, policy: freezing.Policy, epochs: int, rate: float
 ) -> Phase:
-    for kind, names in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
-        if getattr(config, kind) not in names:
-            raise InputError(
-                f"{kind} to be one of {', '.join(names)}",
-                repr(getattr(config, kind)),
-                "Choose one.",
-            )
     return Phase(
         policy,
         epochs,

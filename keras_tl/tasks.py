@@ -7,6 +7,7 @@ from keras_tl.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,17 @@ class Task:
     metrics: tuple[str, ...]
     classifies: bool
 
-    def build_loss(self, label_smoothing: float = 0.0) -> "keras.losses.Loss":
+    def build_loss(
+        self, label_smoothing: float = 0.0, target_scale: "np.ndarray | None" = None
+    ) -> "keras.losses.Loss":
         """Builds the Keras loss.
 
         Args:
             label_smoothing: Share of each target spread over all classes, in [0, 1)
                 (Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, p. 2822).
                 Classification only.
+            target_scale: Regression only: float `[outputs]`, what an error of 1 is in the loss,
+                so that every target counts the same and rates do not depend on units.
 
         Returns:
             A fresh `keras.losses.Loss`.
@@ -46,6 +51,8 @@ class Task:
         """
         import keras
 
+        if target_scale is not None and not label_smoothing:
+            return _scaled_loss(self.loss, target_scale)
         if not label_smoothing:
             return keras.losses.get({"class_name": self.loss, "config": {}})
         if not self.classifies:
@@ -56,6 +63,22 @@ class Task:
             )
         config = {"label_smoothing": label_smoothing}
         return keras.losses.get({"class_name": self.loss, "config": config})
+
+
+def _scaled_loss(name: str, scale: "np.ndarray") -> "keras.losses.Loss":
+    import keras
+
+    class Scaled(keras.losses.Loss):
+        """A loss of targets and predictions in another unit."""
+
+        def __init__(self) -> None:
+            super().__init__(name=name)
+            self._of = keras.losses.get({"class_name": name, "config": {"reduction": None}})
+
+        def call(self, y_true: "keras.KerasTensor", y_pred: "keras.KerasTensor") -> object:
+            return self._of(y_true / scale, y_pred / scale)
+
+    return Scaled()
 
 
 TASKS = {

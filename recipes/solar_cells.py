@@ -2,7 +2,7 @@
 
     python recipes/solar_cells.py --seeds 0 1 2
 
-Data: ELPV, 2,624 cells of 44 modules (`pip install keras_tl[demo]`; CC-BY-NC-SA-4.0). A cell is
+Data: ELPV, 2,624 cells of 44 modules (the extra `demo`; CC-BY-NC-SA-4.0). A cell is
 defective where its annotated probability is over 0.5. The split is the published one (Deitsch et
 al., "Automatic classification of defective photovoltaic module cells in electroluminescence
 images", Solar Energy 185, 2019): 75 % to train, 25 % to test, stratified by type and probability.
@@ -16,15 +16,12 @@ import argparse
 import logging
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
-
-if TYPE_CHECKING:
-    from keras_tl.runs import Run
+from keras_tl.runs import Run
 
 WARNING = (
     "Cells of one module are neighbours in ELPV, and this published split puts neighbours on both "
@@ -37,9 +34,8 @@ def read_cells() -> pd.DataFrame:
     try:
         import elpv_dataset
     except ImportError as error:
-        raise InputError(
-            "the solar cells of ELPV", "no package elpv-dataset", "pip install 'keras_tl[demo]'"
-        ) from error
+        fix = "Install it with pip install elpv-dataset (its licence is non-commercial)."
+        raise InputError("the solar cells of ELPV", "no such package", fix) from error
     folder = Path(elpv_dataset.__file__).parent / "data"
     columns = ["path", "probability", "type"]
     cells = pd.read_csv(folder / "labels.csv", sep=r"\s+", names=columns)
@@ -58,20 +54,19 @@ def published_split(cells: pd.DataFrame, seed: int) -> pd.DataFrame:
     return cells.assign(label=labels, split=splits)[["path", "label", "split"]]
 
 
-def run(out: str, seed: int = 0) -> "Run":
+def run(out: str, seed: int = 0, verbose: int = 1) -> Run:
     """Runs the whole job on one split; the list of cells is kept beside the run's folder."""
     from keras_tl import job
 
     print(f"Solar cells, functional or defective. {WARNING}")
-    table = Path(out).with_suffix(".csv")
+    Run(out).check_free()
+    table = Path(f"{out}-cells-seed-{seed}.csv")
     table.parent.mkdir(parents=True, exist_ok=True)
     published_split(read_cells(), seed).to_csv(table, index=False)
     config = TrainConfig(
         data=str(table),
         out=out,
-        image_size=256,
         augment="dihedral",
-        label_smoothing=0.1,
         epochs=4,
         fine_tune=6,
         fine_tune_epochs=24,
@@ -79,7 +74,7 @@ def run(out: str, seed: int = 0) -> "Run":
         val_fraction=0.0,
         seed=seed,
     )
-    return job.train(config)
+    return job.train(config, verbose=verbose)
 
 
 def main() -> None:

@@ -47,6 +47,13 @@ def test_a_missing_file_is_refused(tmp_path):
         {"learning_rate": 0},
         {"image_size": "big"},
         {"class_weights": "yes"},
+        {"dropout": 1.0},
+        {"seed": -1},
+        {"views": 1},
+        {"val_fraction": 1.5},
+        {"label_smoothing": 2},
+        {"augment": "heavy"},
+        {"engine": "onnx"},
     ],
 )
 def test_wrong_values_are_refused(wrong):
@@ -61,3 +68,24 @@ def test_data_and_out_are_needed():
 
 def test_a_number_of_blocks_may_be_text():
     assert TrainConfig("photos", "run", fine_tune="4").fine_tune == 4
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers():
+    config = make_config({"data": "photos", "out": "run", "learning_rate": "1e-3"})
+    assert config.learning_rate == 0.001
+
+
+def test_the_choices_are_those_that_there_are():
+    from keras_tl import tasks
+    from keras_tl.config import CHOICES
+    from keras_tl.data import augment, image_input
+    from keras_tl.feature_cache import DTYPES
+    from keras_tl.training import passes, phases, schedules
+
+    assert CHOICES["resize"] == image_input.RESIZE_MODES
+    assert CHOICES["task"] == ("auto", *tasks.TASKS)
+    assert set(CHOICES["optimizer"]) == set(phases.OPTIMIZERS)
+    assert set(CHOICES["schedule"]) == set(schedules.SCHEDULES)
+    assert set(CHOICES["augment"]) == set(augment.PRESETS)
+    assert CHOICES["feature_dtype"] == DTYPES
+    assert CHOICES["engine"] == passes.ENGINES

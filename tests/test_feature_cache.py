@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from keras_tl.errors import InputError
+from keras_tl.errors import CheckError, InputError
 from keras_tl.feature_cache import FeatureStore, ShardWriter
 
 KEYS = ["a", "b", "c"]
@@ -55,7 +55,7 @@ def test_float32_is_kept_to_the_bit_and_float16_where_it_fits(tmp_path):
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):
-    with pytest.raises(FloatingPointError, match="not finite"):
+    with pytest.raises(CheckError, match="finite"):
         FeatureStore(tmp_path).open(k=1).append(["a"], [np.array([[np.nan]], np.float32)])
 
 
@@ -80,7 +80,7 @@ def test_a_damaged_shard_is_never_read(tmp_path, damage, suffix, caplog):
         # A flipped bit in the list of names can only rename a row, never give it other numbers.
         np.testing.assert_array_equal(entry.read(KEYS).gather(np.arange(3))[0], rows(1, 2, 3))
     else:
-        assert set(entry.missing(KEYS)) <= {0, 1, 2}
+        np.testing.assert_array_equal(entry.missing(KEYS), [0, 1, 2])
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):

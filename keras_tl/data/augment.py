@@ -71,6 +71,8 @@ class Augmentation:
         for name in ("scale", "erasing_area"):
             _check_within(name, getattr(self, name), 1e-3, 1.0)
         _check_within("aspect_ratio", self.aspect_ratio, 1e-2, 1e2)
+        if self.cycle < 2:
+            raise InputError("at least 2 views", str(self.cycle), "For none, take 'none'.")
 
     @property
     def is_random(self) -> bool:

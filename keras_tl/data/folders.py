@@ -198,6 +198,9 @@ def _find_images(walk: _Walk) -> tuple[list[_Image], set[str]]:
     """Every image with its class and split, and the names of all class folders."""
     folders, loose = walk.look(walk.root)
     split_of = {folder: SPLIT_ALIASES.get(folder.name.lower(), "") for folder in folders}
+    if 1 < sum(map(bool, split_of.values())) < len(folders):
+        names = ", ".join(sorted(folder.name for folder in folders if not split_of[folder]))
+        LOG.warning("Taking train, test and the like for classes, because of %s beside them", names)
     if not folders or not all(split_of.values()):
         return _find_classes(walk, walk.root, folders, loose, "")
     if len(set(split_of.values())) < len(folders):

@@ -1,7 +1,6 @@
 """One pass over a source before training: what cannot be decoded is left out, and said."""
 
 import functools
-import hashlib
 import logging
 import os
 import stat
@@ -18,7 +17,7 @@ import tensorflow as tf
 from keras_tl.data import image_headers
 from keras_tl.data.decoding import ImageInput, decode
 from keras_tl.data.labels import first_few, refuse_emptied_classes
-from keras_tl.data.source import Skipped, Source
+from keras_tl.data.source import Skipped, Source, content_hash
 from keras_tl.errors import InputError
 
 LOG = logging.getLogger("keras_tl")
@@ -103,8 +102,7 @@ class _Examiner:
 
     def _examine_pixels(self, pixels: np.ndarray) -> _Finding:
         reason = self._too_large(pixels.shape[0] * pixels.shape[1])
-        content = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()
-        return _Finding(hashlib.sha256(content).hexdigest(), reason)
+        return _Finding(content_hash(pixels), reason)
 
     def _examine_file(self, path: str) -> _Finding:
         try:
@@ -127,7 +125,7 @@ class _Examiner:
             self.decode(tf.constant(contents))
         except tf.errors.InvalidArgumentError:
             return _Finding(reason=self._why(contents))
-        return _Finding(hashlib.sha256(contents).hexdigest())
+        return _Finding(content_hash(contents))
 
     def _why(self, contents: bytes) -> str:
         """Why an image was refused, in words; TensorFlow's own message is long and unclear."""

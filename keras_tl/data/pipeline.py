@@ -113,6 +113,7 @@ class Samples:
         first_epoch: int = 0,
         drop_remainder: bool = False,
         weights: np.ndarray | None = None,
+        endless_views: bool = False,
     ) -> tf.data.Dataset:
         """Makes the batches for training (with a seed) or for evaluation (without).
 
@@ -127,6 +128,7 @@ class Samples:
             first_epoch: The first epoch's number, for a run that goes on.
             drop_remainder: Leave out each epoch's samples that do not fill a batch.
             weights: float32 `[samples]`, weights of the samples in the loss.
+            endless_views: Show view e in epoch e, not modulo `views`.
 
         Returns:
             A dataset of `(x, y)` or `(x, y, w)`: uint8 `[batch, size, size, 3]` in 0..255,
@@ -150,7 +152,8 @@ class Samples:
         else:
             order = self._order(seed)
             numbers = tf.data.Dataset.range(first_epoch, first_epoch + epochs)
-            dataset = numbers.flat_map(lambda e: epoch_batches(order(e), e % self.views))
+            views = first_epoch + epochs if endless_views else self.views
+            dataset = numbers.flat_map(lambda e: epoch_batches(order(e), e % views))
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(per_epoch * epochs))
         return dataset.with_options(_options()).prefetch(tf.data.AUTOTUNE)
 

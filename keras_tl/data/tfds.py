@@ -81,6 +81,10 @@ def _open(name: str, data_dir: str | None, download: bool) -> tfds.core.DatasetB
     except tfds.core.DatasetNotFoundError as error:
         hint = did_you_mean(name, tfds.list_builders(), "Check the name and the data folder.")
         raise InputError("the name of a TFDS data set", repr(name), hint) from error
+    except (ValueError, AssertionError) as error:  # a name, configuration or version it cannot read
+        raise InputError(
+            "the name of a TFDS data set", repr(name), " ".join(str(error).split())[:200] + "."
+        ) from error
     if builder.is_prepared():
         return builder
     if not download:

@@ -119,7 +119,7 @@ def run_phases(
         model: A functional model from a builder; trained in place.
         phases: What to do, in order.
         train: The images to learn from.
-        val: The images that choose the best epoch; None keeps the last epoch's weights.
+        val: The images that choose the best epoch; None or none keeps the last epoch's weights.
         task: A name in `keras_tl.tasks`.
         batch_size: Items in a batch over all devices; lowered to the number of training images.
         seed: Decides the order of the images. For initial weights and dropout call
@@ -147,16 +147,18 @@ def run_phases(
         raise InputError(
             "at least one training image for each device", str(len(train)), "Add some."
         )
+    val = val if val is not None and len(val) else None
     batch_size = _whole_batch(batch_size, len(train), strategy.num_replicas_in_sync)
     weights = _sample_weights(train, class_weights)
-    later = later_prefixes(model, phases, train) if store else [[] for _ in phases]
+    # Applies every policy once, so that one that does not fit is refused before any work.
+    later = later_prefixes(model, phases, train)
     result = TrainingResult()
     for index, phase in enumerate(phases):
         summary = phase.freezing.apply(model)
         log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
         with strategy.scope():
             runner = _PhaseRun(model, phase, store, later[index], engine, verbose)
-            runner.compile(tasks.get(task), len(train) // batch_size)
+            runner.compile(_loss(task, phase, train), task, len(train) // batch_size)
         started = time.perf_counter()
         feeds = runner.feeds(train, val, batch_size, seed + 7919 * index, weights)
         prepared = time.perf_counter()
@@ -187,18 +189,19 @@ class _PhaseRun:
         self.passes: list[Pass] = []
         part = model
         parts = frozen_prefix.split(model)
+        self.has_prefix = parts.prefix is not None
         if parts.prefix is not None and store is not None:
             self.cut, part = parts.last_layers, parts.suffix
             self.prefix = PrefixPass(parts.prefix, store, later, engine, verbose)
             self.passes = self.prefix.passes
         self.fitted = training_model(part, model)
 
-    def compile(self, task: tasks.Task, steps_per_epoch: int) -> None:
+    def compile(self, loss: keras.losses.Loss, task: str, steps_per_epoch: int) -> None:
         self.steps = steps_per_epoch
         self.fitted.compile(
             optimizer=self.phase.build_optimizer(steps_per_epoch),
-            loss=task.build_loss(self.phase.label_smoothing),
-            metrics=list(task.metrics),
+            loss=loss,
+            metrics=list(tasks.get(task).metrics),
         )
 
     def feeds(
@@ -212,18 +215,28 @@ class _PhaseRun:
         """Training and validation batches; the frozen prefix runs here."""
         epochs = self.phase.epochs
         if self.prefix is None:
+            # Where nothing would be computed twice, no view needs to come twice.
             batches = train.batches(
-                batch_size, seed=seed, epochs=epochs, drop_remainder=True, weights=weights
+                batch_size,
+                seed=seed,
+                epochs=epochs,
+                drop_remainder=True,
+                weights=weights,
+                endless_views=not self.has_prefix,
             )
-            return batches, val.batches(batch_size) if val else None
+            return batches, None if val is None else val.batches(batch_size)
         log.info("Frozen up to %s: computed once for each image", " and ".join(self.cut))
         features = [self.prefix.features(train, view) for view in views_of(train, epochs)]
         batches = feature_batches(
             features, train, batch_size, seed=seed, epochs=epochs, weights=weights
         )
-        if val is None:
-            return batches, None
-        return batches, feature_batches([self.prefix.features(val)], val, batch_size)
+        validation = None
+        if val is not None:
+            validation = feature_batches([self.prefix.features(val)], val, batch_size)
+        asked = sum(done.images for done in self.passes)
+        computed = sum(done.computed for done in self.passes)
+        log.info("  %d passes, %d images: %d computed now", len(self.passes), asked, computed)
+        return batches, validation
 
     def fit(
         self,
@@ -231,7 +244,8 @@ class _PhaseRun:
         validation: tf.data.Dataset | None,
         callbacks: list[keras.callbacks.Callback],
     ) -> None:
-        guard = FreezingGuard(self.whole, next(iter(batches.take(1))))
+        first = next(iter(batches.take(1)))
+        guard = FreezingGuard(self.whole, first, self.phase.allow_zero_gradient)
         best = [BestWeights(self.phase.patience)] if validation is not None else []
         self.fitted.fit(
             batches,
@@ -242,6 +256,15 @@ class _PhaseRun:
             callbacks=[guard, *best, *callbacks],
             verbose=self.verbose,
         )
+
+
+def _loss(task: str, phase: Phase, train: Images) -> keras.losses.Loss:
+    """The task's loss; a regression's in deviations of the training targets."""
+    row = tasks.get(task)
+    if row.classifies:
+        return row.build_loss(phase.label_smoothing)
+    deviations = train.targets().std(axis=0)
+    return row.build_loss(phase.label_smoothing, np.where(deviations > 0, deviations, 1.0))
 
 
 def _whole_batch(batch_size: int, images: int, replicas: int) -> int:

@@ -10,6 +10,10 @@ import tensorflow as tf
 from keras_tl.errors import CheckError
 from keras_tl.topology import leaf_layers
 
+DRAWS = 8
+# In 16 bits small gradients would vanish and large ones overflow; only zero or not is asked.
+GRADIENT_SCALE = 2.0**8
+
 
 class FreezingGuard(keras.callbacks.Callback):
     """Checks a phase around its first update and stops it loudly where a check fails.
@@ -43,6 +47,13 @@ class FreezingGuard(keras.callbacks.Callback):
         """After the first update that moved anything, compares the frozen variables."""
         if self.frozen_checked or not self._updated():
             return
+        self._compare()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Compares once more, over the whole phase."""
+        self._compare()
+
+    def _compare(self) -> None:
         after = self._digests()
         moved = [path for path, digest in after.items() if digest != self._before[path]]
         self.frozen_checked = len(after)
@@ -76,14 +87,16 @@ class FreezingGuard(keras.callbacks.Callback):
         if not variables:
             raise CheckError("something to train", "a model that is all frozen", "Unfreeze a part.")
         saved = [(v, v.numpy()) for v in self.model.non_trainable_variables]
-        gradients = _gradients(self.model, self.batch)
+        bad = [v.path for v in variables if v.path not in self.allowed]
+        # Stochastic depth may leave a block out in one draw, in a small batch for all images.
+        for _ in range(DRAWS):
+            gradients = _gradients(self.model, self.batch)
+            learn = {v.path for v, g in zip(variables, gradients, strict=True) if _learns(g)}
+            bad = [path for path in bad if path not in learn]
+            if not bad:
+                break
         for variable, value in saved:
             variable.assign(value)
-        bad = [
-            variable.path
-            for variable, gradient in zip(variables, gradients, strict=True)
-            if not _learns(gradient) and variable.path not in self.allowed
-        ]
         self.gradients_checked = len(variables)
         if bad:
             raise CheckError(
@@ -104,9 +117,8 @@ def _gradients(model: keras.Model, batch: tuple[Any, ...]) -> list[Any]:
     with tf.GradientTape() as tape:
         predictions = model(x, training=True)
         loss = model.compute_loss(x, y, predictions, *weights, training=True)
-        # In 16 bits small gradients would vanish; where they are zero is what is asked.
-        scaled = model.optimizer.scale_loss(loss)
-    return tape.gradient(scaled, [v.value for v in model.trainable_variables])
+        loss = GRADIENT_SCALE * loss
+    return tape.gradient(loss, [v.value for v in model.trainable_variables])
 
 
 def _learns(gradient: Any) -> bool:

@@ -39,5 +39,6 @@ class Images(Protocol):
         epochs: int = 1,
         drop_remainder: bool = False,
         weights: np.ndarray | None = None,
+        endless_views: bool = False,
     ) -> tf.data.Dataset:
         """Batches of pixels and targets, see `Samples.batches`."""

@@ -157,7 +157,7 @@ class PrefixPass:
         self._prefix = prefix
         self._automatic = engine == "auto"
         self._keys = {id(model): fingerprint(model) for model in (prefix, *self._later_models())}
-        self._engines: dict[int, Engine] = {}
+        self._engines: dict[tuple[int, ...], Engine] = {}
 
     def features(self, images: Images, view: View = None) -> Features:
         """Returns the prefix's outputs for every image, computing what is not stored.
@@ -177,7 +177,9 @@ class PrefixPass:
         return [later.prefix for later in self._later]
 
     def _entry(self, prefix: keras.Model, images: Images, view: View) -> Entry:
-        return self.store.open(prefix=self._keys[id(prefix)], pixels=images.fingerprint(view))
+        facts = {"prefix": self._keys[id(prefix)], "pixels": images.fingerprint(view)}
+        # What was asked of TensorFlow must not come from an engine that differs in the last bits.
+        return self.store.open(**facts, exact=not self._automatic)
 
     def _compute(self, images: Images, view: View, missing: np.ndarray, entry: Entry) -> None:
         """Runs the images that are missing, for this prefix and the later ones that miss them."""
@@ -206,8 +208,9 @@ class PrefixPass:
 
     def _engine(self, models: list[keras.Model], sample: np.ndarray, total: int) -> Engine:
         """The engine for these prefixes in one, chosen when the first images are there."""
-        if len(models) in self._engines:
-            return self._engines[len(models)]
+        which = tuple(id(model) for model in models)
+        if which in self._engines:
+            return self._engines[which]
         joint = models[0]
         if len(models) > 1:
             tensors = [tensor for model in models for tensor in model.outputs]
@@ -219,5 +222,5 @@ class PrefixPass:
         else:
             engine = engines.TensorFlowEngine(joint)
         log.info("  in %s", engine.name)
-        self._engines[len(models)] = engine
+        self._engines[which] = engine
         return engine

@@ -35,6 +35,8 @@ class Phase:
             there is validation data.
         clip_norm: Each gradient is clipped to this norm; None does not clip.
         name: What the phase is called in logs.
+        allow_zero_gradient: Paths of variables ("head_predictions/bias") that may get no
+            gradient; every other trainable one must get one before the first step.
     """
 
     freezing: freezing.Policy
@@ -48,6 +50,7 @@ class Phase:
     patience: int | None = None
     clip_norm: float | None = None
     name: str = "training"
+    allow_zero_gradient: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -81,45 +84,3 @@ class Phase:
         if self.weight_decay:
             optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
         return optimizer
-
-
-def feature_extraction(epochs: int = 10, learning_rate: float = 1e-3) -> list[Phase]:
-    """The plan that trains a new head on a frozen backbone.
-
-    Args:
-        epochs: Passes over the training data.
-        learning_rate: The highest learning rate.
-
-    Returns:
-        One phase.
-    """
-    return [Phase(freezing.All(), epochs, learning_rate, name="head")]
-
-
-def fine_tuning(
-    policy: freezing.Policy,
-    *,
-    head_epochs: int = 5,
-    head_learning_rate: float = 1e-3,
-    epochs: int = 10,
-    learning_rate: float = 1e-4,
-) -> list[Phase]:
-    """The plan that trains a new head first, then a part of the backbone at a low rate.
-
-    A head with random weights would send large gradients into the pretrained layers, so it is
-    trained alone first (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
-
-    Args:
-        policy: What stays frozen in the second phase.
-        head_epochs: Epochs of the head alone.
-        head_learning_rate: Its learning rate.
-        epochs: Epochs of the fine-tuning.
-        learning_rate: Its learning rate.
-
-    Returns:
-        Two phases.
-    """
-    return [
-        *feature_extraction(head_epochs, head_learning_rate),
-        Phase(policy, epochs, learning_rate, name="fine-tuning"),
-    ]

@@ -134,6 +134,67 @@ def test_phases_are_planned_together(tiny_model, three_colors, tmp_path):
         np.testing.assert_allclose(value, expected, atol=1e-5)
 
 
+def test_three_phases_share_passes_without_mixing_them_up(tiny_model, three_colors, tmp_path):
+    """View 0 of the last phase is stored already, so views 0 and 1 serve different prefixes."""
+    store = FeatureStore(tmp_path, dtype="float32")
+    model, data = without_dropout(tiny_model), samples(three_colors, "dihedral")
+    start = model.get_weights()
+    run_phases(model, [phase(freezing.UpTo("stem_out"), epochs=1)], data, feature_store=store)
+    plan = [
+        phase(freezing.All(), epochs=3),
+        phase(freezing.UpTo("one"), epochs=1),
+        phase(freezing.UpTo("stem_out"), epochs=3),
+    ]
+    model.set_weights(start)
+    cached = run_phases(model, plan, data, feature_store=store)
+    model.set_weights(start)
+    plain = run_phases(model, plan, data, feature_store=False)
+    for row, want in zip(cached.history, plain.history, strict=True):
+        assert row["loss"] == pytest.approx(want["loss"], abs=1e-5)
+
+
+def test_a_regression_counts_errors_in_deviations(tiny_model, three_colors):
+    """Targets in thousands and in thousandths weigh the same, and a plain rate will do."""
+    from keras_tl.builders.image import build_image_model
+
+    images, labels = three_colors
+    targets = np.stack([labels * 1e6, labels * 1e-3], axis=1)
+    data = Samples(from_arrays(images, targets, task="regression"), ImageInput(size=16))
+    mean, scale = data.targets().mean(axis=0), data.targets().std(axis=0)
+    model = build_image_model(
+        "TinyNet",
+        outputs=2,
+        task="regression",
+        weights=None,
+        dropout=0.0,
+        target_mean=tuple(map(float, mean)),
+        target_scale=tuple(map(float, scale)),
+    )
+    plan = [phase(freezing.All(), epochs=1, rate=1e-9)]
+    result = run_phases(model, plan, data, task="regression", batch_size=60)
+    errors = (model.predict(images.astype("float32"), verbose=0) - data.targets()) / scale
+    assert result.history[0]["loss"] == pytest.approx((errors**2).mean(), rel=1e-3)
+
+
+def test_an_empty_val_is_no_val(tiny_model, three_colors):
+    data = samples(three_colors)
+    none = Samples(data.source.take(np.array([], int)), data.image_input, data.augmentation)
+    for store in (False, True):
+        result = run_phases(
+            tiny_model, [phase(freezing.All(), epochs=1)], data, none, feature_store=store
+        )
+        assert "val_loss" not in result.history[0]
+
+
+def test_a_policy_that_does_not_fit_is_refused_before_any_training(tiny_model, three_colors):
+    before = tiny_model.get_weights()
+    plan = [phase(freezing.All()), phase(freezing.AllButLast(99))]
+    with pytest.raises(InputError, match="1 to 2 blocks"):
+        run_phases(tiny_model, plan, samples(three_colors), feature_store=False)
+    for value, expected in zip(tiny_model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
 def test_what_a_phase_trains_is_not_stored_for_a_later_one(tiny_model, three_colors, tmp_path):
     """The planted fault: stage two is trained, then frozen again; its old outputs are stale."""
     model, data = without_dropout(tiny_model), samples(three_colors)

@@ -3,15 +3,8 @@ import pytest
 
 from keras_tl import freezing
 from keras_tl.errors import InputError
-from keras_tl.training.phases import Phase, feature_extraction, fine_tuning
+from keras_tl.training.phases import Phase
 from keras_tl.training.schedules import Constant
-
-
-def test_feature_extraction_is_one_phase_and_fine_tuning_two():
-    assert [phase.freezing for phase in feature_extraction()] == [freezing.All()]
-    head, tuned = fine_tuning(freezing.AllButLast(2), learning_rate=1e-4)
-    assert head.freezing == freezing.All()
-    assert (tuned.freezing, tuned.learning_rate) == (freezing.AllButLast(2), 1e-4)
 
 
 @pytest.mark.parametrize(
