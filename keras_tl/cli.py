@@ -259,7 +259,9 @@ def _predict(options: argparse.Namespace) -> int:
     for name in options.files:
         path = Path(name)
         if not path.exists():
-            raise InputError("a file or folder", name, "There is no such thing.")
+            raise InputError("a file or folder", repr(name), "There is no such thing.")
+        if any("\udc80" <= letter <= "\udcff" for letter in name):  # bytes that Python kept
+            raise InputError("a file name in UTF-8", repr(name), "Rename the file.")
         if not path.is_dir():
             files.append(name)
             continue

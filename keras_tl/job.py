@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ def train(config: TrainConfig, *, source: Source | None = None, verbose: int = 1
 
 
 def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -> None:
+    if config.tensorboard and find_spec("tensorboard") is None:
+        fix = "Install it with pip install tensorboard, or leave --tensorboard out."
+        raise InputError("the package tensorboard", "none installed", fix)
     clock = _Clock()
     spec = registry.get(config.backbone)
     data = _prepare(config, source, image_size=config.image_size or spec.image_size)

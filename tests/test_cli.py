@@ -1,6 +1,5 @@
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -33,7 +32,6 @@ def test_importing_and_listing_backbones_leave_tensorflow_alone():
         "assert cli.main(['backbones', 'mobile']) == 0\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules), 'imported'\n"
     )
-    started = time.process_time()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
@@ -44,7 +42,6 @@ def test_importing_and_listing_backbones_leave_tensorflow_alone():
         "MobileNetV3Small",
         "NASNetMobile",
     ]
-    assert time.process_time() - started < 60
 
 
 @pytest.mark.parametrize(

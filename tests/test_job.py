@@ -253,11 +253,21 @@ def test_class_weights_let_all_classes_count_the_same(photos, tmp_path, monkeypa
     assert seen["class_weights"] == pytest.approx([2.5, 0.625])
 
 
-def test_mixed_precision_trains_and_exports(photos, tmp_path):
-    config = TrainConfig(str(photos), str(tmp_path / "r"), precision="mixed_bfloat16", **SETTINGS)
-    run = train(config, verbose=0)
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_and_exports(photos, tmp_path, precision):
+    out = str(tmp_path / "run")
+    config = TrainConfig(str(photos), out, precision=precision, tensorboard=True, **SETTINGS)
+    run = job.train(config, verbose=0)
     assert keras.config.dtype_policy().name == "float32"
-    assert run.model().get_layer("one_conv").compute_dtype == "bfloat16"
+    assert run.model().get_layer("one_conv").compute_dtype == precision.removeprefix("mixed_")
+    assert list(run.path("tensorboard").rglob("events.out.tfevents*"))
+
+
+def test_without_tensorboard_its_logs_are_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "find_spec", lambda name: None)
+    config = TrainConfig("no-such-photos", str(tmp_path / "run"), tensorboard=True)
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        job.train(config)
 
 
 def test_an_unfinished_run_is_no_run(tmp_path):

@@ -84,19 +84,18 @@ def test_with_a_store_it_is_what_training_the_whole_gives(
 
 
 def test_a_stale_store_would_be_seen(tiny_model, three_colors, tmp_path, monkeypatch):
-    """The twin of the parity test: a store that ignores the images gives another result."""
+    """The twin of the parity test: with a store that ignores the view, it must fail."""
     model, store = without_dropout(tiny_model), FeatureStore(tmp_path, dtype="float32")
     start = model.get_weights()
-    losses = []
     monkeypatch.setattr(Samples, "fingerprint", lambda self, view: {})
-    for augmentation in ("none", "dihedral"):
+    found = []
+    for feature_store in (store, False):
         model.set_weights(start)
-        data = samples(three_colors, augmentation)
-        result = run_phases(model, [phase(freezing.All())], data, feature_store=store)
-        losses.append(result.history[-1]["loss"])
-        if augmentation == "dihedral":
-            assert all(done.computed == 0 for done in result.phases[0].passes)
-    assert losses[0] == losses[1]
+        data = samples(three_colors, "dihedral")
+        plan = [phase(freezing.AllButLast(1), epochs=3)]
+        result = run_phases(model, plan, data, batch_size=8, feature_store=feature_store)
+        found.append([row["loss"] for row in result.history])
+    assert max(abs(a - b) for a, b in zip(*found, strict=True)) > 1e-5
 
 
 def test_a_second_run_makes_no_pass_and_another_view_does(tiny_model, three_colors, tmp_path):
