@@ -181,8 +181,7 @@ def test_a_stock_model_becomes_freezable_again(tiny_model):
     freezing.All().apply(tiny_model)
     loaded = to_freezable(graph.to_stock(tiny_model))
     assert type(loaded.get_layer("one_drop")) is FreezableDropout
-    assert {x.name for x in loaded.layers if x.trainable} == {
-        x.name for x in tiny_model.layers if x.trainable
-    }
+    flags = [(layer.name, layer.trainable) for layer in tiny_model.layers[1:]]
+    assert [(layer.name, layer.trainable) for layer in loaded.layers[1:]] == flags
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
     np.testing.assert_allclose(loaded(pixels), tiny_model(pixels), atol=1e-6)
