@@ -10,6 +10,8 @@ There: an SVM 82.44 %, VGG-19 fine-tuned on a GPU 88.42 %.
 
 Here: EfficientNet-Lite0, its head first, then the last 6 of 16 blocks; every cell is seen in its
 eight flips and quarter turns; a fixed number of epochs, so nothing is chosen on the test part.
+Measured, seeds 0, 1, 2 of the split: 89.94, 89.79, 87.65 %; mean 89.13, standard deviation 1.28.
+A seed took 10 to 13 minutes on 2 cores that had other work too.
 """
 
 import argparse

@@ -63,5 +63,6 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     predict, job = blocks
     names: dict = {}
     exec(re.sub(r"epochs=\d+", "epochs=1", job), names)
-    assert names["metrics"]["accuracy"] > 0.5
+    # 40 photographs, 15 % of them to test; what one epoch learns of them is not the point.
+    assert names["metrics"]["samples"] == len(names["predictions"]) == 6
     exec(predict.replace("run/saved_model", "exported"), {})
