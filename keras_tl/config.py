@@ -92,7 +92,7 @@ class TrainConfig:
     image_size: int | None = None
     resize: str = "squash"
     task: str = "auto"
-    epochs: int = 8
+    epochs: int = 30
     learning_rate: float = 2e-3
     fine_tune: str | int = "auto"
     fine_tune_epochs: int = 12
