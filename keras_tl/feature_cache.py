@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import time
 import uuid
 import zlib
 from collections.abc import Sequence
@@ -27,7 +28,11 @@ import numpy as np
 from keras_tl.errors import CheckError, InputError
 
 FORMAT_VERSION = 1
+# A shard is written when it is this large or this old: what an interruption can lose.
 SHARD_BYTES = 64 * 2**20
+SHARD_SECONDS = 20.0
+# Files of a shard without its manifest that are this old belong to nobody any more.
+ABANDONED_SECONDS = 3600.0
 MAX_BYTES = 20 * 2**30
 DTYPES = ("float16", "float32")
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -64,9 +69,11 @@ class Features:
     def gather(self, indices: np.ndarray) -> list[np.ndarray]:
         """Reads the items at `indices` (int64 `[k]`): float32 `[k, ...]` for each tensor."""
         out = [np.empty((len(indices), *shape), np.float32) for shape in self.shapes]
-        for position, (shard, row) in enumerate(self.where[indices]):
+        shards, rows = self.where[indices].T
+        for shard in np.unique(shards):
+            here = np.flatnonzero(shards == shard)
             for target, array in zip(out, self.shards[shard], strict=True):
-                target[position] = array[row]
+                target[here] = array[rows[here]]
         return out
 
 
@@ -85,6 +92,7 @@ class Entry:
         self._rows: dict[str, tuple[int, int]] = {}
         for manifest in sorted(folder.glob("*.json")):
             self._load(manifest)
+        self._remove_abandoned()
         if self._shards:
             os.utime(folder)
 
@@ -135,6 +143,14 @@ class Entry:
         """Returns the rows of `keys`, all of which must be in the entry, in that order."""
         where = np.array([self._rows[key] for key in keys], np.int64).reshape(-1, 2)
         return Features(self._shards, where)
+
+    def _remove_abandoned(self) -> None:
+        """Removes what a killed process left; what is young another one may be writing."""
+        names = {manifest.stem for manifest in self.folder.glob("*.json")}
+        for path in self.folder.glob("*.npy"):
+            age = time.time() - path.stat().st_mtime
+            if path.name.split(".")[0] not in names and age > ABANDONED_SECONDS:
+                path.unlink(missing_ok=True)
 
     def _load(self, manifest: Path) -> None:
         """Takes a shard in; drops it where it is not whole."""
@@ -261,12 +277,15 @@ class ShardWriter:
         self._entry = entry
         self._keys = keys
         self._held: list[Sequence[np.ndarray]] = []
+        self._bytes = 0
+        self._since = time.monotonic()
         self._written = 0
 
     def add(self, tensors: Sequence[np.ndarray]) -> None:
         """Takes the next rows: one array `[rows, ...]` for each tensor at the cut."""
         self._held.append(tensors)
-        if sum(array.nbytes for held in self._held for array in held) >= SHARD_BYTES:
+        self._bytes += sum(array.nbytes for array in tensors)
+        if self._bytes >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS:
             self.close()
 
     def close(self) -> None:
@@ -278,6 +297,7 @@ class ShardWriter:
         self._entry.append(self._keys[self._written : end], tensors)
         self._written = end
         self._held.clear()
+        self._bytes, self._since = 0, time.monotonic()
 
 
 def _compact(array: np.ndarray, dtype: str) -> np.ndarray:

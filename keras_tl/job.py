@@ -28,7 +28,12 @@ from keras_tl.data.source import Source
 from keras_tl.data.splits import write_splits
 from keras_tl.errors import InputError
 from keras_tl.evaluation.metrics import evaluate
-from keras_tl.evaluation.predictions import predict, predictions_frame
+from keras_tl.evaluation.predictions import (
+    PREDICTION_BATCH,
+    predict,
+    predict_images,
+    predictions_frame,
+)
 from keras_tl.export.saved_model import export_saved_model
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_file, atomic_write_text
@@ -40,7 +45,6 @@ from keras_tl.training.phases import Phase
 
 # How many of the user's own files the exporter's gate compares.
 GATE_FILES = 8
-PREDICTION_BATCH = 32
 NOTES = {
     "test": "the test split",
     "val": "the val split, which also chose the weights: expect less on new images",
@@ -92,7 +96,8 @@ def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -
     atomic_write_text(run.path(Run.CONFIG), config.with_absolute_paths().to_yaml())
     write_splits(data.source, run.path(Run.SPLITS))
     clock.lap("build")
-    result = _fit(model, data, config, run, strategy, verbose)
+    store = FeatureStore(dtype=config.feature_dtype) if config.feature_cache else None
+    result = _fit(model, data, config, run, strategy, store, verbose)
     clock.lap("training")
     info = ModelInfo(
         backbone=spec.name,
@@ -104,7 +109,9 @@ def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -
     clock.lap("export")
     split = next(name for name in ("test", "val", "train") if data.counts[name])
     log.info("Measuring on %s", NOTES[split])
-    metrics, predictions = measure(model, data.samples(split), info, verbose=verbose)
+    metrics, predictions = measure(
+        model, data.samples(split), info, store=store, engine=config.engine, verbose=verbose
+    )
     clock.lap("evaluation")
     _write_csv(predictions, run.path(Run.PREDICTIONS))
     facts = {
@@ -120,7 +127,13 @@ def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -
 
 
 def measure(
-    model: keras.Model, samples: Samples, info: ModelInfo, *, verbose: int = 1
+    model: keras.Model,
+    samples: Samples,
+    info: ModelInfo,
+    *,
+    store: FeatureStore | None = None,
+    engine: str = "auto",
+    verbose: int = 1,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Measures a model on labelled images.
 
@@ -128,12 +141,14 @@ def measure(
         model: Pixels in, predictions out.
         samples: The images; their classes in the model's order.
         info: What the model takes and gives.
+        store: Where outputs of what is frozen in the model are kept; None keeps none.
+        engine: See `run_phases`.
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
         The figures (see `keras_tl.evaluation.metrics.evaluate`), and a row for each image.
     """
-    outputs = predict(model, samples.batches(PREDICTION_BATCH), verbose=verbose)
+    outputs = predict_images(model, samples, store, engine=engine, verbose=verbose)
     targets, ids = samples.targets(), samples.source.ids
     return evaluate(outputs, targets, info), predictions_frame(ids, outputs, targets, info)
 
@@ -241,6 +256,7 @@ def _fit(
     config: TrainConfig,
     run: Run,
     strategy: tf.distribute.Strategy,
+    store: FeatureStore | None,
     verbose: int,
 ) -> TrainingResult:
     def tensorboard(phase: Phase) -> list[keras.callbacks.Callback]:
@@ -257,7 +273,7 @@ def _fit(
         batch_size=config.batch_size,
         seed=config.seed,
         class_weights=_balanced_weights(data.train.source) if config.class_weights else None,
-        feature_store=config.feature_cache and FeatureStore(dtype=config.feature_dtype),
+        feature_store=store or False,
         engine=config.engine,
         strategy=strategy,
         callbacks=tensorboard,

@@ -27,7 +27,7 @@ def test_tensorflow_is_keras(prefix, pixels):
 
 
 def test_litert_agrees_and_fills_a_batch_up(prefix, pixels, tmp_path):
-    engine = LiteRTEngine(prefix, tmp_path / "prefix.tflite", batch_size=4)
+    engine = LiteRTEngine(prefix, tmp_path / "prefix.tflite")
     expected = TensorFlowEngine(prefix)(pixels)[0]
     for part in (slice(0, 4), slice(4, 5)):
         (output,) = engine(pixels[part])
@@ -38,22 +38,22 @@ def test_several_tensors_come_in_the_order_of_the_cut(tiny_model, pixels, tmp_pa
     names = ("two_add", "stem_out", "one_conv", "head_pool")
     outputs = [tiny_model.get_layer(name).output for name in names]
     model = keras.Model(tiny_model.input, outputs)
-    found = LiteRTEngine(model, tmp_path / "m.tflite", 5)(pixels)
+    found = LiteRTEngine(model, tmp_path / "m.tflite")(pixels)
     for output, expected in zip(found, TensorFlowEngine(model)(pixels), strict=True):
         np.testing.assert_allclose(output, expected, atol=1e-4)
 
 
 def test_a_prefix_is_converted_once(prefix, pixels, tmp_path, monkeypatch):
-    first = engines.choose(prefix, pixels[:4], tmp_path, 4)
+    first = engines.choose(prefix, pixels[:4], tmp_path)
     monkeypatch.setattr(engines, "_convert", lambda *_: pytest.fail("converted again"))
-    second = engines.choose(prefix, pixels[:4], tmp_path, 4)
+    second = engines.choose(prefix, pixels[:4], tmp_path)
     assert first.name == second.name == "LiteRT"
     np.testing.assert_array_equal(first(pixels[:4])[0], second(pixels[:4])[0])
 
 
 def test_a_damaged_file_is_converted_again(prefix, pixels, tmp_path):
     (tmp_path / engines.CONVERTED).write_bytes(b"not a model")
-    assert engines.choose(prefix, pixels[:4], tmp_path, 4).name == "LiteRT"
+    assert engines.choose(prefix, pixels[:4], tmp_path).name == "LiteRT"
 
 
 def wrong_channels(self, pixels):
@@ -69,12 +69,12 @@ def test_an_engine_that_differs_gives_way(prefix, pixels, tmp_path, monkeypatch,
     monkeypatch.setattr(LiteRTEngine, "prefix", prefix, raising=False)
     monkeypatch.setattr(LiteRTEngine, "__call__", fault)
     caplog.set_level(logging.INFO, logger="keras_tl")
-    assert engines.choose(prefix, pixels[:4], tmp_path, 4).name == "TensorFlow"
+    assert engines.choose(prefix, pixels[:4], tmp_path).name == "TensorFlow"
     assert "LiteRT differs" in caplog.text
 
 
 def test_without_the_package_it_is_tensorflow(prefix, pixels, tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     caplog.set_level(logging.INFO, logger="keras_tl")
-    assert engines.choose(prefix, pixels, tmp_path, 4).name == "TensorFlow"
+    assert engines.choose(prefix, pixels, tmp_path).name == "TensorFlow"
     assert "ai_edge_litert" in caplog.text

@@ -7,10 +7,16 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from keras_tl import frozen_prefix
 from keras_tl.evaluation.metrics import decide
+from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
+from keras_tl.training.feeds import feature_batches
+from keras_tl.training.images import Images
+from keras_tl.training.passes import PrefixPass
 
 SEPARATOR = "|"
+PREDICTION_BATCH = 32
 
 
 def predict(model: keras.Model, dataset: tf.data.Dataset, *, verbose: int = 0) -> np.ndarray:
@@ -29,7 +35,11 @@ def predict(model: keras.Model, dataset: tf.data.Dataset, *, verbose: int = 0) -
     # A plain graph function: on a CPU less overhead than `Model.predict`.
     @tf.function(reduce_retracing=True)
     def run(inputs: tf.Tensor) -> tf.Tensor:
-        outputs = model(tf.cast(inputs, model.inputs[0].dtype), training=False)
+        cast = [
+            tf.cast(value, tensor.dtype)
+            for value, tensor in zip(tf.nest.flatten(inputs), model.inputs, strict=True)
+        ]
+        outputs = model(cast[0] if len(cast) == 1 else cast, training=False)
         return tf.cast(outputs, tf.float32)
 
     steps = int(dataset.cardinality())
@@ -40,6 +50,34 @@ def predict(model: keras.Model, dataset: tf.data.Dataset, *, verbose: int = 0) -
         outputs.append(run(inputs).numpy())
         progress.add(1)
     return np.concatenate(outputs)
+
+
+def predict_images(
+    model: keras.Model,
+    images: Images,
+    store: FeatureStore | None = None,
+    *,
+    engine: str = "auto",
+    verbose: int = 0,
+) -> np.ndarray:
+    """Runs a model in inference over images, what is frozen in it by way of the store.
+
+    Args:
+        model: A functional model, pixels in, `[batch, outputs]` out.
+        images: The images; they are not augmented.
+        store: Where outputs of frozen prefixes are kept; None runs the whole model.
+        engine: See `run_phases`.
+        verbose: 1 shows how far it is, 0 does not.
+
+    Returns:
+        Float32 `[images, outputs]`, in the order of the images.
+    """
+    parts = frozen_prefix.split(model)
+    if store is None or parts.prefix is None or len(images) == 0:
+        return predict(model, images.batches(PREDICTION_BATCH), verbose=verbose)
+    features = PrefixPass(parts.prefix, store, engine=engine, verbose=verbose).features(images)
+    batches = feature_batches([features], images, PREDICTION_BATCH)
+    return predict(parts.suffix, batches, verbose=verbose)
 
 
 def predictions_frame(

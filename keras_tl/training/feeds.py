@@ -1,6 +1,7 @@
 """Batches of what the frozen prefix made of images."""
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import tensorflow as tf
 
 from keras_tl.feature_cache import Features
 from keras_tl.training.images import Images
+
+READ_BYTES = 4 * 2**20
 
 
 def feature_batches(
@@ -40,24 +43,33 @@ def feature_batches(
     def order(epoch: int) -> np.ndarray:
         return np.arange(count) if seed is None else images.order(seed, epoch)
 
-    def batch_at(step: np.ndarray) -> list[np.ndarray]:
-        epoch, position = divmod(int(step), steps)
-        chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
+    per_item = 4 * sum(math.prod(shape) for shape in features[0].shapes)
+    # Many batches in one call of Python, as many as fit into a few megabytes.
+    together = min(max(READ_BYTES // (per_item * batch_size), 1), steps)
+    reads = -(-steps // together)
+
+    def read(number: np.ndarray) -> list[np.ndarray]:
+        epoch, position = divmod(int(number), reads)
+        end = min((position + 1) * together, steps) * batch_size
+        chosen = order(epoch)[position * together * batch_size : end]
         values = features[epoch % len(features)].gather(chosen)
         extra = [] if weights is None else [weights[chosen].astype(np.float32)]
         return [*values, targets[chosen], *extra]
 
     shapes = [*features[0].shapes, targets.shape[1:], *([()] if weights is not None else [])]
 
-    def load(step: tf.Tensor) -> tuple[Any, ...]:
-        values = tf.numpy_function(batch_at, [step], [tf.float32] * len(shapes))
+    def load(number: tf.Tensor) -> tuple[Any, ...]:
+        values = tf.numpy_function(read, [number], [tf.float32] * len(shapes))
         for value, shape in zip(values, shapes, strict=True):
             value.set_shape((None, *shape))
         inputs = len(features[0].shapes)
         x = values[0] if inputs == 1 else tuple(values[:inputs])
         return (x, *values[inputs:])
 
-    dataset = tf.data.Dataset.range(steps * epochs).map(
+    dataset = tf.data.Dataset.range(reads * epochs).map(
         load, num_parallel_calls=2, deterministic=True
     )
+    # No batch mixes two epochs: an epoch's reads end with a whole batch.
+    dataset = dataset.rebatch(batch_size)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * epochs))
     return dataset.prefetch(tf.data.AUTOTUNE)

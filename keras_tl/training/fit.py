@@ -26,6 +26,9 @@ from keras_tl.training.images import Images
 from keras_tl.training.passes import LaterPrefix, Pass, PrefixPass, later_prefixes, views_of
 from keras_tl.training.phases import Phase
 
+# A step of a head takes less time than the way from Python into it and back.
+FEW_STEPS, MANY_STEPS = 16, 64
+
 log = logging.getLogger("keras_tl")
 
 
@@ -131,6 +134,8 @@ def run_phases(
             Keras, "tensorflow" that one.
         strategy: Where to train; by default the current strategy. Build the model in its scope.
         callbacks: Gives further Keras callbacks for a phase; each sees only that phase's `fit`.
+            Where only a head trains, many steps run at once, and `on_train_batch_end` comes
+            once for all of them.
         on_epoch: Called after each epoch with the history so far.
         verbose: As in `fit`; 0 is silent.
 
@@ -202,7 +207,21 @@ class _PhaseRun:
             optimizer=self.phase.build_optimizer(steps_per_epoch),
             loss=loss,
             metrics=list(tasks.get(task).metrics),
+            steps_per_execution=self._steps_at_once(steps_per_epoch),
         )
+
+    def _steps_at_once(self, steps: int) -> int:
+        """How many steps run without a return to Python: many where only a head trains.
+
+        It must divide the epoch's steps, or Keras would read on into the next epoch.
+        """
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        on_vectors = all(len(tensor.shape) == 2 for tensor in self.fitted.inputs)
+        # With several devices TensorFlow cannot run collectives in a loop.
+        if replicas > 1 or not on_vectors:
+            return 1
+        divisors = [n for n in range(1, min(steps, MANY_STEPS) + 1) if steps % n == 0]
+        return divisors[-1] if divisors[-1] >= FEW_STEPS else steps
 
     def feeds(
         self,

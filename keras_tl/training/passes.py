@@ -218,7 +218,7 @@ class PrefixPass:
         if self._automatic and total >= WORTH_CONVERTING:
             keys = [self._keys[id(model)] for model in models]
             folder = self.store.folder(engine="LiteRT", prefixes=keys)
-            engine = engines.choose(joint, sample, folder, PASS_BATCH)
+            engine = engines.choose(joint, sample, folder)
         else:
             engine = engines.TensorFlowEngine(joint)
         log.info("  in %s", engine.name)
