@@ -125,7 +125,12 @@ _TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--val-fraction", float, "F", "share of the images that choose the best epoch"),
     ("--test-fraction", float, "F", "share of the images that the final figures come from"),
     ("--views", int, "K", "views of each image; those of light and strong are 4 and 8"),
-    ("--feature-dtype", str, "T", "float16 or float32: how the frozen part's outputs are kept"),
+    (
+        "--feature-dtype",
+        str,
+        "T",
+        "auto, float16 or float32: how frozen outputs are kept",
+    ),
     ("--engine", str, "NAME", "auto or tensorflow: what computes the frozen part"),
     ("--seed", int, "S", "seed of everything random"),
     ("--precision", str, "P", "float32, mixed_bfloat16 or mixed_float16"),

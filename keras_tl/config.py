@@ -20,7 +20,7 @@ CHOICES = {
     "schedule": ("constant", "step", "cosine"),
     "augment": ("none", "light", "strong", "dihedral"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
-    "feature_dtype": ("float16", "float32"),
+    "feature_dtype": ("auto", "float16", "float32"),
     "engine": ("auto", "tensorflow"),
 }
 # Smallest and largest allowed value; the largest is not included where it is 1.
@@ -80,7 +80,8 @@ class TrainConfig:
         views: How many views of each image there are with "light" or "strong"; None takes 4
             or 8. Epoch e shows view e modulo this.
         feature_cache: Whether the frozen part of the model is computed once and stored.
-        feature_dtype: What is stored: "float16", or "float32" for every bit.
+        feature_dtype: What is stored: "float16", "float32" for every bit, or "auto", which is
+            float16 where that moves the loss by less than a thousandth.
         engine: What computes it: "auto" (the fastest that agrees with Keras) or "tensorflow".
         tensorboard: Whether to write TensorBoard logs.
     """
@@ -117,7 +118,7 @@ class TrainConfig:
     max_bad_fraction: float = 0.1
     views: int | None = None
     feature_cache: bool = True
-    feature_dtype: str = "float16"
+    feature_dtype: str = "auto"
     engine: str = "auto"
     tensorboard: bool = False
 

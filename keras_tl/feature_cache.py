@@ -34,7 +34,8 @@ SHARD_SECONDS = 20.0
 # Files of a shard without its manifest that are this old belong to nobody any more.
 ABANDONED_SECONDS = 3600.0
 MAX_BYTES = 20 * 2**30
-DTYPES = ("float16", "float32")
+# "auto" is float16 unless `settled` was told otherwise.
+DTYPES = ("auto", "float16", "float32")
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 log = logging.getLogger("keras_tl")
@@ -118,11 +119,11 @@ class Entry:
             CheckError: A value is infinite or not a number.
         """
         name = uuid.uuid4().hex
-        compact = [_compact(np.asarray(tensor), self.dtype) for tensor in tensors]
+        compacted = [compact(np.asarray(tensor), self.dtype) for tensor in tensors]
         manifest: dict[str, Any] = {"keys": list(keys), "crc32": []}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for index, array in enumerate(compact):
+            for index, array in enumerate(compacted):
                 path = self.folder / f"{name}.{index}.npy"
                 np.save(path, array)
                 manifest["crc32"].append(_checksum(path))
@@ -203,7 +204,8 @@ class FeatureStore:
 
     Args:
         root: The folder; by default `default_root()`.
-        dtype: "float16" (half the size) or "float32" (what the prefix gave, to the bit).
+        dtype: "float16" (half the size), "float32" (what the prefix gave, to the bit), or "auto":
+            float16 where that hardly moves the loss, which training measures.
         max_bytes: When an entry is opened, the least recently used others go until the store is
             no larger than this.
     """
@@ -212,14 +214,24 @@ class FeatureStore:
         self,
         root: str | Path | None = None,
         *,
-        dtype: str = "float16",
+        dtype: str = "auto",
         max_bytes: int = MAX_BYTES,
     ):
         if dtype not in DTYPES:
             raise InputError(f"a dtype of {' or '.join(DTYPES)}", repr(dtype), "Choose one.")
         self.root = Path(root) if root else default_root()
-        self.dtype = dtype
+        self.automatic = dtype == "auto"
+        self.dtype = "float16" if self.automatic else dtype
         self.max_bytes = max_bytes
+
+    def settled(self, dtype: str) -> "FeatureStore":
+        """The same store with a dtype of "float16" or "float32"."""
+        return FeatureStore(self.root, dtype=dtype, max_bytes=self.max_bytes)
+
+    def room(self) -> int:
+        """How many bytes of features fit, by the store's limit and the disk."""
+        folder = next(p for p in (self.root, *self.root.absolute().parents) if p.is_dir())
+        return min(self.max_bytes, shutil.disk_usage(folder).free)
 
     def open(self, **key: Any) -> Entry:
         """Opens the entry of a key.
@@ -300,8 +312,17 @@ class ShardWriter:
         self._bytes, self._since = 0, time.monotonic()
 
 
-def _compact(array: np.ndarray, dtype: str) -> np.ndarray:
-    """As `dtype`, or as float32 where a value would overflow it."""
+def compact(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Returns an array as it is stored.
+
+    Args:
+        array: Floats.
+        dtype: "float16", which gives way to float32 where a value would overflow it, or
+            "float32".
+
+    Raises:
+        CheckError: A value is infinite or not a number.
+    """
     if not np.isfinite(array).all():
         raise CheckError(
             "finite values from the frozen part of the model",

@@ -244,8 +244,16 @@ class _PhaseRun:
                 endless_views=not self.has_prefix,
             )
             return batches, None if val is None else val.batches(batch_size)
-        log.info("Frozen up to %s: computed once for each image", " and ".join(self.cut))
-        features = [self.prefix.features(train, view) for view in views_of(train, epochs)]
+        where, views = " and ".join(self.cut), views_of(train, epochs)
+        if why := self.prefix.settle(train, views, self._batch_loss(train)):
+            log.info("Frozen up to %s: computed again at every step, %s", where, why)
+            batches = train.batches(
+                batch_size, seed=seed, epochs=epochs, drop_remainder=True, weights=weights
+            )
+            plain = None if val is None else self.prefix.recompute(val.batches(batch_size))
+            return self.prefix.recompute(batches), plain
+        log.info("Frozen up to %s: computed once for each image", where)
+        features = [self.prefix.features(train, view) for view in views]
         batches = feature_batches(
             features, train, batch_size, seed=seed, epochs=epochs, weights=weights
         )
@@ -256,6 +264,17 @@ class _PhaseRun:
         computed = sum(done.computed for done in self.passes)
         log.info("  %d passes, %d images: %d computed now", len(self.passes), asked, computed)
         return batches, validation
+
+    def _batch_loss(self, train: Images) -> Callable[[list[np.ndarray], np.ndarray], float]:
+        """The loss of a batch in inference, from the prefix's outputs."""
+
+        def loss(outputs: list[np.ndarray], indices: np.ndarray) -> float:
+            x = outputs[0] if len(outputs) == 1 else outputs
+            y = tf.constant(train.targets()[indices])
+            predictions = self.fitted(x, training=False)
+            return float(self.fitted.compute_loss(x, y, predictions, training=False))
+
+        return loss
 
     def fit(
         self,

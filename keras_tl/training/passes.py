@@ -7,23 +7,31 @@ features are a by-product of this phase's pass: one run of the images stores bot
 import hashlib
 import json
 import logging
+import math
+import os
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_tl import engines, frozen_prefix
 from keras_tl.engines import Engine
 from keras_tl.errors import InputError
-from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter
+from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter, compact
 from keras_tl.topology import calls, leaf_layers
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
 
 PASS_BATCH = 32
+# Cuts with fewer bytes an image are always stored; what is larger is weighed first.
+SMALL_ITEM = 2**18
+# The largest change of the loss, relative to it, that storing as float16 may make.
+NEGLIGIBLE = 1e-3
 # With fewer images a conversion takes longer than it saves.
 WORTH_CONVERTING = 256
 ENGINES = ("auto", "tensorflow")
@@ -173,6 +181,75 @@ class PrefixPass:
         self.passes.append(Pass(view, len(images), len(missing)))
         return entry.read(images.keys)
 
+    def settle(self, images: Images, views: Sequence[View], loss: Callable[..., float]) -> str:
+        """Decides on a first batch how, and whether, outputs are stored.
+
+        Where float16 would move the loss by more than `NEGLIGIBLE`, a store of dtype "auto"
+        keeps float32. Large outputs are not stored where there is no room for them, or where
+        writing and reading them takes longer than computing them again.
+
+        Args:
+            images: The images to train on.
+            views: The views that will be read.
+            loss: The loss of one batch, from the prefix's outputs and the indices of the images.
+
+        Returns:
+            Why outputs are to be computed again at every step, or "" where they are to be stored.
+        """
+        if self._is_stored(images, views):
+            return ""
+        if self.store.automatic:
+            self._settle_dtype(images, views[0], loss)
+        if _item_bytes(self._prefix) <= SMALL_ITEM:
+            return ""
+        pixels, _ = _first_batch(images, views[0])
+        engine = self._engine([self._prefix], pixels, len(images) * len(views))
+        packed = [compact(output, self.store.dtype) for output in engine(pixels)]
+        needed = sum(array.nbytes for array in packed) * len(images) * len(views) / len(pixels)
+        if needed > self.store.room():
+            return f"since {needed / 1e9:.1f} GB of outputs do not fit into the store"
+        started = time.perf_counter()
+        engine(_first_batch(images, views[0])[0])
+        computing = time.perf_counter() - started
+        storing = _seconds_to_store(packed, self.store)
+        if storing > computing:
+            return f"since to store and read them takes {storing / computing:.1f} times as long"
+        return ""
+
+    def recompute(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """Runs the prefix on batches of (pixels, ...) as they come, rounding as the store does."""
+        outputs = self._prefix.outputs
+
+        def run(pixels: np.ndarray) -> list[np.ndarray]:
+            engine = self._engine([self._prefix], pixels, WORTH_CONVERTING)
+            found = [compact(output, self.store.dtype) for output in engine(pixels)]
+            return [output.astype(np.float32) for output in found]
+
+        def load(pixels: tf.Tensor, *rest: tf.Tensor) -> tuple[Any, ...]:
+            values = tf.numpy_function(run, [pixels], [tf.float32] * len(outputs))
+            for value, output in zip(values, outputs, strict=True):
+                value.set_shape(output.shape)
+            return (values[0] if len(values) == 1 else tuple(values), *rest)
+
+        return batches.map(load).prefetch(2)
+
+    def _is_stored(self, images: Images, views: Sequence[View]) -> bool:
+        return not any(
+            len(self._entry(self._prefix, images, view).missing(images.keys)) for view in views
+        )
+
+    def _settle_dtype(self, images: Images, view: View, loss: Callable[..., float]) -> None:
+        pixels, indices = _first_batch(images, view)
+        # In Keras itself: a conversion for one batch would take longer.
+        found = self._prefix(pixels.astype(np.float32), training=False)
+        outputs = [np.asarray(output, np.float32) for output in keras.tree.flatten(found)]
+        exact = loss(outputs, indices)
+        rounded = loss([compact(o, "float16").astype(np.float32) for o in outputs], indices)
+        moved = abs(rounded - exact) / max(abs(exact), 1e-12)
+        if moved > NEGLIGIBLE:
+            log.info("  kept as float32: float16 would move the loss by %.1e of it", moved)
+        self.store = self.store.settled("float32" if moved > NEGLIGIBLE else "float16")
+
     def _later_models(self) -> list[keras.Model]:
         return [later.prefix for later in self._later]
 
@@ -185,6 +262,8 @@ class PrefixPass:
         """Runs the images that are missing, for this prefix and the later ones that miss them."""
         models, entries = [self._prefix], [entry]
         for later in self._later:
+            if _item_bytes(later.prefix) > SMALL_ITEM:
+                continue  # weighed when its phase comes
             other = self._entry(later.prefix, images, view)
             if (view is None or view in later.views) and np.array_equal(
                 other.missing(images.keys), missing
@@ -224,3 +303,30 @@ class PrefixPass:
         log.info("  in %s", engine.name)
         self._engines[which] = engine
         return engine
+
+
+def _first_batch(images: Images, view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and indices of the first images."""
+    indices = np.arange(min(PASS_BATCH, len(images)))
+    dataset = images.images(indices, view).batch(PASS_BATCH)
+    return next(dataset.as_numpy_iterator()), indices
+
+
+def _item_bytes(prefix: keras.Model) -> int:
+    """Bytes of the outputs of one image as float16."""
+    return sum(2 * math.prod(side or 1 for side in output.shape[1:]) for output in prefix.outputs)
+
+
+def _seconds_to_store(arrays: list[np.ndarray], store: FeatureStore) -> float:
+    """Seconds to write arrays to the store's disk and to read them back."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    with tempfile.NamedTemporaryFile(dir=store.root) as file:
+        for array in arrays:
+            np.save(file, array)
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        for _ in arrays:
+            np.load(file).astype(np.float32)
+    return time.perf_counter() - started

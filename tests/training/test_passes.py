@@ -1,0 +1,88 @@
+"""How outputs of a frozen prefix are stored, and when they are computed again instead."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from keras_tl import freezing
+from keras_tl.data import augment
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.pipeline import Samples
+from keras_tl.evaluation.predictions import predict, predict_images
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.training import passes
+from keras_tl.training.fit import run_phases
+from keras_tl.training.phases import Phase
+
+
+@pytest.fixture
+def data(three_colors):
+    images, labels = three_colors
+    source = from_arrays(list(images), labels)
+    return Samples(source, ImageInput(size=16), augment.get("dihedral"))
+
+
+def train(model, data, store, start):
+    model.set_weights(start)
+    for layer in ("head_dropout", "one_drop", "two_drop"):
+        model.get_layer(layer).rate = 0.0
+    plan = [Phase(freezing.AllButLast(1), 3, 0.05, optimizer="sgd")]
+    return run_phases(model, plan, data, data, batch_size=8, feature_store=store)
+
+
+@pytest.mark.parametrize("reason", ["no room", "slow disk"])
+def test_what_is_not_worth_storing_is_computed_again_with_the_same_result(
+    tiny_model, data, tmp_path, monkeypatch, caplog, reason
+):
+    caplog.set_level(logging.INFO, "keras_tl")
+    start = tiny_model.get_weights()
+    stored = train(tiny_model, data, FeatureStore(tmp_path / "one", dtype="float16"), start)
+    weights = tiny_model.get_weights()
+
+    monkeypatch.setattr(passes, "SMALL_ITEM", 0)
+    store = FeatureStore(tmp_path / "two", dtype="float16")
+    if reason == "no room":
+        store.max_bytes = 1000
+    else:
+        monkeypatch.setattr(passes, "_seconds_to_store", lambda *_: 1e6)
+    again = train(tiny_model, data, store, start)
+    assert "computed again at every step" in caplog.text
+    assert not again.phases[0].passes and not store.stored()
+    for row, want in zip(again.history, stored.history, strict=True):
+        assert row["loss"] == pytest.approx(want["loss"], abs=1e-5)
+        assert row["val_loss"] == pytest.approx(want["val_loss"], abs=1e-5)
+    for value, want in zip(tiny_model.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(value, want, atol=1e-5)
+
+
+def test_a_fast_disk_keeps_large_outputs(tiny_model, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(passes, "SMALL_ITEM", 0)
+    monkeypatch.setattr(passes, "_seconds_to_store", lambda *_: 0.0)
+    result = train(tiny_model, data, FeatureStore(tmp_path), tiny_model.get_weights())
+    assert [done.computed for done in result.phases[0].passes] == [60, 60, 60, 60]
+
+
+@pytest.mark.parametrize(("limit", "dtype"), [(1.0, np.float16), (0.0, np.float32)])
+def test_float16_is_kept_where_it_hardly_moves_the_loss(
+    tiny_model, data, tmp_path, monkeypatch, limit, dtype
+):
+    monkeypatch.setattr(passes, "NEGLIGIBLE", limit)
+    train(tiny_model, data, FeatureStore(tmp_path), tiny_model.get_weights())
+    files = list(tmp_path.rglob("*.npy"))
+    assert files and {np.load(file).dtype for file in files} == {np.dtype(dtype)}
+
+
+def test_predictions_by_way_of_the_store_are_the_models(tiny_model, data, tmp_path):
+    freezing.AllButLast(1).apply(tiny_model)
+    store = FeatureStore(tmp_path, dtype="float32")
+    found = predict_images(tiny_model, data, store)
+    np.testing.assert_allclose(found, predict(tiny_model, data.batches(32)), atol=1e-6)
+    assert store.stored()
+    # What is in the store is not computed again, and what changed in the suffix counts.
+    head = tiny_model.get_layer("head_predictions")
+    head.bias.assign(np.asarray(head.bias) + np.array([5.0, 0.0, 0.0], "float32"))
+    moved = predict_images(tiny_model, data, store)
+    np.testing.assert_allclose(moved, predict(tiny_model, data.batches(32)), atol=1e-6)
+    assert np.abs(moved - found).max() > 0.1
