@@ -135,7 +135,8 @@ class Entry:
                 leftover.unlink()
             raise InputError(
                 f"room to write features to {self.folder}",
-                error.strerror or str(error),
+                # NumPy's own error for a short write has no errno.
+                error.strerror or f"a full disk ({error} bytes)",
                 "Free some space, or set KERAS_TL_CACHE to another folder.",
             ) from error
         self._load(self.folder / f"{name}.json")
