@@ -48,8 +48,8 @@ def split(model: keras.Model) -> Split:
     if {id(t) for t in tensors} <= {id(t) for t in model.inputs}:
         return Split(None, model, names)
     return Split(
-        keras.Model(_one_or_all(model.inputs), tensors, name="frozen_prefix"),
-        keras.Model(_one_or_all(tensors), model.outputs[0], name=f"{model.name}_suffix"),
+        keras.Model(model.input, tensors, name="frozen_prefix"),
+        _suffix(model, tensors),
         names,
     )
 
@@ -72,6 +72,17 @@ def is_live(layer: Any) -> bool:
     # `variables` has the states of random generators, `weights` has not.
     draws = len(layer.variables) > len(layer.weights)
     return bool(layer.trainable_weights) or draws
+
+
+def _suffix(model: keras.Model, tensors: list[Any]) -> keras.Model:
+    """Makes the calls behind the cut again, on inputs of their own.
+
+    `keras.Model(tensors, model.output)` does so too, but mixes up a layer that is called on both
+    sides of the cut, and loses an output that lies at the cut.
+    """
+    inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in tensors]
+    outputs = keras.Function(tensors, model.output).call(inputs)
+    return keras.Model(_one_or_all(inputs), outputs, name=f"{model.name}_suffix")
 
 
 def _cut_tensors(model: keras.Model) -> list[Any]:

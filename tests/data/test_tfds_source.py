@@ -39,12 +39,9 @@ class TinyPhotos(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
-        return {name: self._make(name, count) for name, count in self.SPLITS.items()}
+        return {name: self._generate_examples(name, count) for name, count in self.SPLITS.items()}
 
-    def _generate_examples(self):
-        raise NotImplementedError
-
-    def _make(self, split, count):
+    def _generate_examples(self, split, count):
         for i in range(count):
             yield (
                 i,
