@@ -10,6 +10,12 @@ from pathlib import Path
 from keras_tl.errors import InputError
 
 
+def cache_root() -> Path:
+    """What can be made again is kept in `KERAS_TL_CACHE`, or `keras_tl` in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("KERAS_TL_CACHE") or Path(base) / "keras_tl")
+
+
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Writes one file so that it is either complete or not there.

@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tl.data import image_headers
-from keras_tl.data.decoding import ImageInput, decode
+from keras_tl.data.decoding import ImageInput, check
 from keras_tl.data.labels import first_few, refuse_emptied_classes
+from keras_tl.data.remembered import Remembered, identity
 from keras_tl.data.source import Skipped, Source, content_hash
 from keras_tl.errors import InputError
 
@@ -28,10 +30,11 @@ WARNED_OF = 5
 
 
 class _Finding(NamedTuple):
-    """What became of one item: its hash, or why it is left out."""
+    """What became of one item: its hash, or why it is left out; what to remember a file by."""
 
     sha256: str = ""
     reason: str = ""
+    identity: bytes = b""
 
 
 def inspect(
@@ -43,8 +46,10 @@ def inspect(
 ) -> Source:
     """Reads, hashes and decodes every item once, in parallel, and leaves out what fails.
 
-    It decodes as the pipeline does, so what passes here passes there. No bad item raises an
-    error, unless there are too many of them.
+    It decodes as the pipeline does, but resizes nothing and takes JPEGs at an eighth of their
+    size, for which all of a file is still read: what passes here passes there. No bad item raises
+    an error, unless there are too many of them. A good file is remembered (see
+    `keras_tl.data.remembered`) and not looked at again until it changes.
 
     Args:
         source: The items; labels may be missing (`class_names` empty), to predict.
@@ -63,9 +68,10 @@ def inspect(
     if not 0 <= max_bad_fraction <= 1:
         fix = "Try --max-bad-fraction 0.1."
         raise InputError("a share of bad images from 0 to 1", str(max_bad_fraction), fix)
-    examine = _examiner(image_input, max_file_bytes)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        findings = list(_reported(threads.map(examine, source.items), len(source)))
+    if source.items and isinstance(source.items[0], str):
+        findings = _examine_files(source.items, image_input, max_file_bytes)
+    else:
+        findings = list(_examine(source.items, image_input))
     left_out = tuple(
         Skipped(str(name), finding.reason)
         for name, finding in zip(source.ids, findings, strict=True)
@@ -80,49 +86,88 @@ def inspect(
     return inspected
 
 
+def _examine_files(
+    paths: list[str], image_input: ImageInput, max_file_bytes: int
+) -> list[_Finding]:
+    """Examines the files that are not remembered as good, and remembers what is good of them."""
+    # What beside a file decides what is found.
+    settings = {
+        "decoder": image_input.decoder_version,
+        "max_pixels": image_input.max_pixels,
+        "tensorflow": tf.version.VERSION,
+    }
+    findings = [_look_at(path, max_file_bytes, settings) for path in paths]
+    with closing(Remembered()) as remembered:
+        known = remembered.recall(found.identity for found in findings if found.identity)
+        findings = [found._replace(sha256=known.get(found.identity, "")) for found in findings]
+        unknown = [i for i, found in enumerate(findings) if not (found.sha256 or found.reason)]
+        examined = _examine([paths[i] for i in unknown], image_input)
+        for i, finding in zip(unknown, examined, strict=True):
+            if not finding.reason:
+                remembered.add(findings[i].identity, finding.sha256)
+            findings[i] = finding
+    return findings
+
+
+def _look_at(path: str, max_file_bytes: int, settings: dict[str, Any]) -> _Finding:
+    """What can be said of a file without reading it: a reason against it, or its identity."""
+    try:
+        facts = os.stat(path)
+    except OSError as error:
+        return _unreadable(error)
+    # Reading a pipe or a device might never end.
+    if not stat.S_ISREG(facts.st_mode):
+        return _Finding(reason="not a regular file")
+    if facts.st_size > max_file_bytes:
+        return _Finding(reason=f"file of {facts.st_size / 2**20:.0f} MiB, too large")
+    return _Finding(identity=identity(path, facts, settings))
+
+
+def _unreadable(error: OSError) -> _Finding:
+    if isinstance(error, FileNotFoundError):
+        return _Finding(reason="file not found")
+    return _Finding(reason=f"unreadable: {error.strerror}")
+
+
+def _examine(items: list[Any], image_input: ImageInput) -> Iterator[_Finding]:
+    """Examines items in parallel."""
+    if items:
+        examine = _examiner(image_input)
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            yield from _reported(threads.map(examine, items), len(items))
+
+
 class _Examiner:
     """Examines one item; called by several threads at once."""
 
-    def __init__(self, image_input: ImageInput, max_file_bytes: int):
+    def __init__(self, image_input: ImageInput):
         @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-        def decode_one(contents: tf.Tensor) -> tf.Tensor:
-            return decode(contents, image_input)
+        def check_one(contents: tf.Tensor) -> tf.Tensor:
+            return check(contents, image_input)
 
         # Traced here, once, rather than by every thread.
-        self.decode = decode_one.get_concrete_function()
-        self.max_pixels = image_input.max_pixels
-        self.max_file_bytes = max_file_bytes
+        self._check = check_one.get_concrete_function()
+        self._max_pixels = image_input.max_pixels
 
     def __call__(self, item: Any) -> _Finding:
         if isinstance(item, np.ndarray):
             return self._examine_pixels(item)
         if isinstance(item, bytes):
             return self._examine_contents(item)
-        return self._examine_file(item)
+        try:
+            return self._examine_contents(Path(item).read_bytes())
+        except OSError as error:
+            return _unreadable(error)
 
     def _examine_pixels(self, pixels: np.ndarray) -> _Finding:
         reason = self._too_large(pixels.shape[0] * pixels.shape[1])
         return _Finding(content_hash(pixels), reason)
 
-    def _examine_file(self, path: str) -> _Finding:
-        try:
-            facts = os.stat(path)
-            # Reading a pipe or a device might never end.
-            if not stat.S_ISREG(facts.st_mode):
-                return _Finding(reason="not a regular file")
-            if facts.st_size > self.max_file_bytes:
-                return _Finding(reason=f"file of {facts.st_size / 2**20:.0f} MiB, too large")
-            return self._examine_contents(Path(path).read_bytes())
-        except FileNotFoundError:
-            return _Finding(reason="file not found")
-        except OSError as error:
-            return _Finding(reason=f"unreadable: {error.strerror}")
-
     def _examine_contents(self, contents: bytes) -> _Finding:
         if not contents:
             return _Finding(reason="empty file")
         try:
-            self.decode(tf.constant(contents))
+            self._check(tf.constant(contents))
         except tf.errors.InvalidArgumentError:
             return _Finding(reason=self._why(contents))
         return _Finding(content_hash(contents))
@@ -141,16 +186,16 @@ class _Examiner:
         return self._too_large(pixels) or damaged
 
     def _too_large(self, pixels: int) -> str:
-        if pixels <= self.max_pixels:
+        if pixels <= self._max_pixels:
             return ""
-        limit = f"{self.max_pixels / 1e6:g}"
+        limit = f"{self._max_pixels / 1e6:g}"
         return f"{pixels / 1e6:.4g} megapixels, over the limit of {limit}"
 
 
 @functools.lru_cache(maxsize=4)
-def _examiner(image_input: ImageInput, max_file_bytes: int) -> _Examiner:
+def _examiner(image_input: ImageInput) -> _Examiner:
     """The examiner for these settings; tracing its decoder takes about a second."""
-    return _Examiner(image_input, max_file_bytes)
+    return _Examiner(image_input)
 
 
 def _reported(findings: Iterable[_Finding], count: int) -> Iterator[_Finding]:

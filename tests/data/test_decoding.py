@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from keras_tl.data import decoding
 from keras_tl.data.decoding import ImageInput, decode, fit_to_input
 from keras_tl.errors import InputError
 
@@ -296,6 +297,17 @@ def test_squash_by_pil():
     assert largest_difference(pixels, np.asarray(expected)) <= 1
 
 
+@pytest.mark.parametrize("sides", [(120, 87), (40, 41), (90, 300), (13, 7)])
+def test_resizing_is_tensorflows_to_the_bit(sides):
+    def by_tensorflow(pixels):
+        return tf.round(tf.image.resize(pixels, (32, 32), antialias=True)).numpy()
+
+    pixels = picture(3, *sides)
+    resized = fit_to_input(pixels, ImageInput(size=32)).numpy()
+    np.testing.assert_array_equal(resized, by_tensorflow(pixels))
+    assert (resized != by_tensorflow(pixels[1:])).any()
+
+
 def test_crop_keeps_the_centred_square():
     expected = resized(picture()[:, 6:36], 16, 16)
     pixels = fit_to_input(picture(), ImageInput(size=16, resize="crop")).numpy()
@@ -332,13 +344,105 @@ def test_wide_strips_are_resized_like_others():
     assert np.abs(pixels - resized(strip, 16, 16)).max() < 0.51
 
 
+def photograph(height, width, seed=0):
+    """Noise of all scales, the coarse strong and the fine weak: uint8 [height, width, 3]."""
+    random = np.random.default_rng(seed)
+    octaves = np.zeros((height, width, 3))
+    for k in range(7):
+        coarse = random.normal(0, 2.0 ** (5 - k), (height >> (6 - k), width >> (6 - k), 3))
+        image = [Image.fromarray(coarse[..., c].astype(np.float32)) for c in range(3)]
+        large = [channel.resize((width, height), Image.Resampling.BICUBIC) for channel in image]
+        octaves += np.stack([np.asarray(channel) for channel in large], -1)
+    return (octaves + 128).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("sides", "mode", "ratio"),
+    [
+        ((127, 500), "squash", 1),
+        ((128, 500), "squash", 2),
+        ((500, 255), "squash", 2),
+        ((500, 256), "crop", 4),
+        ((600, 512), "squash", 8),
+        ((127, 20), "pad", 1),
+        ((20, 512), "pad", 8),
+        # 7/8 of 146 is 127.75, of 147 it is 128.6.
+        ((146, 500), "shorter-crop", 1),
+        ((147, 500), "shorter-crop", 2),
+    ],
+)
+def test_jpegs_are_decoded_at_twice_the_size_or_more(sides, mode, ratio):
+    contents = encode(photograph(*sides), "JPEG")
+    image = decoding._read_jpeg(tf.constant(contents), ImageInput(size=32, resize=mode))
+    assert image.pixels.shape[:2] == [-(-side // ratio) for side in sides]
+    assert (int(image.ratio), *image.sides.numpy()) == (ratio, *sides)
+    full = decoding._read_jpeg(
+        tf.constant(contents), ImageInput(size=32, resize=mode, antialias=False)
+    )
+    np.testing.assert_array_equal(full.pixels, pil_pixels(contents))
+
+
+def scaled_difference(sides, mode, orientation=1):
+    """Mean difference of `decode` from resizing what PIL decodes at full size."""
+    contents = encode(photograph(*sides), "JPEG", quality=90, exif=exif(orientation, "<"))
+    settings = ImageInput(size=32, resize=mode)
+    full = fit_to_input(tf.constant(pil_pixels(contents)), settings).numpy().astype(int)
+    return np.abs(decode(tf.constant(contents), settings).numpy() - full).mean()
+
+
+SCALED = [
+    ((256, 200), "squash", 1),
+    ((131, 301), "squash", 6),
+    ((301, 275), "squash", 3),
+    ((270, 301), "crop", 8),
+    ((515, 613), "crop", 1),
+    ((617, 523), "squash", 1),
+    ((617, 523), "squash", 7),
+    ((200, 517), "pad", 1),
+    ((300, 410), "shorter-crop", 1),
+    ((1100, 1200), "shorter-crop", 5),
+    ((131, 5001), "crop", 7),
+]
+
+
+@pytest.mark.parametrize(("sides", "mode", "orientation"), SCALED)
+def test_decoding_at_a_smaller_scale_changes_little(sides, mode, orientation):
+    assert scaled_difference(sides, mode, orientation) < 0.5
+
+
+def test_a_scale_too_far_would_be_seen(monkeypatch):
+    for mode, side in decoding._SIDES.items():
+        monkeypatch.setitem(decoding._SIDES, mode, lambda sides, side=side: 4 * side(sides))
+    assert min(scaled_difference(*case) for case in SCALED[:4]) > 0.5
+
+
+def test_a_picture_stretched_to_whole_pixels_would_be_seen(monkeypatch):
+    def stretched(picture, orientation):
+        return decoding._whole(upright(picture, orientation).pixels)
+
+    upright = decoding._upright
+    monkeypatch.setattr(decoding, "_upright", stretched)
+    assert min(scaled_difference(*case) for case in SCALED[1:7]) > 0.6
+
+
+def test_a_flip_left_out_of_the_reckoning_would_be_seen(monkeypatch):
+    def not_moved(picture, orientation):
+        return upright(picture, orientation)._replace(start=tf.constant((0, 0)))
+
+    upright = decoding._upright
+    monkeypatch.setattr(decoding, "_upright", not_moved)
+    turned = [case for case in SCALED if case[2] in (3, 6, 7, 8)]
+    assert min(scaled_difference(*case) for case in turned) > 0.6
+
+
 def test_grey_arrays_become_rgb():
     pixels = fit_to_input(square(1), ImageInput(size=32)).numpy()
     np.testing.assert_array_equal(pixels, np.repeat(square(1), 3, -1))
 
 
 def test_the_same_in_eager_code_in_a_dataset_and_in_a_saved_model(tmp_path):
-    files = [oriented("JPEG", 6), *EXACT.values(), *WITHIN_ONE.values()]
+    scaled = encode(photograph(131, 200), "JPEG", exif=exif(6, "<"))
+    files = [oriented("JPEG", 6), scaled, *EXACT.values(), *WITHIN_ONE.values()]
     settings = ImageInput(size=24, resize="crop")
     eager = np.stack([decode(tf.constant(contents), settings) for contents in files])
 
@@ -363,7 +467,7 @@ def test_the_same_in_eager_code_in_a_dataset_and_in_a_saved_model(tmp_path):
         ({"size": 0}, "at least 1 pixel"),
         ({"resize": "squish"}, "Did you mean squash"),
         ({"max_pixels": 0}, "max_pixels"),
-        ({"decoder_version": 99}, "decoder version 1"),
+        ({"decoder_version": 1}, "decoder version 2"),
     ],
 )
 def test_settings_are_checked(settings, hint):

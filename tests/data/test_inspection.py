@@ -12,7 +12,7 @@ from PIL import Image
 
 from keras_tl.data import inspection
 from keras_tl.data.arrays import from_arrays
-from keras_tl.data.decoding import ImageInput, decode
+from keras_tl.data.decoding import ImageInput, check, decode
 from keras_tl.data.folders import from_folder
 from keras_tl.data.inspection import inspect
 from keras_tl.data.source import Skipped, Source
@@ -105,6 +105,53 @@ def test_passing_here_is_passing_in_the_pipeline():
             with pytest.raises(tf.errors.InvalidArgumentError):
                 decode(tf.constant(item), INPUT)
     assert kept == {"7", "8"}
+
+
+def damaged_jpegs(count=240):
+    """JPEGs of several kinds, each cut off or with up to three bits flipped, seeded."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    picture = Image.fromarray(pixels).resize((70, 50), Image.Resampling.BICUBIC)
+    whole = []
+    for options in ({}, {"progressive": True}, {"subsampling": 0, "restart_marker_blocks": 4}):
+        for mode in ("RGB", "L"):
+            file = io.BytesIO()
+            picture.convert(mode).save(file, "JPEG", **options)
+            whole.append(file.getvalue())
+    for number in range(count):
+        contents = bytearray(whole[number % len(whole)])
+        if number % 4 == 0:
+            yield bytes(contents[: random.integers(2, len(contents))])
+            continue
+        for _ in range(random.integers(1, 4)):
+            contents[random.integers(2, len(contents))] ^= 1 << random.integers(8)
+        yield bytes(contents)
+
+
+def is_good(function, contents):
+    try:
+        function(tf.constant(contents))
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True
+
+
+def in_a_graph(function):
+    return tf.function(lambda contents: function(contents, INPUT)).get_concrete_function(
+        tf.TensorSpec([], tf.string)
+    )
+
+
+def test_damaged_jpegs_are_judged_as_the_pipeline_does():
+    as_here, as_there = in_a_graph(check), in_a_graph(decode)
+    files = list(damaged_jpegs())
+    here = [is_good(as_here, contents) for contents in files]
+    there = [is_good(as_there, contents) for contents in files]
+    assert here == there
+    assert 60 < sum(there) < 180
+    # What reads no more than a header would take many of the bad ones.
+    by_header = [is_good(tf.io.extract_jpeg_shape, contents) for contents in files]
+    assert sum(by_header) > sum(there) + 20
 
 
 def test_too_many_bad_ones_stop_before_training():
