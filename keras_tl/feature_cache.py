@@ -5,19 +5,21 @@ prefix's graph and weights, how images are decoded, the view, the stored dtype, 
 it, rows are found by the SHA-256 of the image's content. So another split, another head or a few
 more photographs reuse what is there, and nothing that matters can change unnoticed.
 
-Rows come in shards: one `.npy` file for each tensor and a `.json` beside them, written last,
-with the rows' names and each file's CRC-32. A shard without its `.json`, or whose bytes do not
-match, does not count: its rows are computed again. An interrupted pass resumes with what is left.
+Rows come in shards (see `keras_tl.shards`). One that is not whole, or not of its entry, does not
+count: its rows are computed again. An interrupted pass resumes with what is left.
+
+The store is kept below `KERAS_TL_CACHE_GB` (20) thousand million bytes: what was used least
+recently goes first, and nothing that a run, in this process or another, has opened. For that each
+entry has a lock beside it, which the system lets go when a process ends, however it ends.
 """
 
+import copy
 import hashlib
 import json
 import logging
 import os
 import shutil
 import time
-import uuid
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,57 +27,41 @@ from typing import Any
 
 import numpy as np
 
-from keras_tl.errors import CheckError, InputError
+from keras_tl import shards as shard_files
+from keras_tl.errors import InputError
+from keras_tl.features import Features
+from keras_tl.files import cache_root
+from keras_tl.locks import Hold, in_use
+from keras_tl.shards import DamagedShardError, ShardFiles, compact
 
-FORMAT_VERSION = 1
-# A shard is written when it is this large or this old: what an interruption can lose.
+FORMAT_VERSION = 2
+# A shard ends when it is this large or this old: what an interruption can lose. The age grows
+# with the pass, by a tenth of it, so that long passes do not leave thousands of shards.
 SHARD_BYTES = 64 * 2**20
-SHARD_SECONDS = 20.0
-# Files of a shard without its manifest that are this old belong to nobody any more.
-ABANDONED_SECONDS = 3600.0
-MAX_BYTES = 20 * 2**30
+SHARD_SECONDS, SHARD_SHARE = 2.0, 0.1
+DEFAULT_GB = 20.0
 # "auto" is float16 unless `settled` was told otherwise.
 DTYPES = ("auto", "float16", "float32")
-FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 log = logging.getLogger("keras_tl")
 
 
-def default_root() -> Path:
-    """Where features are kept: `KERAS_TL_CACHE`, or `keras_tl` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("KERAS_TL_CACHE") or Path(base) / "keras_tl") / "features"
+def default_limit() -> int:
+    """How many bytes are kept: `KERAS_TL_CACHE_GB`, or 20 GB.
 
-
-@dataclass(frozen=True)
-class Features:
-    """Rows of an entry in a given order, read from disk as they are asked for.
-
-    Attributes:
-        shards: For each shard its tensors, memory-mapped `[rows, ...]`.
-        where: int64 `[items, 2]`: the shard and the row in it of each item.
+    Raises:
+        InputError: The variable is no number above 0.
     """
-
-    shards: list[list[np.ndarray]]
-    where: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.where)
-
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
-        """Shape of each tensor of one item."""
-        return [array.shape[1:] for array in self.shards[0]] if self.shards else []
-
-    def gather(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Reads the items at `indices` (int64 `[k]`): float32 `[k, ...]` for each tensor."""
-        out = [np.empty((len(indices), *shape), np.float32) for shape in self.shapes]
-        shards, rows = self.where[indices].T
-        for shard in np.unique(shards):
-            here = np.flatnonzero(shards == shard)
-            for target, array in zip(out, self.shards[shard], strict=True):
-                target[here] = array[rows[here]]
-        return out
+    text = os.environ.get("KERAS_TL_CACHE_GB") or str(DEFAULT_GB)
+    try:
+        limit = int(float(text) * 1e9)
+    except (ValueError, OverflowError):
+        limit = 0
+    if limit <= 0:
+        raise InputError(
+            "KERAS_TL_CACHE_GB to be a number above 0", repr(text), "Set it to the GB to keep."
+        )
+    return limit
 
 
 class Entry:
@@ -84,16 +70,25 @@ class Entry:
     Args:
         folder: The entry's folder; made when the first shard is written.
         dtype: "float16", which gives way to float32 in shards it would overflow, or "float32".
+        hold: Keeps the entry from being removed.
+
+    Raises:
+        InputError: What is stored cannot be read, though it may be whole.
     """
 
-    def __init__(self, folder: Path, dtype: str = "float16"):
+    def __init__(self, folder: Path, dtype: str, hold: Hold):
         self.folder = folder
         self.dtype = dtype
+        self._hold = hold
         self._shards: list[list[np.ndarray]] = []
         self._rows: dict[str, tuple[int, int]] = {}
-        for manifest in sorted(folder.glob("*.json")):
-            self._load(manifest)
-        self._remove_abandoned()
+        if hold.alone:
+            # Nobody is writing: what was begun here was left by a process that was killed.
+            for name in shard_files.leftovers(folder):
+                shard_files.remove(folder, name)
+            hold.share()
+        for manifest in shard_files.manifests(folder):
+            self.load(manifest)
         if self._shards:
             os.utime(folder)
 
@@ -108,7 +103,7 @@ class Entry:
         return np.array(wanted, np.int64)
 
     def append(self, keys: Sequence[str], tensors: Sequence[np.ndarray]) -> None:
-        """Writes a shard, whole or not at all.
+        """Writes a shard, whole or not at all; see `ShardWriter` for rows that come in batches.
 
         Args:
             keys: Content hash of each row.
@@ -118,58 +113,98 @@ class Entry:
             InputError: The disk is full or not writable.
             CheckError: A value is infinite or not a number.
         """
-        name = uuid.uuid4().hex
-        compacted = [compact(np.asarray(tensor), self.dtype) for tensor in tensors]
-        manifest: dict[str, Any] = {"keys": list(keys), "crc32": []}
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for index, array in enumerate(compacted):
-                path = self.folder / f"{name}.{index}.npy"
-                np.save(path, array)
-                manifest["crc32"].append(_checksum(path))
-            aside = self.folder / f"{name}.aside"
-            aside.write_text(json.dumps(manifest))
-            os.replace(aside, self.folder / f"{name}.json")
-        except OSError as error:
-            for leftover in self.folder.glob(f"{name}.*"):
-                leftover.unlink()
-            raise InputError(
-                f"room to write features to {self.folder}",
-                # NumPy's own error for a short write has no errno.
-                error.strerror or f"a full disk ({error} bytes)",
-                "Free some space, or set KERAS_TL_CACHE to another folder.",
-            ) from error
-        self._load(self.folder / f"{name}.json")
+        with ShardWriter(self, keys) as writer:
+            writer.add(tensors)
 
     def read(self, keys: Sequence[str]) -> Features:
         """Returns the rows of `keys`, all of which must be in the entry, in that order."""
         where = np.array([self._rows[key] for key in keys], np.int64).reshape(-1, 2)
         return Features(self._shards, where)
 
-    def _remove_abandoned(self) -> None:
-        """Removes what a killed process left; what is young another one may be writing."""
-        names = {manifest.stem for manifest in self.folder.glob("*.json")}
-        for path in self.folder.glob("*.npy"):
-            age = time.time() - path.stat().st_mtime
-            if path.name.split(".")[0] not in names and age > ABANDONED_SECONDS:
-                path.unlink(missing_ok=True)
-
-    def _load(self, manifest: Path) -> None:
-        """Takes a shard in; drops it where it is not whole."""
+    def load(self, manifest: Path) -> None:
+        """Takes a shard in; drops it where it does not count."""
         try:
-            facts = json.loads(manifest.read_text())
-            paths = [manifest.with_suffix(f".{i}.npy") for i in range(len(facts["crc32"]))]
-            if [_checksum(path) for path in paths] != facts["crc32"]:
-                raise ValueError("checksum")
-            arrays = [np.load(path, mmap_mode="r") for path in paths]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            shard = shard_files.read(manifest)
+        except DamagedShardError as error:
             log.warning("A damaged shard of stored features is computed again: %s", error)
-            for leftover in manifest.parent.glob(f"{manifest.stem}.*"):
-                leftover.unlink()
+            shard_files.remove(manifest.parent, manifest.stem)
             return
-        for row, key in enumerate(facts["keys"]):
+        for row, key in enumerate(shard.keys):
             self._rows[key] = (len(self._shards), row)
-        self._shards.append(arrays)
+        self._shards.append(shard.arrays)
+
+
+class ShardWriter:
+    """Writes outputs to an entry as they come; to be used in `with`.
+
+    Where the block raises, the shard that was begun is removed.
+
+    Args:
+        entry: Where to.
+        keys: Content hash of each row, in the order in which rows will be added.
+    """
+
+    def __init__(self, entry: Entry, keys: Sequence[str]):
+        self._entry = entry
+        self._keys = keys
+        self._dtype = entry.dtype
+        self._files: ShardFiles | None = None
+        self._began = self._since = time.monotonic()
+        self._written = 0
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is None:
+            self._end()
+        elif self._files:
+            self._files.discard()
+
+    def add(self, tensors: Sequence[np.ndarray]) -> None:
+        """Takes the next rows: one array `[rows, ...]` for each tensor at the cut.
+
+        Raises:
+            InputError: The disk is full or not writable.
+            CheckError: A value is infinite or not a number.
+        """
+        packed = [compact(np.asarray(tensor), self._dtype) for tensor in tensors]
+        if any(array.dtype != self._dtype for array in packed):
+            # From here on wide, so that shards stay large.
+            self._end()
+            self._dtype = "float32"
+            packed = [compact(np.asarray(tensor), self._dtype) for tensor in tensors]
+        end = self._written + len(packed[0])
+        size = self._write(self._keys[self._written : end], packed)
+        self._written = end
+        now = time.monotonic()
+        oldest = SHARD_SECONDS + SHARD_SHARE * (now - self._began)
+        if size >= SHARD_BYTES or now - self._since > oldest:
+            self._end()
+
+    def _write(self, keys: Sequence[str], packed: list[np.ndarray]) -> int:
+        """Writes rows and returns how many bytes the shard has then."""
+        try:
+            if self._files is None:
+                self._files = ShardFiles(self._entry.folder, packed)
+                self._since = time.monotonic()
+            self._files.add(keys, packed)
+        except OSError as error:
+            raise no_room(self._entry.folder, error) from error
+        return self._files.bytes
+
+    def _end(self) -> None:
+        """Ends the shard that was begun."""
+        if self._files is None:
+            return
+        try:
+            manifest = self._files.close()
+        except OSError as error:
+            self._files.discard()
+            raise no_room(self._entry.folder, error) from error
+        finally:
+            self._files = None
+        self._entry.load(manifest)
 
 
 @dataclass(frozen=True)
@@ -190,12 +225,15 @@ class Stored:
 
     @classmethod
     def of(cls, folder: Path) -> "Stored":
-        """Looks at a folder of the store."""
-        files = list(folder.iterdir())
+        """Looks at a folder of the store.
+
+        Raises:
+            FileNotFoundError: It, or a file in it, was removed meanwhile.
+        """
         return cls(
             folder,
-            size=sum(file.stat().st_size for file in files),
-            shards=sum(file.suffix == ".json" for file in files),
+            size=sum(file.stat().st_size for file in folder.iterdir()),
+            shards=len(shard_files.manifests(folder)),
             last_used=folder.stat().st_mtime,
         )
 
@@ -203,12 +241,14 @@ class Stored:
 class FeatureStore:
     """All entries below one folder.
 
+    It holds what it has opened: nobody removes that until the store object is gone.
+
     Args:
-        root: The folder; by default `default_root()`.
+        root: The folder; by default `features` in `keras_tl.files.cache_root()`.
         dtype: "float16" (half the size), "float32" (what the prefix gave, to the bit), or "auto":
             float16 where that hardly moves the loss, which training measures.
-        max_bytes: When an entry is opened, the least recently used others go until the store is
-            no larger than this.
+        max_bytes: The least recently used entries go until the store is no larger than this; by
+            default `default_limit()`.
     """
 
     def __init__(
@@ -216,36 +256,46 @@ class FeatureStore:
         root: str | Path | None = None,
         *,
         dtype: str = "auto",
-        max_bytes: int = MAX_BYTES,
+        max_bytes: int | None = None,
     ):
         if dtype not in DTYPES:
             raise InputError(f"a dtype of {' or '.join(DTYPES)}", repr(dtype), "Choose one.")
-        self.root = Path(root) if root else default_root()
+        self.root = Path(root) if root else cache_root() / "features"
         self.automatic = dtype == "auto"
         self.dtype = "float16" if self.automatic else dtype
-        self.max_bytes = max_bytes
+        self.max_bytes = default_limit() if max_bytes is None else max_bytes
+        self._holds: dict[Path, Hold] = {}
 
     def settled(self, dtype: str) -> "FeatureStore":
-        """The same store with a dtype of "float16" or "float32"."""
-        return FeatureStore(self.root, dtype=dtype, max_bytes=self.max_bytes)
+        """The same store, with what it holds, and a dtype of "float16" or "float32"."""
+        store = copy.copy(self)
+        store.automatic, store.dtype = False, dtype
+        return store
 
-    def room(self) -> int:
-        """How many bytes of features fit, by the store's limit and the disk."""
-        folder = next(p for p in (self.root, *self.root.absolute().parents) if p.is_dir())
-        return min(self.max_bytes, shutil.disk_usage(folder).free)
+    def for_a_run(self) -> "FeatureStore":
+        """The same store, holding nothing yet: what it will hold, it holds for one run."""
+        store = copy.copy(self)
+        store._holds = {}
+        return store
 
     def open(self, **key: Any) -> Entry:
-        """Opens the entry of a key.
+        """Opens the entry of a key and holds it.
 
         Args:
             **key: JSON-ready facts; any change to one of them is another entry.
 
         Returns:
             The entry; empty where nothing was stored under the key yet.
+
+        Raises:
+            InputError: The store is not writable, or what is stored cannot be read.
         """
         folder = self.folder(dtype=self.dtype, **key)
-        self._make_room(keep=folder)
-        return Entry(folder, self.dtype)
+        if folder not in self._holds:
+            self._holds[folder] = Hold(_lock(folder))
+        entry = Entry(folder, self.dtype, self._holds[folder])
+        self.make_room()
+        return entry
 
     def folder(self, **key: Any) -> Path:
         """The folder of a key, which need not exist."""
@@ -254,89 +304,64 @@ class FeatureStore:
 
     def stored(self) -> list[Stored]:
         """Lists what is stored, the most recently used first."""
-        if not self.root.is_dir():
-            return []
-        found = [Stored.of(folder) for folder in self.root.iterdir() if folder.is_dir()]
+        found = []
+        for folder in self.root.glob("[0-9a-f]" * 64):
+            try:
+                found.append(Stored.of(folder))
+            except FileNotFoundError:
+                continue  # removed meanwhile, by another process
         return sorted(found, key=lambda item: item.last_used, reverse=True)
 
+    def room(self) -> int:
+        """How many bytes more the limit and the disk allow, once all that nobody uses is gone."""
+        stored = self.stored()
+        used = sum(item.size for item in stored if in_use(_lock(item.folder)))
+        unused = sum(item.size for item in stored) - used
+        return min(self.max_bytes - used, self._free() + unused)
+
+    def make_room(self, wanted: int = 0) -> None:
+        """Removes what was used least recently and nobody uses, until `wanted` bytes more fit."""
+        stored = self.stored()
+        total = sum(item.size for item in stored)
+        while stored and (total + wanted > self.max_bytes or self._free() < wanted):
+            oldest = stored.pop()
+            if _remove(oldest.folder):
+                total -= oldest.size
+
     def clear(self) -> int:
-        """Removes everything.
+        """Removes everything that no run is using.
 
         Returns:
             How many bytes that freed.
         """
-        stored = self.stored()
-        for item in stored:
-            shutil.rmtree(item.folder)
-        return sum(item.size for item in stored)
+        self._holds.clear()
+        freed = sum(item.size for item in self.stored() if _remove(item.folder))
+        if kept := self.stored():
+            log.warning("%d entries are in use and stay", len(kept))
+        return freed
 
-    def _make_room(self, keep: Path) -> None:
-        total = 0
-        for item in self.stored():
-            total += item.size
-            if total > self.max_bytes and item.folder != keep:
-                shutil.rmtree(item.folder)
+    def _free(self) -> int:
+        folder = next(p for p in (self.root, *self.root.absolute().parents) if p.is_dir())
+        return shutil.disk_usage(folder).free
 
 
-class ShardWriter:
-    """Writes outputs to an entry as they come, a shard at a time.
-
-    Args:
-        entry: Where to.
-        keys: Content hash of each row, in the order in which rows will be added.
-    """
-
-    def __init__(self, entry: Entry, keys: Sequence[str]):
-        self._entry = entry
-        self._keys = keys
-        self._held: list[Sequence[np.ndarray]] = []
-        self._bytes = 0
-        self._since = time.monotonic()
-        self._written = 0
-
-    def add(self, tensors: Sequence[np.ndarray]) -> None:
-        """Takes the next rows: one array `[rows, ...]` for each tensor at the cut."""
-        self._held.append(tensors)
-        self._bytes += sum(array.nbytes for array in tensors)
-        if self._bytes >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS:
-            self.close()
-
-    def close(self) -> None:
-        """Writes what is still held."""
-        if not self._held:
-            return
-        tensors = [np.concatenate(parts) for parts in zip(*self._held, strict=True)]
-        end = self._written + len(tensors[0])
-        self._entry.append(self._keys[self._written : end], tensors)
-        self._written = end
-        self._held.clear()
-        self._bytes, self._since = 0, time.monotonic()
+def _lock(folder: Path) -> Path:
+    return folder.with_suffix(".lock")
 
 
-def compact(array: np.ndarray, dtype: str) -> np.ndarray:
-    """Returns an array as it is stored.
-
-    Args:
-        array: Floats.
-        dtype: "float16", which gives way to float32 where a value would overflow it, or
-            "float32".
-
-    Raises:
-        CheckError: A value is infinite or not a number.
-    """
-    if not np.isfinite(array).all():
-        raise CheckError(
-            "finite values from the frozen part of the model",
-            "some that are infinite or not a number",
-            "Look at its weights, or use float32 precision.",
-        )
-    fits = array.size == 0 or np.abs(array).max() <= FLOAT16_MAX
-    return array.astype(dtype if fits else np.float32)
+def _remove(folder: Path) -> bool:
+    """Removes an entry, unless somebody uses it."""
+    hold = Hold(_lock(folder), shared=False)
+    if hold.alone:
+        shutil.rmtree(folder)
+    hold.release()
+    return hold.alone
 
 
-def _checksum(path: Path) -> int:
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            crc = zlib.crc32(block, crc)
-    return crc
+def no_room(folder: Path, error: OSError) -> InputError:
+    """The error of a disk that is full or not writable."""
+    return InputError(
+        f"room to write features to {folder}",
+        error.strerror or str(error),
+        "Free some space, or set KERAS_TL_CACHE to another folder.",
+    )

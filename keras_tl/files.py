@@ -9,6 +9,9 @@ from pathlib import Path
 
 from keras_tl.errors import InputError
 
+# What is written aside is called ".01234567-name".
+ASIDE_DIGITS = 8
+
 
 def cache_root() -> Path:
     """What can be made again is kept in `KERAS_TL_CACHE`, or `keras_tl` in the user's cache."""
@@ -78,10 +81,19 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Removes what killed processes left half written in a folder that only this one writes to."""
+    for path in Path(folder).glob("." + "[0-9a-f]" * ASIDE_DIGITS + "-*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def _aside(path: Path) -> Path:
     """A hidden, unused sibling of `path`; the parent folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    return path.with_name(f".{uuid.uuid4().hex[:ASIDE_DIGITS]}-{path.name}")
 
 
 def _flush(path: Path) -> None:

@@ -7,7 +7,8 @@ model.keras      the Keras model, of stock layers where it can be
 saved_model/     encoded images in, probabilities and class names out
 model.json       input size, resizing, class names, task, thresholds
 predictions.csv  the images that the final figures were measured on
-metrics.json     the figures; written last, so that a run that has it is whole
+metrics.json     the figures; a run that has them is whole
+report.html      all of it as a page, made from the rest
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_tl.config import TrainConfig, make_config, read_config
 from keras_tl.errors import InputError
+from keras_tl.files import remove_leftovers
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +39,7 @@ class Run:
     SAVED_MODEL = "saved_model"
     PREDICTIONS = "predictions.csv"
     METRICS = "metrics.json"
+    REPORT = "report.html"
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -99,9 +102,10 @@ class Run:
             )
 
     def begin(self) -> None:
-        """Makes the folder."""
+        """Makes the folder; one that a killed run left is tidied."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.folder)
         except OSError as error:
             raise InputError(
                 "a folder that can be written", f"{self.folder}: {error.strerror}", "Change --out."
@@ -109,6 +113,14 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from keras_tl.evaluation.notebook import metrics_html
+
+        page = self.path(self.REPORT)
+        metrics = self.metrics if self.is_whole else {}
+        return metrics_html(self.folder.name, metrics, str(page) if page.is_file() else None)
 
 
 def load_run(folder: str | Path) -> Run:

@@ -1,13 +1,39 @@
 import os
+from pathlib import Path
 
 import pytest
 
 from keras_tl.errors import InputError
-from keras_tl.files import atomic_file, atomic_folder, atomic_write_text
+from keras_tl.files import (
+    atomic_file,
+    atomic_folder,
+    atomic_write_text,
+    cache_root,
+    remove_leftovers,
+)
 
 
 def _names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("own", "general", "expected"),
+    [
+        ("/own", "/general", "/own"),
+        (None, "/general", "/general/keras_tl"),
+        (None, None, "/home/me/.cache/keras_tl"),
+        ("", "", "/home/me/.cache/keras_tl"),
+    ],
+)
+def test_the_cache_is_where_the_environment_says(monkeypatch, own, general, expected):
+    monkeypatch.setenv("HOME", "/home/me")
+    for name, value in (("KERAS_TL_CACHE", own), ("XDG_CACHE_HOME", general)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert cache_root() == Path(expected)
 
 
 def test_text_is_written_as_utf8_and_replaces_the_older(tmp_path):
@@ -92,3 +118,16 @@ def test_folder_does_not_replace_a_file(tmp_path):
     with pytest.raises(InputError, match="a folder's path"), atomic_folder(tmp_path / "out"):
         pass
     assert (tmp_path / "out").read_text() == "precious"
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    for name in (".0123abcd-model.keras", "model.keras", ".hidden", ".0123-x", ".zzzzzzzz-y"):
+        (tmp_path / name).write_text("x")
+    with atomic_folder(tmp_path / "saved_model") as aside:
+        (aside / "part").write_text("x")
+        left = tmp_path / aside.name.replace("saved_model", "other")
+        left.mkdir()
+        (left / "part").write_text("x")
+    remove_leftovers(tmp_path)
+    kept = [".0123-x", ".hidden", ".zzzzzzzz-y", "model.keras", "saved_model"]
+    assert _names(tmp_path) == kept

@@ -75,8 +75,15 @@ def predict_images(
     parts = frozen_prefix.split(model)
     if store is None or parts.prefix is None or len(images) == 0:
         return predict(model, images.batches(PREDICTION_BATCH), verbose=verbose)
-    features = PrefixPass(parts.prefix, store, engine=engine, verbose=verbose).features(images)
-    batches = feature_batches([features], images, PREDICTION_BATCH)
+    prefix = PrefixPass(parts.prefix, store.for_a_run(), engine=engine, verbose=verbose)
+
+    def suffix(outputs: list[np.ndarray], _: np.ndarray) -> np.ndarray:
+        return np.asarray(parts.suffix(outputs[0] if len(outputs) == 1 else outputs))
+
+    if prefix.settle(images, [None], suffix):
+        batches = prefix.recompute(images.batches(PREDICTION_BATCH))
+    else:
+        batches = feature_batches([prefix.features(images)], images, PREDICTION_BATCH)
     return predict(parts.suffix, batches, verbose=verbose)
 
 

@@ -64,14 +64,18 @@ def export_saved_model(
         The path.
 
     Raises:
-        InputError: The model does not fit `info`, or a sample file cannot be decoded.
+        InputError: The model does not fit `info`, a sample file cannot be decoded, or the disk is
+            full.
         CheckError: The SavedModel differs from the Keras model.
     """
     _check_fit(model, info)
     path = Path(path)
     log.info("Exporting %s", path)
     with atomic_folder(path) as aside:
-        _write(model, aside, info)
+        try:
+            _write(model, aside, info)
+        except tf.errors.ResourceExhaustedError as error:
+            raise InputError(f"room to write {path}", "a full disk", "Free some space.") from error
         verify_saved_model(aside, model, info, sample_files=sample_files, tolerance=tolerance)
     return path
 

@@ -108,6 +108,7 @@ def run_phases(
     class_weights: Sequence[float] | None = None,
     feature_store: FeatureStore | bool = True,
     engine: str = "auto",
+    each_step: bool = False,
     strategy: tf.distribute.Strategy | None = None,
     callbacks: Callable[[Phase], Sequence[keras.callbacks.Callback]] | None = None,
     on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
@@ -132,10 +133,10 @@ def run_phases(
             user's cache folder, False computes the whole model at every step.
         engine: What runs the frozen prefix: "auto" takes the fastest engine that agrees with
             Keras, "tensorflow" that one.
+        each_step: Whether callbacks are to see each step: else, where only a head trains, many
+            steps run at once, and `on_train_batch_end` comes once for all of them.
         strategy: Where to train; by default the current strategy. Build the model in its scope.
         callbacks: Gives further Keras callbacks for a phase; each sees only that phase's `fit`.
-            Where only a head trains, many steps run at once, and `on_train_batch_end` comes
-            once for all of them.
         on_epoch: Called after each epoch with the history so far.
         verbose: As in `fit`; 0 is silent.
 
@@ -148,6 +149,7 @@ def run_phases(
     """
     strategy = strategy or tf.distribute.get_strategy()
     store = FeatureStore() if feature_store is True else feature_store or None
+    store = store and store.for_a_run()
     if len(train) < strategy.num_replicas_in_sync:
         raise InputError(
             "at least one training image for each device", str(len(train)), "Add some."
@@ -163,7 +165,7 @@ def run_phases(
         log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
         with strategy.scope():
             runner = _PhaseRun(model, phase, store, later[index], engine, verbose)
-            runner.compile(_loss(task, phase, train), task, len(train) // batch_size)
+            runner.compile(_loss(task, phase, train), task, len(train) // batch_size, each_step)
         started = time.perf_counter()
         feeds = runner.feeds(train, val, batch_size, seed + 7919 * index, weights)
         prepared = time.perf_counter()
@@ -201,13 +203,15 @@ class _PhaseRun:
             self.passes = self.prefix.passes
         self.fitted = training_model(part, model)
 
-    def compile(self, loss: keras.losses.Loss, task: str, steps_per_epoch: int) -> None:
+    def compile(
+        self, loss: keras.losses.Loss, task: str, steps_per_epoch: int, each_step: bool
+    ) -> None:
         self.steps = steps_per_epoch
         self.fitted.compile(
             optimizer=self.phase.build_optimizer(steps_per_epoch),
             loss=loss,
             metrics=list(tasks.get(task).metrics),
-            steps_per_execution=self._steps_at_once(steps_per_epoch),
+            steps_per_execution=1 if each_step else self._steps_at_once(steps_per_epoch),
         )
 
     def _steps_at_once(self, steps: int) -> int:
@@ -245,7 +249,7 @@ class _PhaseRun:
             )
             return batches, None if val is None else val.batches(batch_size)
         where, views = " and ".join(self.cut), views_of(train, epochs)
-        if why := self.prefix.settle(train, views, self._batch_loss(train)):
+        if why := self.prefix.settle(train, views, self._batch_loss(train), val):
             log.info("Frozen up to %s: computed again at every step, %s", where, why)
             batches = train.batches(
                 batch_size, seed=seed, epochs=epochs, drop_remainder=True, weights=weights

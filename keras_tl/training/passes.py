@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +23,14 @@ import tensorflow as tf
 from keras_tl import engines, frozen_prefix
 from keras_tl.engines import Engine
 from keras_tl.errors import InputError
-from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter, compact
+from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter, no_room
+from keras_tl.shards import compact
 from keras_tl.topology import calls, leaf_layers
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
 
 PASS_BATCH = 32
-# Cuts with fewer bytes an image are always stored; what is larger is weighed first.
+# Cuts with fewer bytes an image are stored where there is room; what is larger is weighed first.
 SMALL_ITEM = 2**18
 # The largest change of the loss, relative to it, that storing as float16 may make.
 NEGLIGIBLE = 1e-3
@@ -181,33 +183,44 @@ class PrefixPass:
         self.passes.append(Pass(view, len(images), len(missing)))
         return entry.read(images.keys)
 
-    def settle(self, images: Images, views: Sequence[View], loss: Callable[..., float]) -> str:
+    def settle(
+        self,
+        images: Images,
+        views: Sequence[View],
+        measure: Callable[..., Any],
+        also: Images | None = None,
+    ) -> str:
         """Decides on a first batch how, and whether, outputs are stored.
 
-        Where float16 would move the loss by more than `NEGLIGIBLE`, a store of dtype "auto"
-        keeps float32. Large outputs are not stored where there is no room for them, or where
-        writing and reading them takes longer than computing them again.
+        Where float16 would move what is measured by more than `NEGLIGIBLE`, a store of dtype
+        "auto" keeps float32. Nothing is stored where there is no room for all of it, and large
+        outputs are not where writing and reading them takes longer than computing them again.
 
         Args:
             images: The images to train on.
             views: The views that will be read.
-            loss: The loss of one batch, from the prefix's outputs and the indices of the images.
+            measure: The loss of one batch, or anything whose change is to be negligible, from
+                the prefix's outputs and the indices of the images.
+            also: Images that are read too, as they are.
 
         Returns:
             Why outputs are to be computed again at every step, or "" where they are to be stored.
         """
-        if self._is_stored(images, views):
+        if not self._missing(self._prefix, images, views):
             return ""
         if self.store.automatic:
-            self._settle_dtype(images, views[0], loss)
+            self._settle_dtype(images, views[0], measure)
+        needed = self._bytes_to_come(self._prefix, images, views, also)
+        room = self.store.room()
+        if needed > room:
+            return f"since {needed / 1e6:,.0f} MB of outputs do not fit into the store"
+        self.store.make_room(needed)
+        self._leave_out_later(images, views, also, room - needed)
         if _item_bytes(self._prefix) <= SMALL_ITEM:
             return ""
         pixels, _ = _first_batch(images, views[0])
         engine = self._engine([self._prefix], pixels, len(images) * len(views))
         packed = [compact(output, self.store.dtype) for output in engine(pixels)]
-        needed = sum(array.nbytes for array in packed) * len(images) * len(views) / len(pixels)
-        if needed > self.store.room():
-            return f"since {needed / 1e9:.1f} GB of outputs do not fit into the store"
         started = time.perf_counter()
         engine(_first_batch(images, views[0])[0])
         computing = time.perf_counter() - started
@@ -233,19 +246,41 @@ class PrefixPass:
 
         return batches.map(load).prefetch(2)
 
-    def _is_stored(self, images: Images, views: Sequence[View]) -> bool:
-        return not any(
-            len(self._entry(self._prefix, images, view).missing(images.keys)) for view in views
-        )
+    def _missing(self, prefix: keras.Model, images: Images, views: Sequence[View]) -> int:
+        """How many outputs of these images and views are not stored."""
+        return sum(len(self._entry(prefix, images, view).missing(images.keys)) for view in views)
 
-    def _settle_dtype(self, images: Images, view: View, loss: Callable[..., float]) -> None:
+    def _bytes_to_come(
+        self, prefix: keras.Model, images: Images, views: Sequence[View], also: Images | None
+    ) -> int:
+        missing = self._missing(prefix, images, views)
+        missing += self._missing(prefix, also, [None]) if also is not None else 0
+        return missing * _item_bytes(prefix, self.store.dtype)
+
+    def _leave_out_later(
+        self, images: Images, views: Sequence[View], also: Images | None, room: int
+    ) -> None:
+        """Takes off what this phase could store for later ones, where there is no room for it."""
+        fitting = []
+        for later in self._later:
+            if _item_bytes(later.prefix) > SMALL_ITEM:
+                continue  # weighed when its phase comes
+            shared = [view for view in views if view is None or view in later.views]
+            room -= self._bytes_to_come(later.prefix, images, shared, also)
+            if room < 0:
+                break
+            fitting.append(later)
+        self._later = fitting
+
+    def _settle_dtype(self, images: Images, view: View, measure: Callable[..., Any]) -> None:
         pixels, indices = _first_batch(images, view)
         # In Keras itself: a conversion for one batch would take longer.
         found = self._prefix(pixels.astype(np.float32), training=False)
         outputs = [np.asarray(output, np.float32) for output in keras.tree.flatten(found)]
-        exact = loss(outputs, indices)
-        rounded = loss([compact(o, "float16").astype(np.float32) for o in outputs], indices)
-        moved = abs(rounded - exact) / max(abs(exact), 1e-12)
+        exact = np.asarray(measure(outputs, indices))
+        narrow = [compact(output, "float16").astype(np.float32) for output in outputs]
+        change = np.linalg.norm(np.asarray(measure(narrow, indices)) - exact)
+        moved = float(change / max(float(np.linalg.norm(exact)), 1e-12))
         if moved > NEGLIGIBLE:
             log.info("  kept as float32: float16 would move the loss by %.1e of it", moved)
         self.store = self.store.settled("float32" if moved > NEGLIGIBLE else "float16")
@@ -270,20 +305,21 @@ class PrefixPass:
             ):
                 models.append(later.prefix)
                 entries.append(other)
+        item = sum(_item_bytes(model, self.store.dtype) for model in models)
+        self.store.make_room(len(missing) * item)
         keys = [images.keys[i] for i in missing]
-        writers = [ShardWriter(entry, keys) for entry in entries]
         pixels = images.images(missing, view).batch(PASS_BATCH).prefetch(2)
         done, said = 0, time.monotonic()
-        for batch in pixels.as_numpy_iterator():
-            outputs = iter(self._engine(models, batch, len(missing))(batch))
-            for model, writer in zip(models, writers, strict=True):
-                writer.add([next(outputs) for _ in model.outputs])
-            done += len(batch)
-            if self.verbose and time.monotonic() - said > SECONDS_BETWEEN_LINES:
-                said = time.monotonic()
-                log.info("  %d of %d images through the frozen part", done, len(missing))
-        for writer in writers:
-            writer.close()
+        with ExitStack() as stack:
+            writers = [stack.enter_context(ShardWriter(entry, keys)) for entry in entries]
+            for batch in pixels.as_numpy_iterator():
+                outputs = iter(self._engine(models, batch, len(missing))(batch))
+                for model, writer in zip(models, writers, strict=True):
+                    writer.add([next(outputs) for _ in model.outputs])
+                done += len(batch)
+                if self.verbose and time.monotonic() - said > SECONDS_BETWEEN_LINES:
+                    said = time.monotonic()
+                    log.info("  %d of %d images through the frozen part", done, len(missing))
 
     def _engine(self, models: list[keras.Model], sample: np.ndarray, total: int) -> Engine:
         """The engine for these prefixes in one, chosen when the first images are there."""
@@ -312,21 +348,25 @@ def _first_batch(images: Images, view: View) -> tuple[np.ndarray, np.ndarray]:
     return next(dataset.as_numpy_iterator()), indices
 
 
-def _item_bytes(prefix: keras.Model) -> int:
-    """Bytes of the outputs of one image as float16."""
-    return sum(2 * math.prod(side or 1 for side in output.shape[1:]) for output in prefix.outputs)
+def _item_bytes(prefix: keras.Model, dtype: str = "float16") -> int:
+    """Bytes of the outputs of one image."""
+    numbers = sum(math.prod(side or 1 for side in output.shape[1:]) for output in prefix.outputs)
+    return numbers * np.dtype(dtype).itemsize
 
 
 def _seconds_to_store(arrays: list[np.ndarray], store: FeatureStore) -> float:
     """Seconds to write arrays to the store's disk and to read them back."""
-    store.root.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    with tempfile.NamedTemporaryFile(dir=store.root) as file:
-        for array in arrays:
-            np.save(file, array)
-        file.flush()
-        os.fsync(file.fileno())
-        file.seek(0)
-        for _ in arrays:
-            np.load(file).astype(np.float32)
+    try:
+        # It has no name, so that nothing stays of it whatever happens.
+        with tempfile.TemporaryFile(dir=store.root) as file:
+            for array in arrays:
+                np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            for _ in arrays:
+                np.load(file).astype(np.float32)
+    except OSError as error:
+        raise no_room(store.root, error) from error
     return time.perf_counter() - started

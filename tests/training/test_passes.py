@@ -1,5 +1,6 @@
 """How outputs of a frozen prefix are stored, and when they are computed again instead."""
 
+import json
 import logging
 
 import numpy as np
@@ -29,7 +30,8 @@ def train(model, data, store, start):
     for layer in ("head_dropout", "one_drop", "two_drop"):
         model.get_layer(layer).rate = 0.0
     plan = [Phase(freezing.AllButLast(1), 3, 0.05, optimizer="sgd")]
-    return run_phases(model, plan, data, data, batch_size=8, feature_store=store)
+    options = {"batch_size": 8, "feature_store": store, "engine": "tensorflow", "verbose": 0}
+    return run_phases(model, plan, data, data, **options)
 
 
 @pytest.mark.parametrize("reason", ["no room", "slow disk"])
@@ -70,8 +72,9 @@ def test_float16_is_kept_where_it_hardly_moves_the_loss(
 ):
     monkeypatch.setattr(passes, "NEGLIGIBLE", limit)
     train(tiny_model, data, FeatureStore(tmp_path), tiny_model.get_weights())
-    files = list(tmp_path.rglob("*.npy"))
-    assert files and {np.load(file).dtype for file in files} == {np.dtype(dtype)}
+    manifests = [json.loads(path.read_text())["body"] for path in tmp_path.rglob("*.json")]
+    found = {tensor["dtype"] for body in manifests for tensor in body["tensors"]}
+    assert found == {np.dtype(dtype).str}
 
 
 def test_predictions_by_way_of_the_store_are_the_models(tiny_model, data, tmp_path):
@@ -86,3 +89,38 @@ def test_predictions_by_way_of_the_store_are_the_models(tiny_model, data, tmp_pa
     moved = predict_images(tiny_model, data, store)
     np.testing.assert_allclose(moved, predict(tiny_model, data.batches(32)), atol=1e-6)
     assert np.abs(moved - found).max() > 0.1
+
+
+@pytest.mark.parametrize("reason", ["no room", "float16 would show"])
+def test_predictions_are_stored_only_where_there_is_room_and_as_finely_as_it_takes(
+    tiny_model, data, tmp_path, monkeypatch, reason
+):
+    freezing.AllButLast(1).apply(tiny_model)
+    store = FeatureStore(tmp_path)
+    if reason == "no room":
+        store.max_bytes = 1000
+    else:
+        monkeypatch.setattr(passes, "NEGLIGIBLE", 0.0)
+    found = predict_images(tiny_model, data, store, engine="tensorflow")
+    want = predict(tiny_model, data.batches(32))
+    np.testing.assert_allclose(found, want, atol=2e-3 if reason == "no room" else 1e-6)
+    if reason == "no room":
+        assert not store.stored()
+    else:
+        # 60 images of 8 x 8 x 8 numbers.
+        assert store.stored()[0].size > 4 * 60 * 8**3
+
+
+def test_what_a_later_phase_needs_is_left_out_where_only_this_ones_fits(
+    tiny_model, data, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO, "keras_tl")
+    # The head reads 16 numbers of each image and view, the phase behind it 512.
+    store = FeatureStore(tmp_path, dtype="float16", max_bytes=60_000)
+    plan = [Phase(freezing.All(), 2, 0.05), Phase(freezing.AllButLast(1), 2, 0.05)]
+    options = {"batch_size": 8, "feature_store": store, "engine": "tensorflow", "verbose": 0}
+    result = run_phases(tiny_model, plan, data, **options)
+    assert [done.computed for done in result.phases[0].passes] == [60, 60]
+    assert not result.phases[1].passes
+    assert "since 0 MB of outputs do not fit into the store" in caplog.text
+    assert sum(item.size for item in store.stored()) < 60_000

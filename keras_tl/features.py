@@ -1,0 +1,56 @@
+"""Stored outputs of a frozen prefix, as training reads them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Features:
+    """Rows of an entry in a given order, read from disk as they are asked for.
+
+    Attributes:
+        shards: For each shard its tensors, memory-mapped `[rows, ...]`.
+        where: int64 `[items, 2]`: the shard and the row in it of each item.
+    """
+
+    shards: list[list[np.ndarray]]
+    where: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each tensor of one item."""
+        return [array.shape[1:] for array in self.shards[0]] if self.shards else []
+
+    @property
+    def dtypes(self) -> list[np.dtype]:
+        """The narrowest dtype of each tensor that holds what all shards have."""
+        return [
+            np.result_type(*{array.dtype for array in arrays})
+            for arrays in zip(*self.shards, strict=True)
+        ]
+
+    def gather(
+        self, indices: np.ndarray, dtypes: Sequence[np.dtype] | None = None
+    ) -> list[np.ndarray]:
+        """Reads the items at `indices` (int64 `[k]`): `[k, ...]` for each tensor.
+
+        Args:
+            indices: Which items, in which order.
+            dtypes: What each tensor is given as; by default float32.
+        """
+        kinds = dtypes or [np.dtype(np.float32)] * len(self.shapes)
+        out = [
+            np.empty((len(indices), *shape), kind)
+            for shape, kind in zip(self.shapes, kinds, strict=True)
+        ]
+        shards, rows = self.where[indices].T
+        for shard in np.unique(shards):
+            here = np.flatnonzero(shards == shard)
+            for target, array in zip(out, self.shards[shard], strict=True):
+                target[here] = array[rows[here]]
+        return out

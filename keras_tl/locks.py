@@ -1,0 +1,64 @@
+"""Locks between processes, and within one; a process that is killed lets go of its own."""
+
+import os
+import weakref
+from pathlib import Path
+
+from keras_tl.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # On Windows, where what is mapped cannot be removed anyway.
+    fcntl = None  # type: ignore[assignment]
+
+
+class Hold:
+    """A lock on a file, held until `release` or until the object is gone.
+
+    Args:
+        path: The lock's file; it is made, with its folder, and stays.
+        shared: Where others have the lock, have it with them; else this object has not got it.
+
+    Attributes:
+        alone: Whether nobody else has the lock, nor gets it before `share` or `release`.
+
+    Raises:
+        InputError: The file cannot be made or locked.
+    """
+
+    def __init__(self, path: Path, *, shared: bool = True):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self.release = weakref.finalize(self, os.close, self._descriptor)
+            self.alone = self._taken_alone(shared)
+        except OSError as error:
+            raise InputError(
+                f"a folder that can be written, {path.parent}",
+                error.strerror or str(error),
+                "Set KERAS_TL_CACHE to another folder.",
+            ) from error
+
+    def share(self) -> None:
+        """Lets others have it too."""
+        if fcntl:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        self.alone = False
+
+    def _taken_alone(self, shared: bool) -> bool:
+        if not fcntl:
+            return True
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if shared:
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            return False
+        return True
+
+
+def in_use(path: Path) -> bool:
+    """Whether anybody holds the lock of a file."""
+    hold = Hold(path, shared=False)
+    hold.release()
+    return not hold.alone

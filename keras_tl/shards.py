@@ -1,0 +1,216 @@
+"""Shards of stored features: whole and of the entry they lie in, or they do not count.
+
+A shard is a file of plain numbers for each tensor and a manifest beside them, written last: the
+entry, the rows' names, each file's dtype, shape and CRC-32, and a SHA-256 over all that. What a
+crash, a full disk or a hand leaves half done, moved or changed has no manifest that fits it. There
+is no wait for the disk: a power cut can lose a shard, and then its checksums tell. CRC-32 finds
+every damage of up to 32 bits in a row, and of others all but one in four thousand million; it is
+no defence against malice.
+
+float16 and not bfloat16: it rounds eight times as finely, and what overflows it is kept as float32.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import uuid
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_tl.errors import CheckError, InputError
+
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+BLOCK = 2**20
+# Files of this process whose bytes were seen to be what their manifest says, by name and by
+# everything that a change of them changes.
+_verified: set[tuple[Any, ...]] = set()
+
+
+class DamagedShardError(ValueError):
+    """A shard that does not count."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard, read.
+
+    Attributes:
+        keys: The rows' names.
+        arrays: A memory-mapped `[rows, ...]` for each tensor.
+    """
+
+    keys: list[str]
+    arrays: list[np.ndarray]
+
+
+class ShardFiles:
+    """Writes a shard, some rows at a time, straight to disk.
+
+    Args:
+        folder: The entry's folder; it is made.
+        tensors: Rows like those to come, for their shapes and dtypes.
+
+    Raises:
+        OSError: As any method may, where the disk is full; call `discard` then.
+    """
+
+    def __init__(self, folder: Path, tensors: Sequence[np.ndarray]):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.name = uuid.uuid4().hex
+        self.bytes = 0
+        self._keys: list[str] = []
+        self._crc32 = [0 for _ in tensors]
+        self._like = [(tensor.dtype.str, tensor.shape[1:]) for tensor in tensors]
+        # Without buffers, which would hold back what a full disk does not take.
+        self._files = [self._path(i).open("wb", buffering=0) for i in range(len(tensors))]
+
+    def add(self, keys: Sequence[str], tensors: Sequence[np.ndarray]) -> None:
+        """Writes rows: their names, and `[rows, ...]` for each tensor."""
+        for index, tensor in enumerate(tensors):
+            content = np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
+            self._crc32[index] = zlib.crc32(content, self._crc32[index])
+            self.bytes += len(content)
+            while content:
+                content = content[self._files[index].write(content) :]
+        self._keys += keys
+
+    def close(self) -> Path:
+        """Ends the shard, and from then on it counts.
+
+        Returns:
+            Its manifest.
+        """
+        for file in self._files:
+            file.close()
+        tensors = [
+            {"dtype": dtype, "shape": [len(self._keys), *shape], "crc32": crc32}
+            for (dtype, shape), crc32 in zip(self._like, self._crc32, strict=True)
+        ]
+        body = {"entry": self.folder.name, "keys": self._keys, "tensors": tensors}
+        aside = self.folder / f"{self.name}.aside"
+        aside.write_text(json.dumps({"body": body, "sha256": _digest(body)}))
+        manifest = self.folder / f"{self.name}.json"
+        os.replace(aside, manifest)
+        _verified.update(_identity(self._path(index)) for index in range(len(self._files)))
+        return manifest
+
+    def discard(self) -> None:
+        """Removes what was written."""
+        for file in self._files:
+            file.close()
+        remove(self.folder, self.name)
+
+    def _path(self, index: int) -> Path:
+        return _file(self.folder, self.name, index)
+
+
+def read(manifest: Path) -> Shard:
+    """Reads a shard, having compared its bytes with its checksums once in this process.
+
+    Args:
+        manifest: Its manifest.
+
+    Raises:
+        DamagedShardError: It is not what was written, or it was written to another entry.
+        InputError: It cannot be read, though it may be whole.
+    """
+    try:
+        facts = json.loads(manifest.read_text())
+        body = facts["body"]
+        if facts["sha256"] != _digest(body) or body["entry"] != manifest.parent.name:
+            raise DamagedShardError("a manifest that is not its own")
+        arrays = [
+            _map(_file(manifest.parent, manifest.stem, index), facts)
+            for index, facts in enumerate(body["tensors"])
+        ]
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EIO):
+            raise DamagedShardError(str(error)) from error
+        raise InputError(
+            f"stored features that can be read in {manifest.parent}",
+            error.strerror or str(error),
+            "Allow it (more open files: ulimit -n), or set KERAS_TL_CACHE to another folder.",
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedShardError(str(error)) from error
+    return Shard(body["keys"], arrays)
+
+
+def manifests(folder: Path) -> list[Path]:
+    """The manifests in a folder, in order of their names."""
+    return sorted(path for path in folder.glob("*.json") if _is_name(path.stem))
+
+
+def remove(folder: Path, name: str) -> None:
+    """Removes the files of a shard, its manifest first."""
+    for path in [folder / f"{name}.json", *folder.glob(f"{name}.*")]:
+        path.unlink(missing_ok=True)
+
+
+def leftovers(folder: Path) -> set[str]:
+    """Names of shards that were begun and not ended."""
+    begun = {path.name.split(".")[0] for path in folder.glob("*.*")}
+    return {name for name in begun if _is_name(name)} - {path.stem for path in manifests(folder)}
+
+
+def compact(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Returns an array as it is stored.
+
+    Args:
+        array: Floats.
+        dtype: "float16", which gives way to float32 where a value would overflow it, or
+            "float32".
+
+    Raises:
+        CheckError: A value is infinite or not a number.
+    """
+    if not np.isfinite(array).all():
+        raise CheckError(
+            "finite values from the frozen part of the model",
+            "some that are infinite or not a number",
+            "Look at its weights, or use float32 precision.",
+        )
+    fits = array.size == 0 or np.abs(array).max() <= FLOAT16_MAX
+    return array.astype(dtype if fits else np.float32)
+
+
+def _map(path: Path, facts: dict[str, Any]) -> np.ndarray:
+    identity = _identity(path)
+    if identity not in _verified:
+        if _checksum(path) != facts["crc32"]:
+            raise DamagedShardError(f"{path.name} has another checksum")
+        _verified.add(identity)
+    return np.memmap(path, facts["dtype"], "r", shape=tuple(facts["shape"]))
+
+
+def _checksum(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            crc = zlib.crc32(block, crc)
+    return crc
+
+
+def _identity(path: Path) -> tuple[Any, ...]:
+    facts = path.stat()
+    return str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _file(folder: Path, name: str, index: int) -> Path:
+    return folder / f"{name}.{index}.bin"
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{32}", text) is not None
