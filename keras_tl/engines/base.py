@@ -1,0 +1,106 @@
+"""The engine that is always there, and what all engines share."""
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+SIGNATURE = "serving_default"
+INPUT = "pixels"
+PROCESS_GROUP = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
+
+
+class Engine(Protocol):
+    """Runs a prefix, one call at a time."""
+
+    name: str
+
+    def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Runs the prefix on a batch.
+
+        Args:
+            pixels: uint8 `[batch, height, width, 3]`.
+
+        Returns:
+            Float32 `[batch, ...]` for each tensor at the cut.
+        """
+
+
+class TensorFlowEngine:
+    """The prefix as a graph function.
+
+    Args:
+        prefix: The frozen part of a model, or a whole model.
+    """
+
+    name = "TensorFlow"
+
+    def __init__(self, prefix: keras.Model):
+        # Any number of images: a smaller last batch would else be traced anew.
+        @tf.function(input_signature=[tf.TensorSpec((None, *prefix.input_shape[1:]), tf.uint8)])
+        def run(pixels: tf.Tensor) -> list[tf.Tensor]:
+            outputs = tf.nest.flatten(prefix(tf.cast(pixels, tf.float32), training=False))
+            return [tf.cast(output, tf.float32) for output in outputs]
+
+        self._run = run
+
+    def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """See `Engine`."""
+        return [output.numpy() for output in self._run(tf.constant(pixels))]
+
+
+@contextmanager
+def saved_model(prefix: keras.Model) -> Iterator[str]:
+    """Writes a prefix as a SavedModel for single images: what converters read fastest and best.
+
+    Args:
+        prefix: Its outputs become "output_0", "output_1" ... of the signature `SIGNATURE`.
+
+    Yields:
+        The SavedModel's folder, which goes when the block ends.
+    """
+    module = tf.Module()
+    module.variables_of_prefix = [variable.value for variable in prefix.variables]
+
+    # One image: converters know every shape then, and an interpreter takes one at a time.
+    @tf.function(input_signature=[tf.TensorSpec((1, *prefix.input_shape[1:]), tf.float32, INPUT)])
+    def run(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = tf.nest.flatten(prefix(pixels, training=False))
+        return {output_name(i): tf.cast(output, tf.float32) for i, output in enumerate(outputs)}
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures={SIGNATURE: run})
+        yield folder
+
+
+def output_name(index: int) -> str:
+    """The name of the tensor at the cut with this index."""
+    return f"output_{index}"
+
+
+def usable_cores() -> int:
+    """How many cores this process may use: by its affinity and by its control group (v2)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, math.ceil(min(cores or 1, _group_limit())))
+
+
+def _group_limit() -> float:
+    """Cores that the control groups around this process allow; containers are limited so."""
+    try:
+        own = PROCESS_GROUP.read_text().strip().rpartition("::/")[2]
+    except OSError:
+        return math.inf
+    limit = math.inf
+    for group in (GROUPS / own, *(GROUPS / own).parents):
+        file = group / "cpu.max"
+        quota, period = file.read_text().split() if file.is_file() else ("max", "")
+        limit = min(limit, math.inf if quota == "max" else int(quota) / int(period))
+    return limit

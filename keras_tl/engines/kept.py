@@ -1,0 +1,53 @@
+"""Converted prefixes on disk: whole, or made again."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from keras_tl.files import atomic_file
+
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+log = logging.getLogger("keras_tl")
+
+
+def kept(path: Path, convert: Callable[[], bytes]) -> bytes:
+    """Reads a converted prefix, or converts and keeps it.
+
+    The file begins with the SHA-256 of the rest, so it needs nothing beside it: a damaged one is
+    never used, and of two processes that convert at once either one's is good.
+
+    Args:
+        path: Where it is kept.
+        convert: Makes it; called where it is not there as it was written.
+
+    Returns:
+        The converted prefix. Where it could not be written to disk a line says so.
+    """
+    content = _read(path)
+    if content is not None:
+        return content
+    content = convert()
+    try:
+        with atomic_file(path) as aside:
+            aside.write_bytes(hashlib.sha256(content).digest() + content)
+    except OSError as error:
+        log.warning("The converted prefix is not kept: %s", error.strerror)
+    return content
+
+
+def _read(path: Path) -> bytes | None:
+    """The content, or None where there is none as it was written."""
+    try:
+        with path.open("rb") as file:
+            digest, content = file.read(DIGEST_BYTES), file.read()
+    except OSError:
+        return None  # none yet; whether one can be written is seen next
+    if hashlib.sha256(content).digest() != digest:
+        log.warning("A damaged converted prefix is converted again: %s", path.name)
+        return None
+    # What was used lately stays longest in the store.
+    os.utime(path.parent)
+    return content
