@@ -1,0 +1,226 @@
+"""Intervals of figures by resampling the images they were measured on, and paired comparisons.
+
+The percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13):
+images are drawn with replacement, as many as there are, the figure is computed again, and of many
+such figures the middle 95 % are the interval. Images that belong to one group (a patient) are
+drawn together, since they say the same thing more than once. An interval says how far the figure
+might lie on other images of the same kind; it knows nothing of other seeds or splits.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.stats import binomtest
+
+RESAMPLES = 1000
+LEVEL = 0.95
+# Weights of so many images are held at once.
+CHUNK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Bounds of a figure or of several.
+
+    Attributes:
+        low: Lower bounds, float64, of the figures' shape; NaN where a figure is never defined.
+        high: Upper bounds.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a second model does better than a first one on the same images.
+
+    Attributes:
+        value: Mean of second minus first.
+        low: Lower bound of its interval.
+        high: Upper bound.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def resamples(
+    samples: int, *, groups: np.ndarray | None = None, count: int = RESAMPLES, seed: int = 0
+) -> Iterator[np.ndarray]:
+    """Draws samples with replacement, many times.
+
+    Args:
+        samples: How many there are, at least 1.
+        groups: int64 `[samples]`, the group of each, counted from 0; None draws them singly.
+        count: How many times.
+        seed: Seed of the draws.
+
+    Yields:
+        Chunks int64 `[resamples, samples]`: how often each sample was drawn. Their rows are
+        `count` in all.
+    """
+    random = np.random.default_rng(seed)
+    units = samples if groups is None else int(groups.max()) + 1
+    rows = max(1, CHUNK // max(samples, units))
+    for first in range(0, count, rows):
+        chunk = min(rows, count - first)
+        drawn = random.integers(0, units, (chunk, units)) + units * np.arange(chunk)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=chunk * units).reshape(chunk, units)
+        yield times if groups is None else times[:, groups]
+
+
+def intervals(figures: np.ndarray, level: float = LEVEL) -> Intervals:
+    """The middle part of resampled figures.
+
+    Args:
+        figures: Float64 `[resamples, ...]`; NaN where a figure was not defined.
+        level: The share of the resamples inside, in (0, 1).
+
+    Returns:
+        Bounds of shape `[...]`, over the resamples in which the figure is defined.
+    """
+    never = np.isnan(figures).all(axis=0)
+    known = np.where(never, 0.0, figures)
+    low, high = np.nanquantile(known, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Intervals(np.where(never, np.nan, low), np.where(never, np.nan, high))
+
+
+def classification_intervals(
+    present: np.ndarray,
+    chosen: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    count: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Intervals]:
+    """Intervals of the figures of a classification.
+
+    Args:
+        present: Bool `[samples, classes]`, the truth; of one class for each sample, one-hot.
+        chosen: Bool `[samples, classes]`, what was decided.
+        groups: See `resamples`.
+        count: See `resamples`.
+        seed: See `resamples`.
+
+    Returns:
+        Of each class, `[classes]`: "precision" (not defined in a resample in which the class was
+        not chosen), "recall" (nor in one in which it does not occur), "f1" (neither). Overall,
+        scalars: "accuracy" (share of samples with every class right), "balanced_accuracy" (mean
+        recall of the classes that occur) and "macro_f1" (a class neither true nor chosen in any
+        sample counts 0; one that only a resample lacks is left out of that resample's mean).
+    """
+    hits = sparse.csr_array((present & chosen).astype(np.int64))
+    true, taken = (sparse.csr_array(values.astype(np.int64)) for values in (present, chosen))
+    right = (present == chosen).all(axis=1)
+    rows: list[tuple[np.ndarray, ...]] = []
+    for times in resamples(len(present), groups=groups, count=count, seed=seed):
+        counts = [(matrix.T @ times.T).T for matrix in (hits, true, taken)]
+        rows.append((*counts, times @ right / times.sum(axis=1)))
+    hit, of_true, of_taken, accuracy = (
+        np.concatenate(parts).astype(np.float64) for parts in zip(*rows, strict=True)
+    )
+    recall, f1 = _ratio(hit, of_true), _ratio(2 * hit, of_true + of_taken)
+    occurs = np.maximum((of_true > 0).sum(axis=1), 1)
+    figures = {
+        "precision": _ratio(hit, of_taken),
+        "recall": recall,
+        "f1": f1,
+        "accuracy": accuracy,
+        "balanced_accuracy": np.nansum(recall, axis=1) / occurs,
+        "macro_f1": np.nanmean(f1, axis=1) * (present | chosen).any(axis=0).mean(),
+    }
+    return {name: intervals(values) for name, values in figures.items()}
+
+
+def regression_intervals(
+    true: np.ndarray,
+    predicted: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    count: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Intervals]:
+    """Intervals of the figures of a regression.
+
+    Args:
+        true: Float `[samples, targets]`.
+        predicted: Float `[samples, targets]`.
+        groups: See `resamples`.
+        count: See `resamples`.
+        seed: See `resamples`.
+
+    Returns:
+        Of each target, `[targets]`: "mae", "rmse" and "r2" (1 - squared errors / squared
+        distances from the mean; not defined in a resample that does not vary).
+    """
+    # Around the middle: squares of large values would lose the digits that vary.
+    true = np.asarray(true, np.float64)
+    errors = np.asarray(predicted, np.float64) - true
+    centred = true - true.mean(axis=0)
+    rows: list[tuple[np.ndarray, ...]] = []
+    for times in resamples(len(true), groups=groups, count=count, seed=seed):
+        share = times / times.sum(axis=1, keepdims=True)
+        sums = (np.abs(errors), errors**2, centred, centred**2)
+        rows.append(tuple(share @ values for values in sums))
+    absolute, squared, mean, square = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    spread = square - mean**2
+    # What is left of a constant target is rounding.
+    spread = np.where(spread > 1e-12 * np.maximum(square, 1e-300), spread, 0.0)
+    figures = {"mae": absolute, "rmse": np.sqrt(squared), "r2": 1.0 - _ratio(squared, spread)}
+    return {name: intervals(values) for name, values in figures.items()}
+
+
+def paired_difference(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    count: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """The difference of two means over the same samples, which are drawn together.
+
+    Args:
+        first: A score of each sample (1 where it is right, an absolute error), `[samples]`.
+        second: The other model's, in the same order.
+        groups: See `resamples`.
+        count: See `resamples`.
+        seed: See `resamples`.
+
+    Returns:
+        Second minus first, with its interval.
+    """
+    gain = np.asarray(second, np.float64) - np.asarray(first, np.float64)
+    chunks = resamples(len(gain), groups=groups, count=count, seed=seed)
+    found = intervals(np.concatenate([times @ gain / times.sum(axis=1) for times in chunks]))
+    return Difference(float(gain.mean()), float(found.low), float(found.high))
+
+
+def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
+    """The exact McNemar test of two classifiers (Psychometrika 12, 1947).
+
+    Only samples that one has right and the other wrong tell them apart. Were both as good, these
+    would fall to either side like coins.
+
+    Args:
+        first_right: Bool `[samples]`.
+        second_right: Bool `[samples]`, in the same order.
+
+    Returns:
+        The two-sided probability of sides at least as uneven, in [0, 1]; 1 where they never
+        differ.
+    """
+    only_first = int((first_right & ~second_right).sum())
+    only_second = int((~first_right & second_right).sum())
+    if not only_first + only_second:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """The quotient, NaN where there is nothing to divide by."""
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)

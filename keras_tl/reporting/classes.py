@@ -1,0 +1,252 @@
+"""Sections on a classification: what is confused, each class, curves, calibration."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from sklearn.metrics import (
+    auc,
+    average_precision_score,
+    precision_recall_curve,
+    roc_curve,
+)
+
+from keras_tl.evaluation.calibration import (
+    BINS,
+    Reliability,
+    cross_fitted,
+    decisions,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability,
+    with_temperature,
+)
+from keras_tl.reporting.blocks import (
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Key,
+    Section,
+    Table,
+    Text,
+    number,
+    percent,
+    row,
+)
+from keras_tl.reporting.facts import Facts, Outcome
+from keras_tl.reporting.plot import Axes, Line, bar_chart, line_chart
+from keras_tl.reporting.result import bounds
+
+# What is shown at most: classes of a matrix, rows of a table, pairs, classes with own curves.
+MATRIX_CLASSES, TABLE_ROWS, PAIRS, CURVE_CLASSES = 15, 30, 30, 6
+# Below this an expected calibration error is mostly noise.
+FEW_IMAGES = 300
+# Colours of a mean over classes, and of guessing.
+MEAN, GUESS = 7, 9
+Points: TypeAlias = tuple[np.ndarray, np.ndarray]
+GRID = np.linspace(0.0, 1.0, 101)
+_NO_PREDICTIONS = Text("This needs predictions.csv, which the run does not have.", "quiet")
+
+
+def confusion(facts: Facts) -> Section:
+    """Which class is taken for which; of many classes the most confused pairs."""
+    counts = np.array(facts.metrics["confusion_matrix"])
+    names = facts.class_names
+    title = "Confusion matrix"
+    blocks: list[Block] = []
+    if len(names) <= MATRIX_CLASSES:
+        blocks.append(_matrix(counts, names))
+    pairs = _pairs(counts, names)
+    if len(names) > MATRIX_CLASSES and pairs.rows:
+        blocks.append(pairs)
+    if not pairs.rows:
+        blocks.append(Text("No class was taken for another."))
+    return Section(title, tuple(blocks))
+
+
+def _matrix(counts: np.ndarray, names: tuple[str, ...]) -> Table:
+    totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    numbered = len(names) > 4
+    head = [str(k) if numbered else name for k, name in enumerate(names, start=1)]
+    rows = []
+    for i, name in enumerate(names):
+        cells = [
+            Cell(str(count), percent(count / totals[i, 0], 0), count / totals[i, 0], good=i == j)
+            for j, count in enumerate(counts[i])
+        ]
+        rows.append([Cell(f"{i + 1} {name}" if numbered else name), *cells])
+    caption = "Rows are the truth, columns the prediction; shares are of the row."
+    return Table(["true \\ predicted", *head], rows, caption, look="heat")
+
+
+def _pairs(counts: np.ndarray, names: tuple[str, ...]) -> Table:
+    wrong = counts * ~np.eye(len(counts), dtype=bool)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    rows = []
+    for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        if wrong[i, j]:
+            share = wrong[i, j] / counts[i].sum()
+            count = Cell(str(wrong[i, j]))
+            rows.append([Cell(names[i]), Cell(names[j]), count, Cell(percent(share), bar=share)])
+    caption = f"The {len(rows)} most confused pairs of {len(names):,} classes."
+    head = ["true", "taken for", "images", "share of the class"]
+    return Table(head, rows, caption, names=2)
+
+
+def per_class(facts: Facts) -> Section:
+    """Precision, recall and F1 of each class with intervals, the worst first."""
+    table: dict[str, dict[str, Any]] = facts.metrics["per_class"]
+    occurring = [name for name in table if table[name]["support"]]
+    names = sorted(occurring, key=lambda name: table[name]["f1"])[:TABLE_ROWS]
+    position = {name: index for index, name in enumerate(facts.class_names)}
+    rows = []
+    for name in names:
+        values = table[name]
+        scores = [_score(facts, key, values[key], position[name]) for key in _SCORES]
+        rows.append([Cell(name), Cell(f"{values['support']:,}"), *scores])
+    which = "All classes, the lowest F1 first"
+    if len(occurring) > len(rows):
+        which = f"The {len(rows)} classes of {len(occurring):,} with the lowest F1"
+    if len(table) > len(occurring):
+        which += f"; {len(table) - len(occurring):,} without an image are left out"
+    caption = f"{which}; with 95 % intervals."
+    explained = Text(
+        "Precision: how many of those called so are so. Recall: how many of those that are so "
+        "were found. F1: their harmonic mean.",
+        "quiet",
+    )
+    head = ["class", "images", "precision", "recall", "F1"]
+    return Section("Each class", (Table(head, rows, caption), explained))
+
+
+_SCORES = ("precision", "recall", "f1")
+
+
+def _score(facts: Facts, key: str, value: float, index: int) -> Cell:
+    found = bounds(facts, key, index)
+    if found is None:
+        return Cell(f"{value:.2f}")
+    low, high = found
+    return Cell(f"{value:.2f}", f"{low:.2f}–{high:.2f}", span=(low, value, high))
+
+
+def curves(facts: Facts) -> Section:
+    """ROC and precision-recall curves: of two classes one, of more each against the rest."""
+    outcome = facts.outcome
+    title = "ROC and precision-recall"
+    if outcome is None:
+        return Section(title, (_NO_PREDICTIONS,))
+    shown = _curve_classes(facts, outcome)
+    if not shown:
+        why = "Curves need, for some class, images that are of it and images that are not."
+        return Section(title, (Text(why, "quiet"),))
+    truth, scores = outcome.present[:, shown], outcome.outputs[:, shown]
+    names = [facts.class_names[i] for i in shown]
+    about = "Each class against the rest."
+    if len(shown) == 1:
+        about = f"The class looked for is “{names[0]}”."
+    charts = (_roc_chart(truth, scores, names), _precision_chart(truth, scores, names))
+    text = Text(f"{about} The dashed line is guessing.", "quiet")
+    return Section(title, (text, Charts(charts)))
+
+
+def _curve_classes(facts: Facts, outcome: Outcome) -> list[int]:
+    """Classes with both kinds of images; of two exclusive classes the rarer one."""
+    occurs = outcome.present.sum(axis=0)
+    defined = [int(i) for i in np.flatnonzero((occurs > 0) & (occurs < len(outcome)))]
+    if facts.task == "single-label" and len(facts.class_names) == 2:
+        return sorted(defined, key=lambda i: (occurs[i], -i))[:1]
+    return defined
+
+
+def _roc_chart(truth: np.ndarray, scores: np.ndarray, names: list[str]) -> Chart:
+    points = [roc_curve(truth[:, k], scores[:, k])[:2] for k in range(len(names))]
+    mean = np.mean([np.interp(GRID, x, y) for x, y in points], axis=0)
+    area = np.mean([auc(x, y) for x, y in points])
+    axes = Axes((0.0, 1.0), (0.0, 1.0), "false positive rate", "true positive rate")
+    lines = _lines(points, names, (np.r_[0.0, GRID], np.r_[0.0, mean]))
+    return Chart(f"ROC, area {area:.3f}", line_chart(axes, lines, diagonal=True), _keys(lines))
+
+
+def _precision_chart(truth: np.ndarray, scores: np.ndarray, names: list[str]) -> Chart:
+    points: list[Points] = []
+    for k in range(len(names)):
+        precision, recall, _ = precision_recall_curve(truth[:, k], scores[:, k])
+        # By recall, which rises from 0.
+        points.append((recall[::-1], precision[::-1]))
+    # Of each class the precision at the threshold that reaches a recall.
+    mean = np.mean([y[np.searchsorted(x, GRID)] for x, y in points], axis=0)
+    average = np.mean(
+        [average_precision_score(truth[:, k], scores[:, k]) for k in range(len(names))]
+    )
+    axes = Axes((0.0, 1.0), (0.0, 1.0), "recall", "precision")
+    lines = _lines(points, names, (GRID, mean))
+    guess = float(truth.mean())
+    dashed = Line((0.0, 1.0), (guess, guess), color=GUESS, dashed=True, name="guessing")
+    svg = line_chart(axes, [dashed, *lines])
+    return Chart(f"Precision and recall, average {average:.3f}", svg, _keys(lines))
+
+
+def _lines(points: list[Points], names: list[str], mean: Points) -> list[Line]:
+    """A line for each class where they are few, and their mean where they are several."""
+    lines = []
+    if len(names) <= CURVE_CLASSES:
+        lines = [
+            Line(*curve, color=color, name=name)
+            for color, (curve, name) in enumerate(zip(points, names, strict=True))
+        ]
+    if len(names) > 1:
+        lines.append(Line(*mean, color=MEAN, name=f"mean of {len(names):,} classes"))
+    return lines
+
+
+def _keys(lines: list[Line]) -> tuple[Key, ...]:
+    return tuple(Key(line.color, line.name) for line in lines)
+
+
+def calibration(facts: Facts) -> Section:
+    """Whether what is said with 80 % is right in 80 %, before and after temperature scaling."""
+    outcome, title = facts.outcome, "Calibration"
+    if outcome is None or len(outcome) < 2:
+        return Section(title, (_NO_PREDICTIONS,))
+    multi_label = facts.task == "multi-label"
+    scaled, how = _scaled(facts, outcome, multi_label)
+    rows, charts = [], []
+    for name, probabilities in (("as trained", outcome.outputs), ("with temperature", scaled)):
+        found = reliability(*decisions(probabilities, outcome.present, multi_label))
+        loss = negative_log_likelihood(probabilities, outcome.present, multi_label)
+        rows.append(row(name, percent(found.error), number(loss)))
+        charts.append(Chart(name.capitalize(), _diagram(found, multi_label)))
+    head = ["", "expected calibration error", "log loss"]
+    about = (
+        "Bars that end on the dashed line mean what they say, below it the model is too sure; "
+        f"darker ones hold more images. {how} Dividing the logits by a temperature above 1 makes "
+        "less sure (Guo et al. 2017)."
+    )
+    if len(outcome) < FEW_IMAGES:
+        about += f" With {len(outcome)} images much of the error is chance."
+    return Section(title, (Charts(tuple(charts)), Table(head, rows), Text(about, "quiet")))
+
+
+def _scaled(facts: Facts, outcome: Outcome, multi_label: bool) -> tuple[np.ndarray, str]:
+    """Probabilities after temperature scaling, and where the temperature is from."""
+    val, split = facts.val_outcome, facts.metrics.get("measured_on", "test")
+    if val is not None and split != "val" and len(val):
+        temperature = fit_temperature(val.outputs, val.present, multi_label)
+        scaled = with_temperature(outcome.outputs, temperature, multi_label)
+        return scaled, f"Temperature {temperature:.2f}, fitted on the val split."
+    scaled, temperature = cross_fitted(
+        outcome.outputs, outcome.present, multi_label, groups=facts.groups
+    )
+    return scaled, (
+        f"Temperature {temperature:.2f}, cross-fitted on the {split} split: each fifth of it is "
+        "scaled by what was fitted on the rest."
+    )
+
+
+def _diagram(found: Reliability, multi_label: bool) -> Any:
+    label = "share that is there" if multi_label else "share that is right"
+    axes = Axes((0.0, 1.0), (0.0, 1.0), "probability", label)
+    edges = np.linspace(0.0, 1.0, BINS + 1)
+    weights = np.sqrt(found.count / found.count.max())
+    return bar_chart(axes, edges, found.share, weights=weights, diagonal=True)

@@ -1,0 +1,126 @@
+"""Sections on the data, the settings, and on using what came out."""
+
+import shlex
+from collections import Counter
+
+import numpy as np
+
+from keras_tl.data.source import SPLITS
+from keras_tl.reporting.blocks import (
+    Block,
+    Cell,
+    Code,
+    Details,
+    Section,
+    Table,
+    Text,
+    number,
+    percent,
+    row,
+)
+from keras_tl.reporting.facts import Facts, label_matrix
+
+# Classes and files that are listed at most.
+SHOWN_CLASSES, SHOWN_FILES = 30, 100
+
+
+def balance(facts: Facts) -> Section:
+    """How many images of each class are in which split; of a regression how values spread."""
+    title, splits, info = "The data", facts.splits, facts.info
+    if splits is None or info is None:
+        why = "This needs splits.csv and model.json, which the run does not have."
+        return Section(title, (Text(why, "quiet"),))
+    sizes = Counter(splits["split"])
+    told = ", ".join(f"{sizes[name]:,} {name}" for name in SPLITS if sizes[name])
+    blocks: list[Block] = [Text(f"{len(splits):,} images: {told}.")]
+    matrix = label_matrix(splits["label"], info)
+    by_split = {name: matrix[(splits["split"] == name).to_numpy()] for name in SPLITS}
+    make = _values if facts.task == "regression" else _classes
+    blocks.append(make(facts, by_split))
+    if groups := len(set(splits["group"]) - {""}):
+        blocks.append(Text(f"{groups:,} groups, none of them divided by keras_tl.", "quiet"))
+    return Section(title, (*blocks, *_skipped(facts)))
+
+
+def _classes(facts: Facts, by_split: dict[str, np.ndarray]) -> Table:
+    counts = {name: part.sum(axis=0).astype(int) for name, part in by_split.items()}
+    train = counts["train"]
+    order = np.argsort(train, kind="stable")[:SHOWN_CLASSES]
+    largest = max(int(train.max()), 1)
+    rows = [
+        [
+            Cell(facts.class_names[i]),
+            Cell(f"{train[i]:,}", bar=train[i] / largest),
+            *(Cell(f"{counts[name][i]:,}") for name in SPLITS[1:]),
+            Cell(percent(train[i] / max(len(by_split["train"]), 1))),
+        ]
+        for i in order
+    ]
+    few = len(train) > len(rows)
+    caption = f"The {len(rows)} classes of {len(train):,} with the fewest images." if few else ""
+    return Table(["class", *SPLITS, "share of train"], rows, caption)
+
+
+def _values(facts: Facts, by_split: dict[str, np.ndarray]) -> Table:
+    rows = []
+    for k, target in enumerate(facts.class_names[:SHOWN_CLASSES]):
+        for split, values in by_split.items():
+            if len(values):
+                column = values[:, k]
+                shown = (column.mean(), column.std(), column.min(), column.max())
+                rows.append(row(f"{target}, {split}", f"{len(column):,}", *map(number, shown)))
+    return Table(["target, split", "images", "mean", "deviation", "least", "largest"], rows)
+
+
+def _skipped(facts: Facts) -> list[Block]:
+    skipped = facts.metrics.get("skipped")
+    if skipped is None:
+        return [Text("metrics.json says nothing of files that were passed over.", "quiet")]
+    if not skipped:
+        return [Text("No file was passed over.", "quiet")]
+    rows = [row(entry["id"], entry["reason"]) for entry in skipped[:SHOWN_FILES]]
+    left = len(skipped) - len(rows)
+    caption = f"{left:,} more are in metrics.json." if left else ""
+    noun = "file" if len(skipped) == 1 else "files"
+    title = f"{len(skipped):,} {noun} passed over, with reasons"
+    return [Details(title, (Table(["file", "reason"], rows, caption, names=2),))]
+
+
+def usage(facts: Facts) -> Section:
+    """How the exported model is used, in lines to copy."""
+    name = facts.name
+    python = (
+        "import tensorflow as tf\n\n"
+        f"model = tf.saved_model.load({name + '/saved_model'!r})\n"
+        'answer = model.signatures["serving_default"](\n'
+        '    image_bytes=tf.constant([open("photo.jpg", "rb").read()])\n'
+        ")\n"
+        "print({key: value.numpy() for key, value in answer.items()})"
+    )
+    keras = (
+        f"import keras\n\nmodel = keras.models.load_model({name + '/model.keras'!r}, compile=False)"
+    )
+    if facts.info is not None:
+        size = facts.info.image_input.size
+        keras += (
+            f"\n# pixels: uint8 RGB in 0..255, [images, {size}, {size}, 3]"
+            "\noutputs = model.predict(pixels)"
+        )
+    command = f"keras-tl predict {shlex.quote(name)} photo.jpg"
+    given = "values" if facts.task == "regression" else "class names and probabilities"
+    blocks = (
+        Text("Paths are seen from the folder that the run lies in.", "quiet"),
+        Code(command, "On the command line"),
+        Code(python, f"In Python without keras_tl: image files in, {given} out"),
+        Code(keras, "As a Keras model: pixels in"),
+    )
+    return Section("Using the model", blocks)
+
+
+def settings(facts: Facts) -> Section:
+    """The configuration as it was written down."""
+    title = "Settings"
+    if facts.config is None:
+        return Section(title, (Text("The run has no config.yaml.", "quiet"),))
+    blocks = (Details("config.yaml", (Code(facts.config.rstrip()),)),)
+    return Section(title, blocks)

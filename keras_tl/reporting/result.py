@@ -1,0 +1,134 @@
+"""The first section: the result in a sentence, and the figures that matter most."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from keras_tl.reporting.blocks import Block, Figure, Figures, Section, Text, number, percent, score
+from keras_tl.reporting.facts import Facts
+
+Show: TypeAlias = Callable[[float | None], str]
+# Name in metrics.json, label, how it is written.
+HEADLINES: dict[str, tuple[tuple[str, str, Show], ...]] = {
+    "single-label": (
+        ("accuracy", "accuracy", percent),
+        ("balanced_accuracy", "balanced accuracy", percent),
+        ("macro_f1", "macro F1", score),
+        ("roc_auc", "ROC AUC", score),
+    ),
+    "multi-label": (
+        ("macro_f1", "macro F1", score),
+        ("subset_accuracy", "all classes right", percent),
+        ("mean_average_precision", "mean average precision", score),
+        ("hamming_loss", "wrong decisions", percent),
+    ),
+    "regression": (
+        ("mae", "mean absolute error", number),
+        ("rmse", "root mean squared error", number),
+        ("r2", "R²", score),
+    ),
+}
+NO_BREAK = "\u00a0"
+# What the intervals call a figure, where it has another name there.
+_INTERVAL_NAMES = {"subset_accuracy": "accuracy"}
+
+
+def result(facts: Facts) -> Section:
+    """What came out, how sure that is, and what it was measured on."""
+    blocks: list[Block] = [Text(_sentence(facts), "lead")]
+    if baseline := _baseline(facts):
+        blocks.append(Text(baseline))
+    blocks.append(Figures(tuple(_headline(facts, *row) for row in HEADLINES[facts.task])))
+    if facts.metrics.get("measured_on", "test") != "test":
+        blocks.append(Text(f"Measured on {facts.metrics.get('note', 'the split it has')}.", "note"))
+    blocks.append(Text(_about_intervals(facts), "quiet"))
+    return Section("Result", tuple(blocks))
+
+
+def bounds(facts: Facts, name: str, index: int | None = None) -> tuple[float, float] | None:
+    """The interval of an overall figure, or of one class's or target's.
+
+    Args:
+        facts: The run.
+        name: The figure's name in metrics.json.
+        index: The class or target; None for the overall figure. The overall figure of a
+            regression with one target is that target's.
+
+    Returns:
+        Lower and upper bound; None where there are none, or where they do not hold the figure.
+    """
+    found = facts.intervals.get(_INTERVAL_NAMES.get(name, name))
+    if found is None:
+        return None
+    low, high = found.low, found.high
+    if facts.task == "regression" and index is None:
+        if len(low) > 1:
+            return None
+        index = 0
+    if index is not None:
+        low, high = low[index], high[index]
+    value = facts.metrics.get(name) if index is None else None
+    # With very few images a class, F1 is lower in nearly every resample, which leaves classes out.
+    if np.isnan(low) or (value is not None and not low <= value <= high):
+        return None
+    return float(low), float(high)
+
+
+def range_text(found: tuple[float, float] | None, show: Show) -> str:
+    """An interval as text that is not broken; "" where there is none."""
+    if found is None:
+        return ""
+    low, high = found
+    return f"{show(low)} to {show(high)}".replace(" ", NO_BREAK)
+
+
+def _headline(facts: Facts, name: str, label: str, show: Show) -> Figure:
+    return Figure(label, show(facts.metrics.get(name)), range_text(bounds(facts, name), show))
+
+
+def _sentence(facts: Facts) -> str:
+    metrics = facts.metrics
+    samples, split = metrics.get("samples", 0), metrics.get("measured_on", "test")
+    images = "image" if samples == 1 else "images"
+    where = f"{samples:,} {images} of the {split} split"
+    if facts.task == "regression":
+        interval = _in_words(facts, "mae", number)
+        names = ", ".join(facts.class_names)
+        return f"On {where}, {names} is off by {number(metrics['mae'])} on average{interval}."
+    if facts.task == "multi-label":
+        interval = _in_words(facts, "subset_accuracy", percent)
+        share = percent(metrics["subset_accuracy"])
+        return f"Of {where}, the model got every class right in {share}{interval}."
+    interval = _in_words(facts, "accuracy", percent)
+    return f"Of {where}, the model got {percent(metrics['accuracy'])} right{interval}."
+
+
+def _in_words(facts: Facts, name: str, show: Show) -> str:
+    found = range_text(bounds(facts, name), show)
+    return f" (95 % interval {found})" if found else ""
+
+
+def _baseline(facts: Facts) -> str:
+    """What an answer without looking would reach."""
+    metrics: dict[str, Any] = facts.metrics
+    if facts.task == "single-label" and "per_class" in metrics:
+        support = {name: row["support"] for name, row in metrics["per_class"].items()}
+        name = max(support, key=lambda key: support[key])
+        share = support[name] / max(sum(support.values()), 1)
+        return f"Always answering “{name}”, the most frequent class, would get {percent(share)}."
+    if facts.task == "regression" and facts.outcome is not None and len(facts.class_names) == 1:
+        truth = facts.outcome.truth[:, 0]
+        error = float(np.abs(truth - np.median(truth)).mean())
+        return f"Always answering the median would be off by {number(error)}."
+    return ""
+
+
+def _about_intervals(facts: Facts) -> str:
+    if not facts.intervals:
+        return "There are no intervals: the run has no predictions.csv."
+    groups = ", images of a group together" if facts.groups is not None else ""
+    return (
+        f"Intervals: 1,000 bootstrap resamples of the measured images{groups}; they know nothing "
+        "of other seeds or splits."
+    )

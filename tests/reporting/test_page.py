@@ -1,0 +1,224 @@
+import json
+import re
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from run_folders import ODD_NAMES, Page, make_run
+
+from keras_tl.data.source import content_hash
+from keras_tl.evaluation.bootstrap import classification_intervals
+from keras_tl.evaluation.metrics import decide
+from keras_tl.reporting.facts import VAL_PREDICTIONS, read_facts
+from keras_tl.reporting.page import write_report
+from keras_tl.reporting.pictures import SHOWN
+from keras_tl.reporting.result import bounds
+
+
+def report(run, **options):
+    path = write_report(run, **options)
+    assert path == run.path("report.html")
+    html = path.read_text(encoding="utf-8")
+    assert len(html.encode()) < 2_000_000
+    return Page(html)
+
+
+def test_the_page_stands_alone_and_escapes_what_users_name(made, tiny_model):
+    page = report(made.run, model=tiny_model)
+    assert "script" not in page.tags
+    assert all(value.startswith(("#", "data:")) for value in page.loaded)
+    for name in ODD_NAMES:
+        assert " ".join(name.split()) in page.text
+    assert "<i>broken</i>.jpg" in page.text
+    assert "run <b>&" in page.text
+
+
+def test_the_twin_of_escaping_is_seen():
+    assert "script" in Page(f"<p>{ODD_NAMES[0]}</p>").tags
+
+
+def test_the_result_is_that_of_the_predictions(made):
+    text = report(made.run).text
+    targets = made.source.split("test").targets() > 0.5
+    chosen = decide(made.outputs, made.info)
+    right = (targets == chosen).all(axis=1).mean()
+    bounds = classification_intervals(targets, chosen)["accuracy"]
+    assert f"Of 30 images of the test split, the model got {100 * right:.1f} % right" in text
+    assert f"95 % interval {100 * bounds.low:.1f} % to {100 * bounds.high:.1f} %" in text
+
+
+def test_an_interval_that_does_not_hold_its_figure_is_not_shown(made):
+    facts = read_facts(made.run)
+    assert bounds(facts, "macro_f1") is not None
+    beside = replace(facts, metrics={**facts.metrics, "macro_f1": 0.01})
+    assert bounds(beside, "macro_f1") is None
+
+
+def test_what_the_frozen_prefix_saved_by_hand(made):
+    text = report(made.run).text
+    # 60 train and 30 val images: 5 epochs + 3 epochs of 90; 2 views of train and val once in the
+    # first phase, and all of the second, where nothing is frozen.
+    assert (
+        "Plain training would have run 720 images through it, this run 420: 1.7 times fewer" in text
+    )
+
+
+def test_a_frozen_part_that_is_computed_at_every_step_saves_nothing(made):
+    facts = made.run.metrics
+    for phase in facts["phases"]:
+        phase.update(images_through_frozen_prefix=0, images_asked_of_frozen_prefix=0)
+    made.run.path("metrics.json").write_text(json.dumps(facts))
+    assert "Nothing was saved" in report(made.run).text
+    facts["phases"][0]["images_asked_of_frozen_prefix"] = 150
+    facts["phases"].pop()
+    made.run.path("metrics.json").write_text(json.dumps(facts))
+    assert "what is frozen was in the store from before" in report(made.run).text
+
+
+def test_pictures_are_the_most_confident_mistakes_and_the_least_certain(tmp_path, tiny_model):
+    made = make_run(tmp_path, noise=2.5)
+    page = report(made.run, model=tiny_model)
+    table = pd.read_csv(made.run.path("predictions.csv"))
+    wrong = table[table["true"] != table["predicted"]].sort_values("confidence", ascending=False)
+    assert len(wrong) > 3
+    best = np.sort(made.outputs, axis=1)
+    unsure = table.iloc[np.argsort(best[:, -1] - best[:, -2], kind="stable")[:SHOWN]]
+    ids = [text for text in page.texts if text.startswith("im <")]
+    assert ids == [*wrong["id"][:SHOWN], *unsure["id"]]
+    # Each with what decided beside it.
+    assert sum(value.startswith("data:image/jpeg") for value in page.loaded) == 2 * len(ids)
+
+
+def test_images_that_have_changed_are_not_shown(made):
+    table = pd.read_csv(made.run.path("predictions.csv"))
+    for name in table["id"]:
+        path = made.run.folder.parent / "images" / name
+        Image.new("RGB", (16, 16)).save(path)
+    assert "images are gone, or not what they were" in report(made.run).text
+
+
+def test_images_that_are_gone_are_said_to_be(made):
+    (made.run.folder.parent / "images" / "list.csv").unlink()
+    assert "The images of this run cannot be opened: Expected" in report(made.run).text
+
+
+def test_images_may_be_given_as_pixels(made, tiny_model):
+    pixels = [np.asarray(Image.open(item)) for item in made.source.items]
+    source = replace(made.source, items=pixels)
+    # What was hashed is what is given: pixels, not files.
+    splits = pd.read_csv(made.run.path("splits.csv"))
+    splits["sha256"] = [content_hash(item) for item in pixels]
+    splits.to_csv(made.run.path("splits.csv"), index=False)
+    page = report(made.run, source=source, model=tiny_model)
+    assert "Least certain" in page.text and "images are gone" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("metrics.json", "it did not come to its end"),
+        ("history.csv", "needs history.csv"),
+        ("predictions.csv", "needs predictions.csv"),
+        ("splits.csv", "needs splits.csv"),
+        ("config.yaml", "no config.yaml"),
+        ("model.json", "no model.json"),
+    ],
+)
+def test_a_file_that_is_missing_is_named(made, file, said):
+    made.run.path(file).unlink()
+    assert said in report(made.run).text
+
+
+def test_metrics_of_an_older_version_do(made):
+    old = {key: made.run.metrics[key] for key in ("task", "samples", "accuracy", "per_class")}
+    made.run.path("metrics.json").write_text(json.dumps(old))
+    text = report(made.run).text
+    assert "says nothing of phases" in text and "says nothing of time" in text
+    assert "says nothing of files that were passed over" in text
+
+
+def test_a_split_that_chose_the_weights_is_warned_of(made):
+    note = "the val split, which also chose the weights: expect less on new images"
+    facts = {**made.run.metrics, "measured_on": "val", "note": note}
+    made.run.path("metrics.json").write_text(json.dumps(facts))
+    assert f"Measured on {note}." in report(made.run).text
+
+
+def test_the_temperature_is_fitted_on_val_where_its_predictions_are(made):
+    assert "cross-fitted on the test split" in report(made.run).text
+    predictions = made.run.path("predictions.csv").read_text()
+    made.run.path(VAL_PREDICTIONS).write_text(predictions)
+    assert "fitted on the val split" in report(made.run).text
+
+
+def test_groups_are_resampled_together(made):
+    splits = pd.read_csv(made.run.path("splits.csv"))
+    splits["group"] = [f"patient {i // 8}" for i in range(len(splits))]
+    splits.to_csv(made.run.path("splits.csv"), index=False)
+    facts = read_facts(made.run)
+    assert facts.groups.max() + 1 == 15
+    assert "images of a group together" in report(made.run).text
+
+
+def test_several_labels(tmp_path, tiny_model):
+    page = report(make_run(tmp_path, task="multi-label").run, model=tiny_model)
+    assert "the model got every class right in" in page.text
+    assert "Most confident mistakes" in page.text and "Confusion matrix" not in page.text
+    assert "is not there" in page.text
+
+
+@pytest.mark.parametrize("names", [("depth <mm>",), ("a", "b", "c")])
+def test_values(tmp_path, names):
+    page = report(make_run(tmp_path, task="regression", names=names).run)
+    assert f"{', '.join(names)} is off by" in page.text
+    assert page.texts.count("residual") == len(names)
+    assert "Calibration" not in page.text and "Confusion" not in page.text
+
+
+def test_a_single_target_shows_its_largest_errors(tmp_path):
+    made = make_run(tmp_path, task="regression", names=("depth",))
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(2, 3)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Rescaling(2.0, 1.0)(keras.layers.Dense(1)(x))
+    page = report(made.run, model=keras.Model(inputs, x))
+    errors = np.abs(made.outputs - made.source.split("test").targets())[:, 0]
+    worst = made.source.split("test").ids[np.argsort(-errors)[:SHOWN]]
+    assert [text for text in page.texts if text.startswith("im <")] == list(worst)
+
+
+def test_two_classes_have_one_curve_of_the_rarer_one(tmp_path):
+    made = make_run(tmp_path, names=("intact", "defective"))
+    table = pd.read_csv(made.run.path("predictions.csv"))
+    first_intact = table.index[table["true"] == "intact"][0]
+    table.loc[first_intact, "true"] = "defective"
+    table.to_csv(made.run.path("predictions.csv"), index=False)
+    text = report(made.run).text
+    assert "The class looked for is “intact”." in text
+    assert "mean of 2 classes" not in text
+
+
+def test_a_thousand_classes_stay_bounded(tmp_path):
+    names = tuple(f"class {i}" for i in range(300))
+    made = make_run(tmp_path, names=names, count=1600, images=False)
+    page = report(made.run)
+    assert "most confused pairs of 300 classes" in page.text
+    assert page.tags.count("tr") < 150
+    assert len(made.run.path("report.html").read_bytes()) < 200_000
+
+
+def test_without_a_mistake(tmp_path):
+    text = report(make_run(tmp_path, noise=0.01).run).text
+    assert "No class was taken for another." in text
+    assert "Most confident mistakes: none." in text
+
+
+def test_ids_and_classes_that_look_like_numbers_stay_text(tmp_path):
+    made = make_run(tmp_path, names=("NA", "007", "1e3"))
+    facts = read_facts(made.run)
+    truth = made.source.split("test").labels
+    assert (facts.outcome.truth.argmax(axis=1) == truth).all()
+    assert re.search(r"\b007\b", report(made.run).text)
