@@ -14,7 +14,9 @@ from typing import Any
 
 _HOMES = {
     "TrainConfig": "keras_tl.config",
+    "CompareConfig": "keras_tl.config",
     "train": "keras_tl.job",
+    "compare": "keras_tl.comparison",
     "load_run": "keras_tl.runs",
     "backbones": "keras_tl.backbones",
     "load_backbone": "keras_tl.backbones.load",

@@ -1,7 +1,8 @@
 from keras_tl import backbones, freezing
 from keras_tl.backbones.load import load_backbone
 from keras_tl.builders.image import build_image_model
-from keras_tl.config import TrainConfig
+from keras_tl.comparison import compare
+from keras_tl.config import CompareConfig, TrainConfig
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.folders import from_folder
 from keras_tl.data.frames import from_dataframe
@@ -17,6 +18,7 @@ from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
 
 __all__ = [
+    "CompareConfig",
     "FeatureStore",
     "ModelInfo",
     "Phase",
@@ -24,6 +26,7 @@ __all__ = [
     "add_head",
     "backbones",
     "build_image_model",
+    "compare",
     "export_saved_model",
     "freezing",
     "from_arrays",

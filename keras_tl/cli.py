@@ -6,11 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from keras_tl.cli_options import column_options, compare_options, train_options
 from keras_tl.errors import InputError, KerasTLError, did_you_mean
 
 log = logging.getLogger("keras_tl")
@@ -74,11 +74,12 @@ def _parser() -> _Parser:
         command.set_defaults(run=run, command=command)
         return command
 
-    _train_options(add("train", _train, "Train, measure and export a model of images."))
+    train_options(add("train", _train, "Train, measure and export a model of images."))
+    compare_options(add("compare", _compare, "Pick a backbone before training one."))
     command = add("evaluate", _evaluate, "Measure a run's model on labelled images.")
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
     command.add_argument("data", metavar="DATA", help="as for train")
-    _column_options(command)
+    column_options(command)
     command = add("predict", _predict, "Predict image files with a run's model.")
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
     command.add_argument("files", metavar="FILE_OR_FOLDER", nargs="+", help="what to predict")
@@ -88,6 +89,10 @@ def _parser() -> _Parser:
     )
     about = "table, csv or json"
     command.add_argument("--format", choices=("table", "csv", "json"), default="table", help=about)
+    command = add("report", _report, "Write a run's report again, or compare several runs.")
+    command.add_argument("run_folders", metavar="RUN", nargs="+", help="folders of finished runs")
+    about = "where the page of several runs goes"
+    command.add_argument("--out", metavar="FILE", default="comparison.html", help=about)
     command = add("backbones", _backbones, "List the pretrained backbones.")
     command.add_argument(
         "pattern", metavar="PATTERN", nargs="?", default="*", help="such as mobile"
@@ -100,88 +105,6 @@ def _parser() -> _Parser:
     )
     command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the split")
     return parser
-
-
-# Option of `train`, type, what stands for its value in the help, the help.
-_TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
-    ("--backbone", str, "NAME", "pretrained backbone, see keras-tl backbones"),
-    ("--weights", str, "W", "imagenet, none, or a .weights.h5, .keras or .h5 file"),
-    ("--image-size", int, "N", "height and width in pixels; the backbone's own if not given"),
-    ("--resize", str, "MODE", "squash, crop, pad or shorter-crop"),
-    ("--task", str, "TASK", "auto, single-label, multi-label or regression"),
-    ("--epochs", int, "N", "epochs of the new head alone"),
-    ("--learning-rate", float, "R", "highest learning rate of the head"),
-    ("--fine-tune", str, "HOW", "auto, a number of blocks, all or none"),
-    ("--fine-tune-epochs", int, "N", "epochs of the fine-tuning"),
-    ("--fine-tune-learning-rate", float, "R", "highest learning rate of the fine-tuning"),
-    ("--optimizer", str, "NAME", "adamw, adam, sgd or rmsprop"),
-    ("--schedule", str, "NAME", "constant, step or cosine"),
-    ("--weight-decay", float, "W", "decoupled weight decay"),
-    ("--label-smoothing", float, "S", "share of a target spread over all classes"),
-    ("--dropout", float, "P", "dropout before the last layer"),
-    ("--patience", int, "N", "stop a phase after so many epochs without a lower val loss"),
-    ("--augment", str, "HOW", "none, light, strong or dihedral (flips and quarter turns)"),
-    ("--batch-size", int, "N", "images in a batch"),
-    ("--val-fraction", float, "F", "share of the images that choose the best epoch"),
-    ("--test-fraction", float, "F", "share of the images that the final figures come from"),
-    ("--views", int, "K", "views of each image; those of light and strong are 4 and 8"),
-    (
-        "--feature-dtype",
-        str,
-        "T",
-        "auto, float16 or float32: how frozen outputs are kept",
-    ),
-    ("--engine", str, "NAME", "auto or tensorflow: what computes the frozen part"),
-    ("--seed", int, "S", "seed of everything random"),
-    ("--precision", str, "P", "float32, mixed_bfloat16 or mixed_float16"),
-    ("--max-bad-fraction", float, "F", "share of unreadable images that stops a run"),
-)
-_COLUMN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
-    ("--path-column", str, "NAME", "CSV: column of image paths"),
-    ("--label-column", str, "NAME", "CSV: column of labels, or several separated by commas"),
-    ("--split-column", str, "NAME", "CSV: column of splits"),
-    ("--group-column", str, "NAME", "CSV: column of groups never divided between splits"),
-)
-
-
-def _train_options(command: _Parser) -> None:
-    about = "folder of class folders (perhaps below train, val, test), a CSV file, or tfds:NAME"
-    command.add_argument("data", metavar="DATA", nargs="?", default=argparse.SUPPRESS, help=about)
-    command.add_argument("--out", metavar="RUN", default=argparse.SUPPRESS, help="the run's folder")
-    _settings(command, _TRAIN_OPTIONS)
-    for name, about in (
-        ("--class-weights", "let all classes count the same"),
-        ("--tensorboard", "write TensorBoard logs to RUN/tensorboard"),
-    ):
-        command.add_argument(name, action="store_true", default=argparse.SUPPRESS, help=about)
-    about = "compute the frozen part of the model at every step"
-    command.add_argument(
-        "--no-feature-cache",
-        dest="feature_cache",
-        action="store_false",
-        default=argparse.SUPPRESS,
-        help=about,
-    )
-    _column_options(command)
-    about = "settings from a run's config.yaml; options given beside it win"
-    command.add_argument("--config", metavar="FILE", default=None, help=about)
-
-
-def _column_options(command: _Parser) -> None:
-    _settings(command, _COLUMN_OPTIONS)
-
-
-def _settings(command: _Parser, rows: Sequence[tuple[str, Any, str, str]]) -> None:
-    """Adds options of `TrainConfig`, absent where not given, so that a file may set them."""
-    from keras_tl.config import TrainConfig
-
-    defaults = {field.name: field.default for field in fields(TrainConfig)}
-    for option, kind, metavar, about in rows:
-        default = defaults[option.removeprefix("--").replace("-", "_")]
-        shown = about if default is None else f"{about} (default: {default})"
-        command.add_argument(
-            option, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=shown
-        )
 
 
 def _positive(text: str) -> int:
@@ -204,8 +127,22 @@ def _train(options: argparse.Namespace) -> int:
     return _show_run(_job().train(config, verbose=_verbose()))
 
 
-def _job() -> Any:
-    """The module that works with TensorFlow.
+def _compare(options: argparse.Namespace) -> int:
+    from keras_tl.config import CompareConfig
+
+    config = CompareConfig(**_given(options))
+    comparison = _job("keras_tl.comparison").compare(config)
+
+    from keras_tl.comparison_table import format_comparison
+
+    print(format_comparison(comparison))
+    best = comparison.ranking[0].backbone
+    print(f"Train with     keras-tl train {config.data} --backbone {best} --out RUN")
+    return 0
+
+
+def _job(name: str = "keras_tl.job") -> Any:
+    """A module that works with TensorFlow.
 
     What TensorFlow's C++ code logs while it is loaded obeys no setting, so it goes nowhere.
     """
@@ -213,7 +150,7 @@ def _job() -> Any:
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        return import_module("keras_tl.job")
+        return import_module(name)
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
@@ -233,6 +170,7 @@ def _show_run(run: Any) -> int:
     print(f"  Keras model  {run.path(run.MODEL)}")
     print(f"  SavedModel   {run.path(run.SAVED_MODEL)}")
     print(f"  figures      {run.path(run.METRICS)}")
+    print(f"  report       {run.path(run.REPORT)}")
     print(f"Predict with   keras-tl predict {run.folder} FILE_OR_FOLDER")
     return 0
 
@@ -284,6 +222,18 @@ def _predict(options: argparse.Namespace) -> int:
     )
     print(shown)
     return BAD_INPUT if any(skipped.bad for skipped in source.skipped) else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from keras_tl.runs import load_run
+
+    runs = [load_run(folder) for folder in options.run_folders]
+    if len(runs) == 1:
+        print(_job("keras_tl.reporting.page").write_report(runs[0]))
+    else:
+        compare = import_module("keras_tl.reporting.comparison").write_comparison
+        print(compare(runs, options.out))
+    return 0
 
 
 def _backbones(options: argparse.Namespace) -> int:

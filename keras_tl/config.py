@@ -55,8 +55,9 @@ class TrainConfig:
         task: "auto", "single-label", "multi-label" or "regression".
         epochs: Epochs of the new head alone.
         learning_rate: The head's highest learning rate.
-        fine_tune: "none", "all", the number of blocks that train, or "auto", which decides by
-            the number of training images.
+        fine_tune: "none", "all", the number of blocks that train, or "auto", which trains the
+            last third of them where a probe of the frozen backbone's features says that this is
+            worth its price, from 100 training images on (without `feature_cache`: by their number).
         fine_tune_epochs: Epochs of the fine-tuning.
         fine_tune_learning_rate: Its highest learning rate.
         optimizer: "adamw", "adam", "sgd" or "rmsprop".
@@ -150,6 +151,84 @@ class TrainConfig:
         packages = {name: version(name) for name in PACKAGES}
         facts = {"schema_version": SCHEMA_VERSION, **asdict(self), "versions": packages}
         return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Settings of a comparison; the options of `keras-tl compare` have the same names.
+
+    What decides pixels and splits has the defaults of `TrainConfig`, so that what a comparison
+    has stored serves the training after it.
+
+    Attributes:
+        data: See `TrainConfig`.
+        backbones: Names in the backbone registry, separated by commas.
+        weights: "imagenet", "none", or a weights file of the one backbone.
+        image_size: Height and width in pixels; None takes each backbone's own.
+        resize: See `TrainConfig`.
+        task: See `TrainConfig`.
+        augment: See `TrainConfig`; the first view of each training image is looked at.
+        val_fraction: See `TrainConfig`.
+        test_fraction: See `TrainConfig`; the test split is not looked at.
+        folds: Folds of the cross-validation.
+        images: At most so many images are looked at.
+        few_shot: Whether to measure probes of a few images of each class too.
+        shots: How many, separated by commas.
+        seeds: Seeds of the choice of these images, separated by commas.
+        seed: Decides splits and folds.
+        engine: See `TrainConfig`.
+        feature_dtype: See `TrainConfig`.
+        max_bad_fraction: See `TrainConfig`.
+        path_column: See `TrainConfig`.
+        label_column: See `TrainConfig`.
+        split_column: See `TrainConfig`.
+        group_column: See `TrainConfig`.
+        out: A JSON file for all figures; None writes none.
+    """
+
+    data: str
+    backbones: str = "EfficientNetLite0,MobileNetV2,EfficientNetV2B0,ResNet50V2,ConvNeXtTiny"
+    weights: str = "imagenet"
+    image_size: int | None = None
+    resize: str = "squash"
+    task: str = "auto"
+    augment: str = "light"
+    val_fraction: float = 0.15
+    test_fraction: float = 0.15
+    folds: int = 5
+    images: int = 5000
+    few_shot: bool = False
+    shots: str = "1,5,10,25"
+    seeds: str = "0,1,2"
+    seed: int = 0
+    engine: str = "auto"
+    feature_dtype: str = "auto"
+    max_bad_fraction: float = 0.1
+    path_column: str = "path"
+    label_column: str = "label"
+    split_column: str = "split"
+    group_column: str | None = None
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what can be known to be wrong before any work is done."""
+        self.training("")
+        for name in ("folds", "images"):
+            _within(name, getattr(self, name), 2, 10**6)
+        for name, low in (("shots", 1), ("seeds", 0)):
+            words = getattr(self, name).split(",")
+            if not all(word.strip().isdecimal() and int(word) >= low for word in words):
+                raise InputError(
+                    f"{name} of at least {low}, separated by commas",
+                    repr(getattr(self, name)),
+                    "Mend the value.",
+                )
+
+    def training(self, backbone: str) -> TrainConfig:
+        """The settings of a run with one of the backbones."""
+        names = {field.name for field in fields(TrainConfig)} & {f.name for f in fields(self)}
+        shared = {name: getattr(self, name) for name in names - {"out"}}
+        return TrainConfig(**shared, out="", backbone=backbone)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

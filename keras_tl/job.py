@@ -38,7 +38,8 @@ from keras_tl.export.saved_model import export_saved_model
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_file, atomic_write_text
 from keras_tl.model_info import ModelInfo
-from keras_tl.plans import make_plan
+from keras_tl.probing import settle_plan
+from keras_tl.reporting.page import write_report
 from keras_tl.runs import Run
 from keras_tl.training.fit import PhaseReport, TrainingResult, run_phases
 from keras_tl.training.phases import Phase
@@ -97,7 +98,9 @@ def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -
     write_splits(data.source, run.path(Run.SPLITS))
     clock.lap("build")
     store = FeatureStore(dtype=config.feature_dtype) if config.feature_cache else None
-    result = _fit(model, data, config, run, strategy, store, verbose)
+    plan, decision = settle_plan(model, data, config, store, verbose)
+    clock.lap("decision")
+    result = _fit(model, plan, data, config, run, strategy, store, verbose)
     clock.lap("training")
     info = ModelInfo(
         backbone=spec.name,
@@ -121,9 +124,11 @@ def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -
         "images": data.counts,
         "skipped": [{"id": s.id, "reason": s.reason} for s in data.source.skipped],
         "phases": [_phase_facts(report) for report in result.phases],
+        **({"fine_tune_decision": decision} if decision else {}),
         "seconds": clock.seconds,
     }
     atomic_write_text(run.path(Run.METRICS), json.dumps(facts, indent=2) + "\n")
+    write_report(run, source=data.source, model=model)
 
 
 def measure(
@@ -252,6 +257,7 @@ def _target_unit(data: ImageData) -> tuple[tuple[float, ...], tuple[float, ...]]
 
 def _fit(
     model: keras.Model,
+    plan: list[Phase],
     data: ImageData,
     config: TrainConfig,
     run: Run,
@@ -266,7 +272,7 @@ def _fit(
 
     return run_phases(
         model,
-        make_plan(config, len(data.train)),
+        plan,
         data.train,
         data.val,
         task=data.task,
@@ -329,6 +335,7 @@ def _phase_facts(report: PhaseReport) -> dict[str, Any]:
         "freezing": str(report.freezing),
         "frozen_prefix_ends_at": list(report.cut),
         "images_through_frozen_prefix": sum(p.computed for p in report.passes),
+        "images_asked_of_frozen_prefix": sum(p.images for p in report.passes),
         "seconds": {name: round(value, 3) for name, value in report.seconds.items()},
     }
 

@@ -24,7 +24,8 @@ def make_plan(config: TrainConfig, images: int) -> list[Phase]:
     A head with random weights would send large gradients into the pretrained layers, so it is
     trained alone first (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
     From random weights there is nothing to keep: everything trains, in one phase, with
-    BatchNormalization learning its statistics.
+    BatchNormalization learning its statistics. With "auto", what comes after the head is what
+    fine-tuning would be; whether it is to be, `keras_tl.probing` decides on the head's features.
 
     Args:
         config: The settings.
@@ -42,15 +43,30 @@ def make_plan(config: TrainConfig, images: int) -> list[Phase]:
         return [_phase(config, "from scratch", policy, epochs, config.learning_rate)]
     phases = []
     if config.epochs:
-        head = _phase(config, "head", freezing.All(), config.epochs, config.learning_rate)
-        phases.append(head)
+        phases.append(head_phase(config))
     policy_or_none = _fine_tuning_policy(config, images)
     if policy_or_none and config.fine_tune_epochs:
-        rate = config.fine_tune_learning_rate
-        phases.append(_phase(config, "fine-tuning", policy_or_none, config.fine_tune_epochs, rate))
+        phases.append(fine_tuning_phase(config, policy_or_none))
     if not phases:
         raise InputError("something to train", "0 epochs", "Give --epochs of 1 or more.")
     return phases
+
+
+def head_phase(config: TrainConfig) -> Phase:
+    """The phase in which the head trains alone."""
+    return _phase(config, "head", freezing.All(), config.epochs, config.learning_rate)
+
+
+def fine_tuning_phase(config: TrainConfig, policy: freezing.Policy | None = None) -> Phase:
+    """The phase after it.
+
+    Args:
+        config: The settings.
+        policy: What is frozen; None is what "auto" freezes.
+    """
+    rate = config.fine_tune_learning_rate
+    policy = policy or _all_but_a_third(config)
+    return _phase(config, "fine-tuning", policy, config.fine_tune_epochs, rate)
 
 
 def _fine_tuning_policy(config: TrainConfig, images: int) -> freezing.Policy | None:
@@ -63,6 +79,10 @@ def _fine_tuning_policy(config: TrainConfig, images: int) -> freezing.Policy | N
     if images < FEW_IMAGES:
         log.info("No fine-tuning: %d training images are too few for it", images)
         return None
+    return _all_but_a_third(config)
+
+
+def _all_but_a_third(config: TrainConfig) -> freezing.Policy:
     blocks = len(registry.get(config.backbone).blocks)
     return freezing.AllButLast(max(round(AUTO_SHARE * blocks), 1))
 

@@ -5,7 +5,7 @@ import pytest
 
 from keras_tl import cli
 
-COMMANDS = ("train", "evaluate", "predict", "backbones", "cache", "demo")
+COMMANDS = ("train", "compare", "evaluate", "predict", "backbones", "cache", "demo")
 
 
 def run(*arguments):
@@ -57,6 +57,9 @@ def test_importing_and_listing_backbones_leave_tensorflow_alone():
         (["predict", "no-such-run", "photo.jpg", "--top", "0"], "at least 1"),
         (["backbones", "mobilnet"], "Did you mean MobileNet"),
         (["train", "--config", "no-such.yaml"], "no-such.yaml"),
+        (["compare", "photos", "--shots", "1,few"], "shots of at least 1"),
+        (["compare", "photos", "--augment", "heavy"], "augment"),
+        (["compare", "photos", "--backbones", "MobilNetV2"], "Did you mean MobileNetV2"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message):

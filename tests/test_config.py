@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from keras_tl.config import TrainConfig, make_config, read_config
+from keras_tl.config import CompareConfig, TrainConfig, make_config, read_config
 from keras_tl.errors import InputError
 
 
@@ -73,6 +73,24 @@ def test_a_number_of_blocks_may_be_text():
 def test_numbers_that_yaml_takes_for_text_are_numbers():
     config = make_config({"data": "photos", "out": "run", "learning_rate": "1e-3"})
     assert config.learning_rate == 0.001
+
+
+def test_a_comparison_sees_what_a_run_with_the_same_settings_sees():
+    from dataclasses import asdict
+
+    settings = {"image_size": 96, "augment": "strong", "seed": 4, "group_column": "patient"}
+    comparison = CompareConfig("photos", **settings)
+    expected = asdict(TrainConfig("photos", "", backbone="VGG16", **settings))
+    assert asdict(comparison.training("VGG16")) == expected
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"folds": 1}, {"images": 0}, {"shots": "0,1"}, {"seeds": "1;2"}, {"resize": "fit"}],
+)
+def test_wrong_values_of_a_comparison_are_refused(wrong):
+    with pytest.raises(InputError):
+        CompareConfig("photos", **wrong)
 
 
 def test_the_choices_are_those_that_there_are():

@@ -62,6 +62,7 @@ def test_a_run_has_all_that_it_promises(run):
         "saved_model",
         "predictions.csv",
         "metrics.json",
+        "report.html",
     }
 
 

@@ -3,7 +3,7 @@ import pytest
 from keras_tl import freezing
 from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
-from keras_tl.plans import make_plan
+from keras_tl.plans import fine_tuning_phase, head_phase, make_plan
 
 
 def policies(images=1000, **settings):
@@ -29,6 +29,12 @@ def test_fine_tune_says_what_trains(fine_tune, second):
 
 def test_from_random_weights_everything_trains_in_one_phase():
     assert policies(weights="none") == [freezing.Nothing(batch_norm="trained")]
+
+
+def test_the_phases_of_auto_can_be_had_whatever_the_settings_say():
+    config = TrainConfig("photos", "run", weights="none", fine_tune="none")
+    assert head_phase(config).freezing == freezing.All()
+    assert fine_tuning_phase(config).freezing == freezing.AllButLast(5)
 
 
 def test_settings_reach_the_phases():

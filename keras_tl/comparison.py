@@ -1,0 +1,339 @@
+"""Picking a backbone before training one: their features probed on the same images.
+
+Only images of the train and val splits are looked at: what is chosen by them can still be measured
+on the test split.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tl.backbones import registry
+from keras_tl.builders.image import build_image_model
+from keras_tl.config import CompareConfig
+from keras_tl.data.open import open_data
+from keras_tl.data.pipeline import Samples
+from keras_tl.data.prepare import ImageData, prepare
+from keras_tl.data.source import Source
+from keras_tl.errors import InputError, KerasTLError
+from keras_tl.evaluation.probes import FewShot, few_shot, tied
+from keras_tl.evaluation.transferability import h_score, log_me
+from keras_tl.evaluation.verdict import Verdict
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.files import atomic_write_text, cache_root
+from keras_tl.plans import fine_tuning_phase, head_phase
+from keras_tl.probing import (
+    Part,
+    decide,
+    features_of,
+    first_view,
+    groups_of,
+    sample,
+    seconds_to_fine_tune,
+)
+from keras_tl.training.passes import WORTH_CONVERTING
+
+SPEEDS = "speeds.json"
+
+log = logging.getLogger("keras_tl")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What was found out about one backbone.
+
+    Attributes:
+        backbone: Its name.
+        image_size: Height and width of its images.
+        parameters: How many it has, without a head.
+        megabytes: Their size as float32.
+        features: How many it gives for an image.
+        verdict: Its probe, and whether to fine-tune it.
+        h_score: See `h_score`; None unless each image has one class.
+        log_me: See `log_me`; of a regression's standardised targets.
+        computed: How many images were run now; the others were stored.
+        images_per_second: Of a pass, on this machine, now or when it was last run; None where
+            that is not known.
+        pass_seconds: Of a pass over all train and val images; None as above.
+        few_shot: Probes of a few images of each class; empty unless asked for.
+    """
+
+    backbone: str
+    image_size: int
+    parameters: int
+    megabytes: float
+    features: int
+    verdict: Verdict
+    h_score: float | None
+    log_me: float
+    computed: int
+    images_per_second: float | None
+    pass_seconds: float | None
+    few_shot: tuple[FewShot, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """All figures, ready for JSON."""
+        plain = {k: v for k, v in vars(self).items() if k not in ("verdict", "few_shot")}
+        shots = [
+            {"shots": row.shots, "accuracies": list(row.accuracies), "mean": row.mean}
+            | {"half_width": row.half_width}
+            for row in self.few_shot
+        ]
+        probe = {
+            "metric": self.verdict.probe.metric,
+            "score": self.verdict.probe.score,
+            "interval": list(self.verdict.probe.interval),
+            **self.verdict.probe.figures,
+        }
+        return {**plain, "probe": probe, "verdict": self.verdict.facts(), "few_shot": shots}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` gives back.
+
+    Attributes:
+        ranking: The backbones, the recommended one first.
+        tied_with_best: How many cannot be told apart from the one with the best score, which
+            is one of them; the fastest of them comes first.
+        failures: Why the others could not be looked at, by name.
+        images: How many images were looked at.
+        left_out_shots: Shots that some class has too few images for.
+    """
+
+    ranking: tuple[Candidate, ...]
+    tied_with_best: int
+    failures: dict[str, str]
+    images: int
+    left_out_shots: tuple[int, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """All figures, ready for JSON."""
+        return {
+            "images": self.images,
+            "measured_on": "cross-validation within the train and val splits",
+            "tied_with_best": self.tied_with_best,
+            "ranking": [candidate.facts() for candidate in self.ranking],
+            "failures": self.failures,
+            "left_out_shots": list(self.left_out_shots),
+        }
+
+
+def compare(config: CompareConfig, *, source: Source | None = None, verbose: int = 1) -> Comparison:
+    """Probes several backbones on the same images.
+
+    Each one's features are computed once, by the engine and into the store that training uses,
+    so that a run with one of them finds them there.
+
+    Args:
+        config: The settings.
+        source: The images, where they are already opened; else `config.data` is.
+        verbose: 1 says how far a pass is, 0 does not.
+
+    Returns:
+        The backbones in order. Those that cannot be told apart from the best one come first,
+        the fastest of them at the top; then the others in the same way.
+
+    Raises:
+        InputError: Unusable data, a wrong name, or no backbone could be looked at.
+    """
+    names = _names(config)
+    data = _prepare(config, source)
+    if config.few_shot and data.task != "single-label":
+        fix = "Leave --few-shot out."
+        raise InputError("one class for each image for --few-shot", data.task, fix)
+    found, failures = [], {}
+    for index, name in enumerate(names):
+        log.info("%d of %d: %s", index + 1, len(names), name)
+        try:
+            found.append(_candidate(config, name, data, verbose))
+        except (KerasTLError, tf.errors.ResourceExhaustedError) as error:
+            failures[name] = str(error).splitlines()[0]
+            log.warning("  left out: %s", failures[name])
+    if not found:
+        reason = "; ".join(f"{name}: {why}" for name, why in failures.items())
+        raise InputError("a backbone that can be looked at", "none", reason)
+    ranking, first = _ranked(found)
+    shown = {row.shots for row in found[0].few_shot}
+    left_out = [n for n in _numbers(config.shots) if config.few_shot and n not in shown]
+    images = len(found[0].verdict.probe.outputs)
+    comparison = Comparison(tuple(ranking), first, failures, images, tuple(left_out))
+    if config.out:
+        atomic_write_text(config.out, json.dumps(comparison.facts(), indent=2) + "\n")
+    return comparison
+
+
+def _names(config: CompareConfig) -> list[str]:
+    """The backbones' names as the registry has them, each once."""
+    words = [word.strip() for word in config.backbones.split(",") if word.strip()]
+    names = list(dict.fromkeys(registry.get(word).name for word in words))
+    if not names:
+        fix = "Give --backbones EfficientNetLite0,MobileNetV2 or others."
+        raise InputError("names of backbones", repr(config.backbones), fix)
+    if config.weights not in ("imagenet", "none") and len(names) > 1:
+        raise InputError("one backbone for a weights file", f"{len(names)}", "Give one.")
+    return names
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def _prepare(config: CompareConfig, source: Source | None) -> ImageData:
+    if source is None:
+        log.info("Opening %s", config.data)
+        source = open_data(
+            config.data,
+            task=config.task,
+            path_column=config.path_column,
+            label_column=config.label_column,
+            split_column=config.split_column,
+            group_column=config.group_column,
+        )
+    return prepare(
+        source,
+        resize=config.resize,
+        augment=config.augment,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+        max_bad_fraction=config.max_bad_fraction,
+    )
+
+
+def _candidate(config: CompareConfig, name: str, data: ImageData, verbose: int) -> Candidate:
+    training = config.training(name)
+    size = config.image_size or registry.get(name).image_size
+    data = replace(data, image_input=replace(data.image_input, size=size))
+    # As `train` does, so that random weights are the same there.
+    keras.utils.set_random_seed(config.seed)
+    model = build_image_model(
+        name,
+        outputs=len(data.class_names),
+        task=data.task,
+        weights=None if config.weights == "none" else config.weights,
+        image_size=size,
+        dropout=training.dropout,
+    )
+    phases = [head_phase(training), fine_tuning_phase(training)]
+    chosen = sample(replace(data.train, source=_train_and_val(data)), config.images, config.seed)
+    parts = _parts(chosen, first_view(data.train, phases))
+    source = _joined(parts)
+    store = FeatureStore(dtype=config.feature_dtype).for_a_run()
+    options: dict[str, Any] = {
+        "task": data.task,
+        "store": store,
+        "engine": config.engine,
+        "verbose": verbose,
+    }
+    features = features_of(model, phases, parts, **options)
+    speed = _remembered(f"{name} {size} {config.engine}", features.images_per_second)
+    seconds = seconds_to_fine_tune(
+        model, phases[1], data.train, task=data.task, batch_size=training.batch_size
+    )
+    verdict = decide(features, source, folds=config.folds, seed=config.seed, seconds=seconds)
+    head = sum(math.prod(w.shape) for w in model.get_layer("head_predictions").weights)
+    parameters = model.count_params() - head
+    images = data.counts["train"] + data.counts["val"]
+    return Candidate(
+        backbone=name,
+        image_size=size,
+        parameters=parameters,
+        megabytes=4 * parameters / 1e6,
+        features=features.last.shape[1],
+        verdict=verdict,
+        h_score=h_score(features.last, source.labels) if data.task == "single-label" else None,
+        log_me=log_me(features.last, _unit_targets(source)),
+        computed=features.computed,
+        images_per_second=speed,
+        pass_seconds=images / speed if speed else None,
+        few_shot=_few_shot(config, features.last, source),
+    )
+
+
+def _train_and_val(data: ImageData) -> Source:
+    return data.source.take(np.flatnonzero(data.source.splits != "test"))
+
+
+def _parts(samples: Samples, view: int | None) -> list[Part]:
+    """Train images as training sees them first, val images as they are; the first to warm up."""
+    train, val = (replace(samples, source=samples.source.split(s)) for s in ("train", "val"))
+    # So many that the engine which the whole pass would get is chosen on them.
+    cut = WORTH_CONVERTING if len(train) > 2 * WORTH_CONVERTING else len(train) // 2
+    pieces = [(train, np.arange(cut)), (train, np.arange(cut, len(train)))]
+    parts = [Part(replace(s, source=s.source.take(i)), view) for s, i in pieces if len(i)]
+    return [*parts, Part(val, None)] if len(val) else parts
+
+
+def _joined(parts: Sequence[Part]) -> Source:
+    """The parts' images as one source, in their order."""
+    sources = [part.images.source for part in parts]
+
+    def together(name: str) -> np.ndarray:
+        return np.concatenate([getattr(source, name) for source in sources])
+
+    return replace(
+        sources[0],
+        ids=together("ids"),
+        items=[item for source in sources for item in source.items],
+        labels=together("labels"),
+        groups=None if sources[0].groups is None else together("groups"),
+        splits=together("splits"),
+        hashes=together("hashes"),
+    )
+
+
+def _unit_targets(source: Source) -> np.ndarray:
+    targets = source.targets()
+    if source.task != "regression":
+        return targets
+    deviation = targets.std(axis=0)
+    return (targets - targets.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+
+
+def _few_shot(config: CompareConfig, features: np.ndarray, source: Source) -> tuple[FewShot, ...]:
+    if not config.few_shot:
+        return ()
+    shots, seeds = _numbers(config.shots), _numbers(config.seeds)
+    groups = groups_of(source)
+    return tuple(few_shot(features, source.labels, groups=groups, shots=shots, seeds=seeds))
+
+
+def _remembered(key: str, speed: float | None) -> float | None:
+    """The speed of a pass; where next to nothing was run now, that of the last time."""
+    path = cache_root() / SPEEDS
+    speeds: dict[str, float] = {}
+    if path.is_file():
+        try:
+            speeds = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            log.warning("  %s is damaged: the speeds of earlier passes are lost", path)
+    if speed is not None:
+        atomic_write_text(path, json.dumps(speeds | {key: speed}))
+    return speed if speed is not None else speeds.get(key)
+
+
+def _ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], int]:
+    """The best and its equals, the fastest of them first; then the same with what is left."""
+    left = sorted(candidates, key=lambda c: -c.verdict.probe.score)
+    ranking: list[Candidate] = []
+    first = 0
+    while left:
+        equals = [c for c in left if c is left[0] or tied(left[0].verdict.probe, c.verdict.probe)]
+        first = first or len(equals)
+        ranking += sorted(equals, key=_cost)
+        left = [c for c in left if all(c is not equal for equal in equals)]
+    return ranking, first
+
+
+def _cost(candidate: Candidate) -> tuple[float, int]:
+    """The time of a pass, then the size where that is not known."""
+    seconds = candidate.pass_seconds
+    return (math.inf if seconds is None else seconds, candidate.parameters)

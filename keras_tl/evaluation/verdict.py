@@ -1,0 +1,124 @@
+"""Feature extraction or fine-tuning: a rule on what probes of the features found."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from keras_tl.evaluation.probes import Probe
+
+# With fewer images of a class, fine-tuning gains little and may lose: it distorts good features
+# (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
+FEW_PER_CLASS = 10
+# The share of a linear layer's errors that fine-tuning takes away: little on photographs like
+# ImageNet's, much on what is far from them (Kornblith et al., "Do Better ImageNet Models Transfer
+# Better?", CVPR 2019). The figures are this project's, from solar cells and Fashion-MNIST.
+LEAST_SHARE, MOST_SHARE = 0.1, 0.4
+# So many images of a class bring out half of that, by the same measurements: fine-tuning's lead
+# over a linear layer grows with them.
+HALF_PER_CLASS = 100
+# What a gain must reach: a point, and a further one for each hour that it takes.
+LEAST_GAIN = 0.01
+GAIN_PER_HOUR = 0.01
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether fine-tuning is worth its price.
+
+    Attributes:
+        fine_tune: True where it is.
+        why: The reason in one sentence.
+        probe: The probe of the features that a head gets.
+        earlier: The score of a probe of the features in front of the blocks to fine-tune.
+        images_per_class: Images of a class, in the mean.
+        expected_gain: What fine-tuning is expected to add to the probe's score.
+        needed_gain: What it would have to add.
+        seconds: What it would take.
+    """
+
+    fine_tune: bool
+    why: str
+    probe: Probe
+    earlier: float
+    images_per_class: float
+    expected_gain: float
+    needed_gain: float
+    seconds: float
+
+    def __str__(self) -> str:
+        decided = (
+            "Fine-tuning is worth its price" if self.fine_tune else "Feature extraction will do"
+        )
+        return f"{decided}: {self.why}"
+
+    def facts(self) -> dict[str, Any]:
+        """The verdict ready for JSON."""
+        return {
+            "fine_tune": self.fine_tune,
+            "why": self.why,
+            self.probe.metric: self.probe.score,
+            "interval": list(self.probe.interval),
+            "earlier_features": self.earlier,
+            "images_per_class": self.images_per_class,
+            "expected_gain": self.expected_gain,
+            "needed_gain": self.needed_gain,
+            "seconds": self.seconds,
+        }
+
+
+def judge(probe: Probe, early: Probe, *, images_per_class: float, seconds: float) -> Verdict:
+    """Judges whether fine-tuning the last blocks is worth its price.
+
+    Fine-tuning can gain no more than the error that a linear layer leaves. How much of that
+    depends on how far the images are from those of the pretraining. Late layers are specific to
+    these (Yosinski et al., "How transferable are features in deep neural networks?", NeurIPS
+    2014). So where features from before the last blocks do nearly as well as those behind them,
+    these blocks contribute little as they are, and training them can (Evci et al., "Head2Toe:
+    Utilizing Intermediate Representations for Better Transfer Learning", ICML 2022, find that
+    intermediate features help just where fine-tuning does). The share goes from `LEAST_SHARE` to
+    `MOST_SHARE` with the ratio of the two probes' errors, and the less of it is expected the fewer
+    images of a class there are.
+
+    Args:
+        probe: Of the last features.
+        early: Of the features in front of the blocks to fine-tune, averaged over places.
+        images_per_class: Images of a class, in the mean.
+        seconds: What fine-tuning would take.
+
+    Returns:
+        The verdict.
+    """
+    error, early_error = (max(1 - found.score, 0.0) for found in (probe, early))
+    ratio = min(error / early_error, 1.0) if early_error > 0 else 1.0
+    share = LEAST_SHARE + (MOST_SHARE - LEAST_SHARE) * ratio
+    expected = error * share * images_per_class / (images_per_class + HALF_PER_CLASS)
+    needed = LEAST_GAIN + GAIN_PER_HOUR * seconds / 3600
+    enough = images_per_class >= FEW_PER_CLASS
+    why = (
+        f"a linear layer on its features reaches {_points(probe.score)} "
+        f"({_points(probe.interval[0])} to {_points(probe.interval[1])}), on those before the "
+        f"last blocks {_points(early.score)}: fine-tuning may add about {_points(expected)} "
+        f"points in {duration(seconds)}, and {_points(needed)} would be worth that"
+    )
+    if not enough:
+        why = f"{images_per_class:.0f} images of a class are too few for fine-tuning"
+    return Verdict(
+        enough and expected >= needed,
+        why,
+        probe,
+        early.score,
+        images_per_class,
+        expected,
+        needed,
+        seconds,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _points(score: float) -> str:
+    return f"{100 * score:.1f}"

@@ -1,0 +1,315 @@
+"""What a backbone's features are worth, and what it would cost to fine-tune it.
+
+The features are those that training the head stores and reads, computed in the same pass as those
+that the fine-tuning will read: so what is looked at here costs a later run nothing again.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tl import frozen_prefix, tasks
+from keras_tl.config import TrainConfig
+from keras_tl.data.pipeline import Samples
+from keras_tl.data.prepare import ImageData
+from keras_tl.data.source import Source
+from keras_tl.data.stratify import strata
+from keras_tl.evaluation.linear_fits import deal
+from keras_tl.evaluation.probes import linear_probe
+from keras_tl.evaluation.verdict import Verdict, judge
+from keras_tl.feature_cache import Features, FeatureStore
+from keras_tl.plans import make_plan
+from keras_tl.training.images import Images
+from keras_tl.training.passes import (
+    SMALL_ITEM,
+    LaterPrefix,
+    PrefixPass,
+    View,
+    later_prefixes,
+    views_of,
+)
+from keras_tl.training.phases import Phase
+
+# Probes learn little more from more images than these.
+MAX_IMAGES = 5000
+READ_ITEMS = 256
+
+log = logging.getLogger("keras_tl")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images in one view.
+
+    Attributes:
+        images: The images.
+        view: An augmented view, or None for the images as they are.
+    """
+
+    images: Samples
+    view: View
+
+
+@dataclass(frozen=True)
+class ProbedFeatures:
+    """A backbone's features of images.
+
+    Attributes:
+        last: Float32 `[images, features]`: what the head gets.
+        early: Float32 `[images, channels]`: what the blocks get that fine-tuning would train,
+            averaged over places.
+        images_per_second: Of the pass, decoding included, conversion not; None where too few
+            images were left to compute.
+        computed: How many images were not stored before.
+    """
+
+    last: np.ndarray
+    early: np.ndarray
+    images_per_second: float | None
+    computed: int
+
+
+def settle_plan(
+    model: keras.Model,
+    data: ImageData,
+    config: TrainConfig,
+    store: FeatureStore | None,
+    verbose: int = 1,
+) -> tuple[list[Phase], dict[str, Any] | None]:
+    """Makes the plan of a run, and for "auto" decides whether it has a fine-tuning.
+
+    That is decided on the training images alone, in the first view that training reads, at most
+    `MAX_IMAGES` of them: neither the validation nor the test split has a say, and what is
+    computed is what training would compute first.
+
+    Args:
+        model: The model to be trained.
+        data: The images.
+        config: The settings.
+        store: Where features are kept; None decides by the number of images.
+        verbose: 1 says how far a pass is, 0 does not.
+
+    Returns:
+        The phases, and the decision ready for JSON; None where there was nothing to decide.
+    """
+    phases = make_plan(config, len(data.train))
+    asked = config.fine_tune == "auto" and config.epochs and config.fine_tune_epochs
+    if not asked or config.weights == "none":
+        return phases, None
+    if store is None or len(phases) == 1:
+        why = f"decided by the number of training images, {len(data.train)}"
+        if len(phases) == 2:
+            log.info("Fine-tuning is %s: without a feature store nothing is probed", why)
+        return phases, {"fine_tune": len(phases) == 2, "why": why}
+    log.info("Is fine-tuning worth its price? A probe of the frozen backbone's features says.")
+    images = sample(data.train, MAX_IMAGES, config.seed)
+    parts = [Part(images, first_view(images, phases))]
+    options: dict[str, Any] = {
+        "task": data.task,
+        "store": store,
+        "engine": config.engine,
+        "verbose": verbose,
+    }
+    features = features_of(model, phases, parts, **options)
+    seconds = seconds_to_fine_tune(
+        model, phases[1], data.train, task=data.task, batch_size=config.batch_size
+    )
+    verdict = decide(features, images.source, seed=config.seed, seconds=seconds)
+    log.info("%s", verdict)
+    return phases if verdict.fine_tune else phases[:1], verdict.facts()
+
+
+def sample(samples: Samples, count: int, seed: int) -> Samples:
+    """So many of the images at most, in their order, each class with its share."""
+    if len(samples) <= count:
+        return samples
+    parts = -(-len(samples) // count)
+    dealt = deal(strata(samples.source.labels, samples.source.task), parts, seed)
+    return replace(samples, source=samples.source.take(np.flatnonzero(dealt == 0)))
+
+
+def first_view(images: Images, phases: Sequence[Phase]) -> View:
+    """The view that the first epoch of training reads."""
+    return views_of(images, phases[0].epochs)[0]
+
+
+def features_of(
+    model: keras.Model,
+    phases: Sequence[Phase],
+    parts: Sequence[Part],
+    *,
+    task: str,
+    store: FeatureStore,
+    engine: str = "auto",
+    verbose: int = 1,
+) -> ProbedFeatures:
+    """Runs the frozen part of a model over images, for the head and the fine-tuning at once.
+
+    Args:
+        model: A model with a head; its flags are those of the first phase afterwards.
+        phases: A head's phase, then one that fine-tunes the last blocks.
+        parts: The images; the first part warms the engine up, so it is not timed.
+        task: A name in `keras_tl.tasks`.
+        store: Where features are kept.
+        engine: See `run_phases`.
+        verbose: 1 says how far a pass is, 0 does not.
+
+    Returns:
+        The features, in the order of the parts.
+    """
+    images = parts[0].images
+    later = later_prefixes(model, phases, images)[0]
+    tuned = frozen_prefix.split(model).prefix
+    phases[0].freezing.apply(model)
+    head = frozen_prefix.split(model)
+    views = tuple(dict.fromkeys(part.view for part in parts))
+    early = _early(tuned)
+    if early is not tuned:
+        later = [*later, LaterPrefix(early, views)]
+    run = PrefixPass(head.prefix, store, later, engine, verbose)
+    run.settle(images, views[:1], _loss_of(head.suffix, images, task))
+    found, seconds = [], []
+    for part in parts:
+        started = time.perf_counter()
+        found.append(run.features(part.images, part.view))
+        seconds.append(time.perf_counter() - started)
+    # Stored by the same pass, unless another run had stored only what a head needs.
+    before = PrefixPass(early, run.store, engine=engine, verbose=verbose)
+    earlier = [before.features(part.images, part.view) for part in parts]
+    return ProbedFeatures(
+        np.concatenate([_pooled(features) for features in found]),
+        np.concatenate([_pooled(features) for features in earlier]),
+        _speed([done.computed for done in run.passes], seconds),
+        sum(done.computed for done in run.passes),
+    )
+
+
+def seconds_to_fine_tune(
+    model: keras.Model, phase: Phase, images: Images, *, task: str, batch_size: int
+) -> float:
+    """Times one training step behind the cut of a phase, and counts the phase's steps.
+
+    Nothing is updated and no random state moves: forward and backward in inference mode.
+
+    Args:
+        model: The model; its flags are those of the phase afterwards.
+        phase: The fine-tuning.
+        images: The training images.
+        task: A name in `keras_tl.tasks`.
+        batch_size: Images in a batch.
+
+    Returns:
+        Seconds of all its steps, without its passes.
+    """
+    phase.freezing.apply(model)
+    parts = frozen_prefix.split(model)
+    indices = np.arange(min(batch_size, len(images)))
+    batch = images.images(indices).batch(len(indices))
+    pixels = next(batch.as_numpy_iterator()).astype(np.float32)
+    inputs = parts.prefix(pixels, training=False) if parts.prefix is not None else pixels
+    targets = tf.constant(images.targets()[indices])
+    loss = tasks.get(task).build_loss(0.0)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        with tf.GradientTape() as tape:
+            value = loss(targets, parts.suffix(inputs, training=False))
+        for gradient in tape.gradient(value, parts.suffix.trainable_weights):
+            np.asarray(gradient)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds) * phase.epochs * max(len(images) // len(indices), 1)
+
+
+def decide(
+    features: ProbedFeatures, source: Source, *, folds: int = 5, seed: int = 0, seconds: float
+) -> Verdict:
+    """Probes features and judges whether fine-tuning is worth its price.
+
+    Args:
+        features: See `features_of`.
+        source: The same images, with labels and groups; equal images count as a group.
+        folds: See `linear_probe`; lowered to the number of groups.
+        seed: See `linear_probe`.
+        seconds: What fine-tuning would take.
+
+    Returns:
+        The verdict, with the probe of the last features in it.
+    """
+    groups = groups_of(source)
+    if groups is not None:
+        folds = min(folds, len(np.unique(groups)))
+    options: dict[str, Any] = {"task": source.task, "groups": groups, "folds": folds, "seed": seed}
+    return judge(
+        linear_probe(features.last, source.labels, **options),
+        linear_probe(features.early, source.labels, **options),
+        images_per_class=_per_class(source.labels, source.task),
+        seconds=seconds,
+    )
+
+
+def groups_of(source: Source) -> np.ndarray | None:
+    """What must not be divided between folds; None where each item may go anywhere."""
+    if source.groups is not None:
+        return source.groups.astype(str)
+    hashes = source.hashes.astype(str)
+    return hashes if len(np.unique(hashes)) < len(hashes) else None
+
+
+def _early(prefix: keras.Model) -> keras.Model:
+    """The prefix itself where its outputs are stored anyway; else one that gives their means."""
+    numbers = sum(math.prod(side or 1 for side in output.shape[1:]) for output in prefix.outputs)
+    if 2 * numbers <= SMALL_ITEM:
+        return prefix
+    means = [
+        keras.ops.mean(tensor, axis=tuple(range(1, len(tensor.shape) - 1)))
+        for tensor in prefix.outputs
+    ]
+    return keras.Model(prefix.input, means, name="early_means")
+
+
+def _pooled(features: Features) -> np.ndarray:
+    """All items, averaged over places: float32 `[items, channels of all tensors]`."""
+    rows = []
+    for start in range(0, len(features), READ_ITEMS):
+        indices = np.arange(start, min(start + READ_ITEMS, len(features)))
+        tensors = [
+            tensor.mean(axis=tuple(range(1, tensor.ndim - 1))) if tensor.ndim > 2 else tensor
+            for tensor in features.gather(indices)
+        ]
+        rows.append(np.concatenate(tensors, axis=1))
+    return np.concatenate(rows)
+
+
+def _speed(computed: Sequence[int], seconds: Sequence[float]) -> float | None:
+    """Images a second of all parts but the first."""
+    count, taken = sum(computed[1:]), sum(seconds[1:])
+    return count / taken if count >= READ_ITEMS // 8 else None
+
+
+def _loss_of(
+    suffix: keras.Model, images: Images, task: str
+) -> Callable[[list[np.ndarray], np.ndarray], float]:
+    """The loss of a batch, from the prefix's outputs: what `run_phases` looks at too."""
+    loss = tasks.get(task).build_loss(0.0)
+
+    def measure(outputs: list[np.ndarray], indices: np.ndarray) -> float:
+        x = outputs[0] if len(outputs) == 1 else outputs
+        return float(loss(images.targets()[indices], suffix(x, training=False)))
+
+    return measure
+
+
+def _per_class(labels: np.ndarray, task: str) -> float:
+    """Images of a class, in the mean; for a regression all images."""
+    if task == "regression":
+        return float(len(labels))
+    if task == "multi-label":
+        return float(labels.sum(axis=0).mean())
+    return len(labels) / len(np.unique(labels))

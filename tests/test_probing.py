@@ -1,0 +1,171 @@
+"""What `train --fine-tune auto` decides, on what, and at what price."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_tl import freezing, probing
+from keras_tl.backbones.load import load_backbone
+from keras_tl.builders.image import build_image_model
+from keras_tl.config import TrainConfig
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.prepare import prepare
+from keras_tl.evaluation.verdict import Verdict
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.job import train
+from keras_tl.training.passes import PrefixPass
+from keras_tl.training.phases import Phase
+
+PHASES = [Phase(freezing.All(), 2, 1e-3), Phase(freezing.AllButLast(1), 3, 1e-4)]
+
+
+@pytest.fixture(scope="module")
+def data():
+    random = np.random.default_rng(0)
+    labels = np.arange(180) % 3
+    colors = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200]])
+    images = colors[labels][:, None, None, :] + random.normal(0, 40, (180, 16, 16, 3))
+    source = from_arrays(np.clip(images, 0, 255).astype(np.uint8), labels)
+    return prepare(source, image_size=16, augment="dihedral")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
+    keras.utils.set_random_seed(0)
+    load_backbone("TinyNet", weights=None).save_weights(path)
+    return str(path)
+
+
+def config(out, weights, **settings):
+    base = {"backbone": "TinyNet", "augment": "dihedral", "epochs": 2, "fine_tune_epochs": 1}
+    return TrainConfig("-", str(out), weights=weights, image_size=16, **base, **settings)
+
+
+def test_the_features_are_those_of_plain_keras(data, tmp_path):
+    model = build_image_model("TinyNet", outputs=3, weights=None)
+    parts = [probing.Part(data.val, None)]
+    store = FeatureStore(tmp_path, dtype="float32")
+    found = probing.features_of(
+        model, PHASES, parts, task="single-label", store=store, engine="tensorflow", verbose=0
+    )
+    pixels = np.stack(list(data.val.images(np.arange(len(data.val))).as_numpy_iterator()))
+    plain = keras.Model(model.input, [model.get_layer("one_add").output, model.layers[-3].output])
+    early, last = plain.predict(pixels, verbose=0)
+    np.testing.assert_allclose(found.last, last, atol=1e-5)
+    np.testing.assert_allclose(found.early, early.mean(axis=(1, 2)), atol=1e-5)
+    assert found.computed == len(data.val)
+
+
+def test_one_pass_serves_head_fine_tuning_and_means_of_large_cuts(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "SMALL_ITEM", 100)  # so that a mean is stored beside the cut
+    passes = spy_on_computed(monkeypatch)
+    model = build_image_model("TinyNet", outputs=3, weights=None)
+    parts = [probing.Part(data.val, None)]
+    store = FeatureStore(tmp_path, dtype="float32")
+    options = {"task": "single-label", "engine": "tensorflow", "verbose": 0, "store": store}
+    found = probing.features_of(model, PHASES, parts, **options)
+    assert passes == [len(data.val), 0]
+    monkeypatch.undo()
+    again = probing.features_of(model, PHASES, parts, **options)
+    np.testing.assert_allclose(found.early, again.early, atol=1e-5)
+
+
+def spy_on_computed(monkeypatch):
+    computed = []
+    features = PrefixPass.features
+
+    def spy(self, images, view=None):
+        found = features(self, images, view)
+        computed.append(self.passes[-1].computed)
+        return found
+
+    monkeypatch.setattr(PrefixPass, "features", spy)
+    return computed
+
+
+@pytest.mark.parametrize("answer", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_run_does_what_the_verdict_says_and_no_pass_more(
+    data, weights, tmp_path, monkeypatch, answer
+):
+    monkeypatch.setenv("KERAS_TL_CACHE", str(tmp_path / "cache"))
+    judge = probing.judge
+
+    def fixed(*arguments, **options):
+        facts = vars(judge(*arguments, **options))
+        return Verdict(**{**facts, "fine_tune": answer})
+
+    monkeypatch.setattr(probing, "judge", fixed)
+    computed = spy_on_computed(monkeypatch)
+    run = train(config(tmp_path / "auto", weights), source=data.source, verbose=0)
+    decision = run.metrics["fine_tune_decision"]
+    assert decision["fine_tune"] is answer
+    assert decision["accuracy"] > 0.9
+    assert len(run.metrics["phases"]) == (2 if answer else 1)
+    passes_of_auto = sum(computed)
+
+    monkeypatch.setenv("KERAS_TL_CACHE", str(tmp_path / "other"))
+    computed.clear()
+    asked = config(tmp_path / "asked", weights, fine_tune=1 if answer else "none")
+    plain = train(asked, source=data.source, verbose=0)
+    assert passes_of_auto == sum(computed)
+    assert "fine_tune_decision" not in plain.metrics
+    # To decide moves nothing: the runs are the same.
+    assert plain.metrics["loss"] == pytest.approx(run.metrics["loss"], rel=1e-3)
+
+
+def test_easy_images_need_no_fine_tuning(data, weights, tmp_path):
+    run = train(config(tmp_path / "run", weights), source=data.source, verbose=0)
+    decision = json.loads(run.path(run.METRICS).read_text())["fine_tune_decision"]
+    assert not decision["fine_tune"]
+    assert "a linear layer on its features reaches" in decision["why"]
+
+
+def test_without_a_store_the_number_of_images_decides(data, weights, tmp_path, caplog):
+    caplog.set_level("INFO")
+    asked = config(tmp_path / "run", weights, feature_cache=False)
+    decision = train(asked, source=data.source, verbose=0).metrics["fine_tune_decision"]
+    assert decision == {
+        "fine_tune": True,
+        "why": f"decided by the number of training images, {len(data.train)}",
+    }
+    assert "nothing is probed" in caplog.text
+
+
+def test_too_few_images_are_not_probed(weights, tmp_path, three_colors):
+    images, labels = three_colors
+    source = from_arrays(images, labels)
+    decision = train(config(tmp_path / "run", weights), source=source, verbose=0).metrics
+    assert decision["fine_tune_decision"]["fine_tune"] is False
+
+
+def test_the_price_goes_with_images_and_epochs(data):
+    model = build_image_model("TinyNet", outputs=3, weights=None)
+    before = model.get_weights()
+    short = Phase(freezing.AllButLast(1), 1, 1e-3)
+    long = Phase(freezing.AllButLast(1), 1000, 1e-3)
+    options = {"task": "single-label", "batch_size": 32}
+    assert probing.seconds_to_fine_tune(model, short, data.train, **options) > 0
+    ratio = probing.seconds_to_fine_tune(model, long, data.train, **options) / (
+        probing.seconds_to_fine_tune(model, short, data.train, **options)
+    )
+    assert 100 < ratio < 10_000
+    for value, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_equal_images_are_a_group(data):
+    source = data.train.source
+    assert probing.groups_of(source) is None
+    doubled = source.take(np.array([0, 1, 1, 2]))
+    assert len(np.unique(probing.groups_of(doubled))) == 3
+
+
+def test_a_sample_has_each_class_in_its_share(data):
+    chosen = probing.sample(data.train, 45, seed=0)
+    assert len(chosen) <= 45
+    counts = np.bincount(chosen.source.labels)
+    assert counts.max() - counts.min() <= 1
+    assert len(probing.sample(data.train, 10_000, seed=0)) == len(data.train)
