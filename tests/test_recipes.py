@@ -1,9 +1,14 @@
 """The demo's recipe, and README's Python, on real photographs and weights."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
 from keras_tl.config import TrainConfig
 
@@ -46,18 +51,37 @@ def test_a_linear_head_on_frozen_features_finds_defects(cells, tmp_path):
     assert metrics["accuracy"] > 0.84
 
 
-@pytest.mark.slow
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
-    import numpy as np
-    from PIL import Image
-
+@pytest.fixture
+def photos(tmp_path):
+    """Twenty dark and twenty light images, in a folder each."""
     random = np.random.default_rng(0)
     for name, level in (("cat", 60), ("dog", 190)):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for index in range(20):
             image = np.clip(random.normal(level, 40, (64, 64, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(image).save(tmp_path / "photos" / name / f"{index}.jpg")
-    Image.fromarray(image).save(tmp_path / "photo.jpg")
+    return tmp_path / "photos"
+
+
+@pytest.mark.slow
+def test_vehicles_with_vgg16(photos, tmp_path, capsys):
+    from keras_tl.recipes import vehicles_vgg16
+
+    out = tmp_path / "vehicles"
+    vehicles_vgg16.main([str(photos), "--out", str(out), "--weights", "none", "--epochs", "2"])
+    assert "F1" in capsys.readouterr().out
+    figures = json.loads((out / "metrics.json").read_text())
+    assert figures["samples"] == 6
+    assert np.sum(figures["confusion_matrix"]) == 6
+    predictor = tf.saved_model.load(str(out / "saved_model")).signatures["serving_default"]
+    files = sorted((photos / "cat").iterdir())[:2]
+    answer = predictor(image_bytes=tf.constant([file.read_bytes() for file in files]))
+    np.testing.assert_allclose(answer["probabilities"].numpy().sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(photos, tmp_path, monkeypatch):
+    shutil.copy(next((photos / "dog").iterdir()), tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     predict, job = blocks

@@ -65,7 +65,7 @@ def prepare(
     *,
     image_size: int = 224,
     resize: str = "squash",
-    augment: str = "light",
+    augment: str | augmentations.Augmentation = "light",
     views: int | None = None,
     val_fraction: float = 0.15,
     test_fraction: float = 0.15,
@@ -78,7 +78,7 @@ def prepare(
         data: A folder of class folders, a CSV file, "tfds:NAME", or an opened source.
         image_size: Height and width of the model's input, in pixels.
         resize: See `ImageInput`.
-        augment: A name in `keras_tl.data.augment`.
+        augment: A name in `keras_tl.data.augment`, or an `Augmentation` of your own.
         views: How many views of each image there are, where there is no end of them; None is
             the augmentation's own number.
         val_fraction: See `assign_splits`.
@@ -93,7 +93,7 @@ def prepare(
         InputError: The data cannot be used.
     """
     image_input = ImageInput(size=image_size, resize=resize)
-    augmentation = augmentations.get(augment)
+    augmentation = augmentations.get(augment) if isinstance(augment, str) else augment
     if views is not None:
         augmentation = replace(augmentation, cycle=views)
     source = open_data(data) if isinstance(data, str) else data

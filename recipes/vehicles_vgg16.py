@@ -1,0 +1,88 @@
+"""Tell vehicles apart with VGG16: the well-known transfer-learning job, whole.
+
+    python recipes/vehicles_vgg16.py vehicles --out runs/vehicles
+
+`vehicles` has a folder of photographs for each class, perhaps below `train`, `val` and `test`.
+VGG16 keeps its two dense layers and is frozen up to the second, "fc2"; a new last layer learns by
+cross-entropy with SGD at 0.001 and momentum 0.9, ten times slower after every 7 epochs. Training
+shows random resized crops and flips in `--views` versions of each image; validation the centre
+224 of the shorter side at 256. The weights of the epoch with the lowest validation loss are kept.
+
+Each version of an image goes through VGG16 once; the 25 epochs then take seconds. As a program of
+plain Keras the same job computes VGG16 anew in every epoch: see benchmarks/README.md for times.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+WEIGHTS = "imagenet, none, or a weights file of VGG16"
+
+
+def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 0) -> dict:
+    """Trains, measures and exports; returns the figures."""
+    import keras
+
+    import keras_tl as ktl
+    from keras_tl.data.augment import Augmentation
+    from keras_tl.training.schedules import Step
+
+    keras.utils.set_random_seed(seed)
+    crops = Augmentation(
+        "random resized crops",
+        horizontal_flip=True,
+        scale=(0.08, 1.0),
+        aspect_ratio=(3 / 4, 4 / 3),
+        cycle=views,
+    )
+    images = ktl.prepare(data, image_size=224, resize="shorter-crop", augment=crops, seed=seed)
+    model = ktl.build_image_model(
+        "VGG16",
+        outputs=len(images.class_names),
+        weights=None if weights == "none" else weights,
+        features="fc2",
+        dropout=0.0,
+    )
+    phase = ktl.Phase(
+        ktl.freezing.All(),
+        epochs,
+        learning_rate=0.001,
+        schedule=Step(epochs=7, factor=0.1),
+        optimizer="sgd",
+        momentum=0.9,
+        weight_decay=0.0,
+        name="new last layer",
+    )
+    ktl.run_phases(model, [phase], images.train, images.val, seed=seed)
+
+    info = ktl.ModelInfo(images.image_input, images.class_names, images.task, backbone="VGG16")
+    metrics, predictions = ktl.measure(model, images.test, info)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    ktl.export_saved_model(model, folder / "saved_model", info)
+    predictions.to_csv(folder / "predictions.csv", index=False)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
+    return metrics | {"class_names": images.class_names}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the job and prints accuracy, F1 and the confusion matrix on the test part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="a folder with a folder of photographs for each class")
+    parser.add_argument("--out", default="runs/vehicles")
+    parser.add_argument("--weights", default="imagenet", help=WEIGHTS)
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--views", type=int, default=4, help="versions of each training image")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    from keras_tl.evaluation.metrics import format_confusion, summary
+
+    metrics = run(options.data, options.out, options.weights, options.epochs, options.views)
+    print(summary(metrics))
+    print(format_confusion(metrics["confusion_matrix"], metrics["class_names"]))
+
+
+if __name__ == "__main__":
+    main()
