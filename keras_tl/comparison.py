@@ -38,9 +38,10 @@ from keras_tl.probing import (
     sample,
     seconds_to_fine_tune,
 )
-from keras_tl.training.passes import WORTH_CONVERTING
 
 SPEEDS = "speeds.json"
+# Run before the clock starts: the engine is chosen on them.
+WARMING_IMAGES = 64
 
 log = logging.getLogger("keras_tl")
 
@@ -265,8 +266,7 @@ def _train_and_val(data: ImageData) -> Source:
 def _parts(samples: Samples, view: int | None) -> list[Part]:
     """Train images as training sees them first, val images as they are; the first to warm up."""
     train, val = (replace(samples, source=samples.source.split(s)) for s in ("train", "val"))
-    # So many that the engine which the whole pass would get is chosen on them.
-    cut = WORTH_CONVERTING if len(train) > 2 * WORTH_CONVERTING else len(train) // 2
+    cut = min(WARMING_IMAGES, len(train) // 2)
     pieces = [(train, np.arange(cut)), (train, np.arange(cut, len(train)))]
     parts = [Part(replace(s, source=s.source.take(i)), view) for s, i in pieces if len(i)]
     return [*parts, Part(val, None)] if len(val) else parts

@@ -175,6 +175,7 @@ def features_of(
         later = [*later, LaterPrefix(early, views)]
     run = PrefixPass(head.prefix, store, later, engine, verbose)
     run.settle(images, views[:1], _loss_of(head.suffix, images, task))
+    run.to_come = sum(len(part.images) for part in parts)
     found, seconds = [], []
     for part in parts:
         started = time.perf_counter()

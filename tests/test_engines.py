@@ -94,6 +94,18 @@ def test_a_prefix_is_converted_once(prefix, pixels, tmp_path, monkeypatch):
     np.testing.assert_array_equal(first(pixels)[0], second(pixels)[0])
 
 
+@pytest.mark.usefixtures("litert_is_fast")
+def test_for_few_images_nothing_is_converted(prefix, pixels, tmp_path, monkeypatch):
+    monkeypatch.setattr(selection, "WORTH_CONVERTING_SECONDS", 1e6)
+    assert engines.choose(prefix, pixels, tmp_path, images=10).name == "TensorFlow"
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(selection, "WORTH_CONVERTING_SECONDS", 0.0)
+    assert engines.choose(prefix, pixels, tmp_path, images=10).name == "LiteRT"
+    # What was chosen once stays, so that later images come from the same arithmetic.
+    monkeypatch.setattr(selection, "WORTH_CONVERTING_SECONDS", 1e6)
+    assert engines.choose(prefix, pixels, tmp_path, images=10).name == "LiteRT"
+
+
 def test_any_flipped_bit_of_a_kept_file_is_seen(tmp_path):
     path = tmp_path / "prefix.tflite"
     assert kept(path, lambda: b"content") == b"content"

@@ -28,6 +28,9 @@ PACKAGES = ("ai-edge-litert", "openvino")
 RACE_SECONDS = 2.0
 RACE_ROUNDS = 2
 RACE_IMAGES_A_CORE = 4
+# What TensorFlow does in less is not worth a conversion, which takes 5 to 15 seconds itself and
+# at best makes the rest three times as fast.
+WORTH_CONVERTING_SECONDS = 20.0
 
 log = logging.getLogger("keras_tl")
 
@@ -47,7 +50,9 @@ class Choice:
     machine: dict[str, str | None]
 
 
-def choose(prefix: keras.Model, sample: np.ndarray, folder: Path) -> Engine:
+def choose(
+    prefix: keras.Model, sample: np.ndarray, folder: Path, images: float = math.inf
+) -> Engine:
     """Chooses the engine for a prefix.
 
     Args:
@@ -55,10 +60,11 @@ def choose(prefix: keras.Model, sample: np.ndarray, folder: Path) -> Engine:
         sample: A few images, uint8 `[images, height, width, 3]`, on which engines are compared.
         folder: Where converted prefixes are kept, and which engine was chosen: a later run with
             the same packages and cores takes the same one, if it still agrees.
+        images: How many there are to run: for few, nothing is converted.
 
     Returns:
         On a CPU the fastest of the engines that agree with Keras within `TOLERANCE`; with a GPU
-        or a TPU, or where no other agrees, TensorFlow.
+        or a TPU, for few images, or where no other agrees, TensorFlow.
     """
     reference = TensorFlowEngine(prefix)
     if any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")):
@@ -71,6 +77,11 @@ def choose(prefix: keras.Model, sample: np.ndarray, folder: Path) -> Engine:
         engine, _ = _checked(before.engine, prefix, sample, expected, folder)
         if engine:
             return engine
+    elif images < math.inf:
+        started = time.perf_counter()
+        reference(sample)
+        if (time.perf_counter() - started) * images / len(sample) < WORTH_CONVERTING_SECONDS:
+            return reference
     engines: list[Engine] = [reference]
     reasons = []
     for name in CONVERTING:

@@ -34,8 +34,6 @@ PASS_BATCH = 32
 SMALL_ITEM = 2**18
 # The largest change of the loss, relative to it, that storing as float16 may make.
 NEGLIGIBLE = 1e-3
-# With fewer images a conversion takes longer than it saves.
-WORTH_CONVERTING = 256
 ENGINES = ("auto", "tensorflow")
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -146,6 +144,11 @@ class PrefixPass:
         engine: "auto" takes the fastest one that agrees with Keras; "tensorflow" that one.
         verbose: 1 says how far a pass is, 0 does not.
 
+    Attributes:
+        passes: What was run.
+        to_come: How many images there are to run, as far as is known: `settle` counts them. For
+            few, no engine is converted.
+
     Raises:
         InputError: There is no such engine.
     """
@@ -168,6 +171,7 @@ class PrefixPass:
         self._automatic = engine == "auto"
         self._keys = {id(model): fingerprint(model) for model in (prefix, *self._later_models())}
         self._engines: dict[tuple[int, ...], Engine] = {}
+        self.to_come = 0
 
     def features(self, images: Images, view: View = None) -> Features:
         """Returns the prefix's outputs for every image, computing what is not stored.
@@ -206,8 +210,11 @@ class PrefixPass:
         Returns:
             Why outputs are to be computed again at every step, or "" where they are to be stored.
         """
-        if not self._missing(self._prefix, images, views):
+        self.to_come = self._missing(self._prefix, images, views)
+        if not self.to_come:
             return ""
+        if also is not None:
+            self.to_come += self._missing(self._prefix, also, [None])
         if self.store.automatic:
             self._settle_dtype(images, views[0], measure)
         needed = self._bytes_to_come(self._prefix, images, views, also)
@@ -219,7 +226,7 @@ class PrefixPass:
         if _item_bytes(self._prefix) <= SMALL_ITEM:
             return ""
         pixels, _ = _first_batch(images, views[0])
-        engine = self._engine([self._prefix], pixels, len(images) * len(views))
+        engine = self._engine([self._prefix], pixels, self.to_come)
         packed = [compact(output, self.store.dtype) for output in engine(pixels)]
         started = time.perf_counter()
         engine(_first_batch(images, views[0])[0])
@@ -234,7 +241,7 @@ class PrefixPass:
         outputs = self._prefix.outputs
 
         def run(pixels: np.ndarray) -> list[np.ndarray]:
-            engine = self._engine([self._prefix], pixels, WORTH_CONVERTING)
+            engine = self._engine([self._prefix], pixels, math.inf)
             found = [compact(output, self.store.dtype) for output in engine(pixels)]
             return [output.astype(np.float32) for output in found]
 
@@ -321,7 +328,7 @@ class PrefixPass:
                     said = time.monotonic()
                     log.info("  %d of %d images through the frozen part", done, len(missing))
 
-    def _engine(self, models: list[keras.Model], sample: np.ndarray, total: int) -> Engine:
+    def _engine(self, models: list[keras.Model], sample: np.ndarray, total: float) -> Engine:
         """The engine for these prefixes in one, chosen when the first images are there."""
         which = tuple(id(model) for model in models)
         if which in self._engines:
@@ -330,10 +337,10 @@ class PrefixPass:
         if len(models) > 1:
             tensors = [tensor for model in models for tensor in model.outputs]
             joint = keras.Model(joint.input, tensors, name="frozen_prefixes")
-        if self._automatic and total >= WORTH_CONVERTING:
+        if self._automatic:
             keys = [self._keys[id(model)] for model in models]
-            folder = self.store.folder(engine="LiteRT", prefixes=keys)
-            engine = engines.choose(joint, sample, folder)
+            folder = self.store.folder(engine="converted", prefixes=keys)
+            engine = engines.choose(joint, sample, folder, max(total, self.to_come))
         else:
             engine = engines.TensorFlowEngine(joint)
         log.info("  in %s", engine.name)
