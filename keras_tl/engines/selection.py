@@ -51,7 +51,11 @@ class Choice:
 
 
 def choose(
-    prefix: keras.Model, sample: np.ndarray, folder: Path, images: float = math.inf
+    prefix: keras.Model,
+    sample: np.ndarray,
+    folder: Path,
+    images: float = math.inf,
+    reference: TensorFlowEngine | None = None,
 ) -> Engine:
     """Chooses the engine for a prefix.
 
@@ -61,12 +65,13 @@ def choose(
         folder: Where converted prefixes are kept, and which engine was chosen: a later run with
             the same packages and cores takes the same one, if it still agrees.
         images: How many there are to run: for few, nothing is converted.
+        reference: TensorFlow with this prefix, where it is already there: tracing takes a while.
 
     Returns:
         On a CPU the fastest of the engines that agree with Keras within `TOLERANCE`; with a GPU
         or a TPU, for few images, or where no other agrees, TensorFlow.
     """
-    reference = TensorFlowEngine(prefix)
+    reference = reference or TensorFlowEngine(prefix)
     if any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")):
         return reference
     before = _remembered(folder)

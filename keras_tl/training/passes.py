@@ -171,6 +171,7 @@ class PrefixPass:
         self._automatic = engine == "auto"
         self._keys = {id(model): fingerprint(model) for model in (prefix, *self._later_models())}
         self._engines: dict[tuple[int, ...], Engine] = {}
+        self._reference = engines.TensorFlowEngine(prefix)
         self.to_come = 0
 
     def features(self, images: Images, view: View = None) -> Features:
@@ -281,9 +282,8 @@ class PrefixPass:
 
     def _settle_dtype(self, images: Images, view: View, measure: Callable[..., Any]) -> None:
         pixels, indices = _first_batch(images, view)
-        # In Keras itself: a conversion for one batch would take longer.
-        found = self._prefix(pixels.astype(np.float32), training=False)
-        outputs = [np.asarray(output, np.float32) for output in keras.tree.flatten(found)]
+        # In TensorFlow: a conversion for one batch would take longer.
+        outputs = self._reference(pixels)
         exact = np.asarray(measure(outputs, indices))
         narrow = [compact(output, "float16").astype(np.float32) for output in outputs]
         change = np.linalg.norm(np.asarray(measure(narrow, indices)) - exact)
@@ -333,16 +333,16 @@ class PrefixPass:
         which = tuple(id(model) for model in models)
         if which in self._engines:
             return self._engines[which]
-        joint = models[0]
+        joint, engine = self._prefix, self._reference
         if len(models) > 1:
             tensors = [tensor for model in models for tensor in model.outputs]
             joint = keras.Model(joint.input, tensors, name="frozen_prefixes")
+            engine = engines.TensorFlowEngine(joint)
         if self._automatic:
             keys = [self._keys[id(model)] for model in models]
             folder = self.store.folder(engine="converted", prefixes=keys)
-            engine = engines.choose(joint, sample, folder, max(total, self.to_come))
-        else:
-            engine = engines.TensorFlowEngine(joint)
+            total = max(total, self.to_come)
+            engine = engines.choose(joint, sample, folder, total, reference=engine)
         log.info("  in %s", engine.name)
         self._engines[which] = engine
         return engine
