@@ -9,8 +9,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_tl.data import gif, image_headers
-from keras_tl.data.exif import orient, orientation
-from keras_tl.data.image_headers import KINDS, UNKNOWN, number, raw, text
+from keras_tl.data.exif import flips, orient, orientation
+from keras_tl.data.image_headers import KINDS, PIXEL_COUNTERS, UNKNOWN, VP8X, numbers, raw, text
 from keras_tl.data.image_input import DECODER_VERSION, RESIZE_MODES, ImageInput
 
 __all__ = ["DECODER_VERSION", "RESIZE_MODES", "ImageInput", "check", "decode", "fit_to_input"]
@@ -98,7 +98,8 @@ def fit_to_input(pixels: tf.Tensor, image_input: ImageInput) -> tf.Tensor:
 
 def _checked(condition: tf.Tensor, message: str) -> "tf.control_dependencies":
     """A context whose operations run only once `condition` was found true."""
-    return tf.control_dependencies([tf.debugging.Assert(condition, [message])])
+    # In a graph, `tf.debugging.Assert` would be a conditional of two functions.
+    return tf.control_dependencies([tf.raw_ops.Assert(condition=condition, data=[message])])
 
 
 def _whole(pixels: tf.Tensor) -> _Picture:
@@ -110,30 +111,41 @@ def _read(
 ) -> tuple[_Picture, tf.Tensor]:
     """Decodes a file that passes the checks of its header; returns its kind, too."""
     image_kind = image_headers.kind(contents)
-    with _checked(image_kind != UNKNOWN, f"not a {', '.join(KINDS[:-1])} or {KINDS[-1]} image"):
-        pixels = image_headers.pixel_count(contents, image_kind)
     limit = image_input.max_pixels
-    with _checked(pixels <= limit, f"more than {limit} pixels, as the header says"):
-        others = [lambda f=read: _whole(f(contents)) for read in _OTHER_READERS]
-        return tf.switch_case(image_kind, [read_jpeg, *others]), image_kind
+
+    def read(count: Callable[[tf.Tensor], tf.Tensor], reader: Callable[[], _Picture]) -> _Picture:
+        with _checked(count(contents) <= limit, f"more than {limit} pixels, as the header says"):
+            return reader()
+
+    others = [lambda f=read_other: _whole(f(contents)) for read_other in _OTHER_READERS]
+    pairs = zip(PIXEL_COUNTERS, (read_jpeg, *others), strict=True)
+    with _checked(image_kind != UNKNOWN, f"not a {', '.join(KINDS[:-1])} or {KINDS[-1]} image"):
+        return tf.switch_case(image_kind, [lambda p=pair: read(*p) for pair in pairs]), image_kind
 
 
 def _read_jpeg(contents: tf.Tensor, image_input: ImageInput) -> _Picture:
     """Reads a JPEG at the smallest scale that leaves twice the size it is to be resized to."""
     if not image_input.antialias:
         return _decode_jpeg(contents, 1)
-    sides = tf.io.extract_jpeg_shape(contents, output_type=tf.int32)[:2]
+    sides = _jpeg_sides(contents)
     least = [2 * ratio * image_input.size for ratio in JPEG_RATIOS[1:]]
     halvings = tf.reduce_sum(tf.cast(_SIDES[image_input.resize](sides) >= least, tf.int32))
-    return tf.switch_case(
-        halvings, [lambda r=ratio: _decode_jpeg(contents, r) for ratio in JPEG_RATIOS]
-    )
+    readers = [lambda r=ratio: _jpeg_pixels(contents, r) for ratio in JPEG_RATIOS]
+    pixels = tf.switch_case(halvings, readers)
+    return _Picture(pixels, tf.gather(JPEG_RATIOS, halvings), sides, tf.constant((0, 0)))
 
 
 def _decode_jpeg(contents: tf.Tensor, ratio: int) -> _Picture:
-    pixels = tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
-    sides = tf.io.extract_jpeg_shape(contents, output_type=tf.int32)[:2]
+    pixels, sides = _jpeg_pixels(contents, ratio), _jpeg_sides(contents)
     return _Picture(pixels, tf.constant(ratio), sides, tf.constant((0, 0)))
+
+
+def _jpeg_pixels(contents: tf.Tensor, ratio: int) -> tf.Tensor:
+    return tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+
+def _jpeg_sides(contents: tf.Tensor) -> tf.Tensor:
+    return tf.io.extract_jpeg_shape(contents, output_type=tf.int32)[:2]
 
 
 def _read_png(contents: tf.Tensor) -> tf.Tensor:
@@ -147,15 +159,17 @@ def _read_gif(contents: tf.Tensor) -> tf.Tensor:
 
 def _read_bmp(contents: tf.Tensor) -> tf.Tensor:
     """Reads a BMP; TensorFlow's decoder takes palette indices for grey and RLE for pixels."""
-    header_length = number(contents, 14, 4, little=True)
-    compression = number(contents, 30, 4, little=True)
+    header_length, depth, compression = numbers(
+        contents, (14, 4, "little"), (28, 2, "little"), (30, 4, "little")
+    )
+    masks = text(contents, tf.constant(54, tf.int64), 12)
+    # 3: the channels' places are given; what follows says blue, green, red.
     is_plain = (compression == 0) | (
-        # 3: the channels' places are given; what follows says blue, green, red.
-        (compression == 3) & (text(contents, 54, 12) == b"\0\0\xff\0\0\xff\0\0\xff\0\0\0")
+        (compression == 3) & (masks == b"\0\0\xff\0\0\xff\0\0\xff\0\0\0")
     )
     is_readable = is_plain & (header_length >= 40)
     with _checked(is_readable, "a BMP other than uncompressed with 8, 24 or 32 bits"):
-        has_palette = number(contents, 28, 2, little=True) == 8
+        has_palette = depth == 8
     return tf.cond(
         has_palette,
         lambda: _with_palette(contents, 14 + header_length),
@@ -173,8 +187,8 @@ def _with_palette(contents: tf.Tensor, palette_at: tf.Tensor) -> tf.Tensor:
 
 
 def _read_webp(contents: tf.Tensor) -> tf.Tensor:
-    flags = number(contents, 20, 1, little=True)
-    is_animated = (text(contents, 12, 4) == b"VP8X") & (tf.bitwise.bitwise_and(flags, 2) > 0)
+    chunk, flags = numbers(contents, (12, 4, "little"), (20, 1, "little"))
+    is_animated = (chunk == VP8X) & (flags // 2 % 2 == 1)
     with _checked(~is_animated, "an animated WebP"):
         contents = tf.identity(contents)
     return tf.io.decode_image(contents, expand_animations=False)
@@ -193,8 +207,8 @@ def _to_rgb(image: tf.Tensor) -> tf.Tensor:
     """Makes RGB of grey (1 channel), grey and alpha (2), RGB (3) or RGBA (4)."""
     last_is_alpha = tf.shape(image)[2] % 2 == 0
     image = tf.cond(last_is_alpha, lambda: _on_white(image), lambda: image)
-    is_grey = tf.shape(image)[2] == 1
-    image = tf.cond(is_grey, lambda: tf.repeat(image, 3, axis=2), lambda: image)
+    height, width, _ = tf.unstack(tf.shape(image))
+    image = tf.broadcast_to(image, (height, width, 3))
     return tf.ensure_shape(image, (None, None, 3))
 
 
@@ -208,17 +222,13 @@ def _on_white(image: tf.Tensor) -> tf.Tensor:
 
 def _upright(picture: _Picture, orientation: tf.Tensor) -> _Picture:
     """Makes RGB of a picture and turns it as `orient` does."""
-
-    def any_of(*orientations: int) -> tf.Tensor:
-        return tf.reduce_any(orientation == tf.constant(orientations))
-
     pixels = orient(_to_rgb(picture.pixels), orientation)
     sides = tf.where(orientation > 4, picture.sides[::-1], picture.sides)
     # Pixels at the right and at the bottom may reach beyond the picture; a flip brings them to
     # the left and to the top.
     beyond = tf.shape(pixels)[:2] * picture.ratio - sides
-    is_flipped = tf.stack([any_of(3, 4, 7, 8), any_of(2, 3, 6, 7)])
-    return _Picture(pixels, picture.ratio, sides, tf.where(is_flipped, beyond, 0))
+    start = tf.where(flips(orientation)[:2], beyond, 0)
+    return _Picture(pixels, picture.ratio, sides, start)
 
 
 def _resize(picture: _Picture, image_input: ImageInput) -> tf.Tensor:
@@ -249,9 +259,9 @@ def _crop(picture: _Picture, resize: str) -> _Picture:
             side = (7 * side + 4) // 8
         start += (sides - side) // 2
         sides = tf.stack([side, side])
-    top, left = tf.unstack(start // ratio)
-    bottom, right = tf.unstack(-(-(start + sides) // ratio))
-    return _Picture(pixels[top:bottom, left:right], ratio, sides, start % ratio)
+    begin, end = start // ratio, -(-(start + sides) // ratio)
+    shown = tf.strided_slice(pixels, begin, end, (1, 1))
+    return _Picture(shown, ratio, sides, start % ratio)
 
 
 def _resample(picture: _Picture, fitted: tf.Tensor, antialias: bool) -> tf.Tensor:
@@ -260,40 +270,34 @@ def _resample(picture: _Picture, fitted: tf.Tensor, antialias: bool) -> tf.Tenso
     With antialiasing it is to the bit what `tf.image.resize` gives, about twice as fast: its
     operation is quick at adding up rows and slow along a row, so both sides are resized as rows.
     """
+    # Between the two there are as many rows as at the end, of the original width: for a strip of
+    # one row and millions of columns that is more memory than there is.
+    is_wide = picture.sides[1] > MAX_ASPECT * picture.sides[0]
+    kept, turned = (0, 1, 2), (1, 0, 2)
+    before, after = tf.where(is_wide, turned, kept), tf.where(is_wide, kept, turned)
     ratio = tf.cast(picture.ratio, tf.float32)
     scale = tf.cast(fitted, tf.float32) / (tf.cast(picture.sides, tf.float32) / ratio)
     translation = -tf.cast(picture.start, tf.float32) / ratio * scale
+    one_column = [(fitted, 1), (scale, 1.0), (translation, 0.0)]
 
-    def rows(image: tf.Tensor, axis: int) -> tf.Tensor:
+    def rows(image: tf.Tensor, axis: tf.Tensor) -> tf.Tensor:
         """Resizes along axis 0, which is the picture's `axis`."""
-        height, width = tf.unstack(tf.shape(image)[:2])
+        height, width, _ = tf.unstack(tf.shape(image))
+        size, factor, shift = (tf.stack([tf.gather(of, axis), one]) for of, one in one_column)
         resized = tf.raw_ops.ScaleAndTranslate(
             images=tf.reshape(image, (1, height, 1, 3 * width)),
-            size=tf.stack([fitted[axis], 1]),
-            scale=tf.stack([scale[axis], 1.0]),
-            translation=tf.stack([translation[axis], 0.0]),
+            size=size,
+            scale=factor,
+            translation=shift,
             kernel_type="triangle",
             antialias=antialias,
         )
-        return tf.reshape(resized, (fitted[axis], width, 3))
+        return tf.reshape(resized, (size[0], width, 3))
 
-    def rounded(image: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.round(image), tf.uint8)
-
-    def from_above() -> tf.Tensor:
-        return _transposed(rounded(rows(_transposed(rows(picture.pixels, 0)), 1)))
-
-    def from_the_left() -> tf.Tensor:
-        return rounded(rows(_transposed(rows(_transposed(picture.pixels), 1)), 0))
-
-    # In between there are as many rows as at the end, of the original width: for a strip of one
-    # row and millions of columns that is more memory than there is.
-    is_wide = picture.sides[1] > MAX_ASPECT * picture.sides[0]
-    return tf.cond(is_wide, from_the_left, from_above)
-
-
-def _transposed(image: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(image, (1, 0, 2))
+    first, second, _ = tf.unstack(before)
+    image = rows(tf.transpose(picture.pixels, before), first)
+    image = rows(tf.transpose(image, turned), second)
+    return tf.transpose(tf.cast(tf.round(image), tf.uint8), after)
 
 
 # The side that is brought to the model's size, or the shorter one of two.

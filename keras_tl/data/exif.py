@@ -5,17 +5,23 @@ Reference: CIPA DC-008, "Exchangeable image file format for digital still camera
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
-from keras_tl.data.image_headers import number, raw, text
+from keras_tl.data.image_headers import Field, numbers, raw, text
 
-Step = Callable[[tf.Tensor], tf.Tensor]
+# Looks at the part of a file that starts somewhere: whether to look on, where the next part
+# starts, and where EXIF's TIFF header does (0 where it is not in this part).
+Look = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
 ORIENTATION_TAG = 0x0112
 SHORT = 3
+PREFIX = int.from_bytes(b"Exif\0\0", "big")
 # Bounds for files made to keep a reader busy; photographs stay far below.
 MAX_SEGMENTS = 256
 MAX_ENTRIES = 256
+# For 1 to 8: whether rows, columns and channels are reversed, those of 5 to 8 once transposed.
+_FLIPS = np.array([(0, 0, 0), (0, 1, 0), (1, 1, 0), (1, 0, 0)] * 2, np.bool_)
 
 
 def orientation(contents: tf.Tensor, image_kind: tf.Tensor) -> tf.Tensor:
@@ -50,18 +56,16 @@ def orient(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         The image; height and width are exchanged for 5 to 8.
     """
 
-    def any_of(*orientations: int) -> tf.Tensor:
-        return tf.reduce_any(orientation == tf.constant(orientations))
-
-    def transpose(image: tf.Tensor) -> tf.Tensor:
-        return tf.transpose(image, (1, 0, 2))
-
     def turn() -> tf.Tensor:
-        turned = tf.cond(any_of(5, 6, 7, 8), lambda: transpose(image), lambda: image)
-        flips = tf.stack([any_of(3, 4, 7, 8), any_of(2, 3, 6, 7), False])
-        return tf.raw_ops.Reverse(tensor=turned, dims=flips)
+        axes = tf.where(orientation > 4, (1, 0, 2), (0, 1, 2))
+        return tf.raw_ops.Reverse(tensor=tf.transpose(image, axes), dims=flips(orientation))
 
     return tf.cond(orientation == 1, lambda: image, turn)
+
+
+def flips(orientation: tf.Tensor) -> tf.Tensor:
+    """Which axes `orient` reverses, after it exchanged height and width: bool `[3]`."""
+    return tf.gather(_FLIPS, orientation - 1)
 
 
 def _no_exif(contents: tf.Tensor) -> tf.Tensor:
@@ -71,61 +75,54 @@ def _no_exif(contents: tf.Tensor) -> tf.Tensor:
 def _exif_in_jpeg(contents: tf.Tensor) -> tf.Tensor:
     """Where the TIFF header of a JPEG's EXIF starts, 0 where there is none."""
 
-    def is_exif(at: tf.Tensor) -> tf.Tensor:
-        is_app1 = text(contents, at, 2) == b"\xff\xe1"
-        return is_app1 & (text(contents, at + 4, 6) == b"Exif\0\0")
-
-    def search_on(at: tf.Tensor) -> tf.Tensor:
-        marker = number(contents, at, 2, little=False)
+    def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        fields: tuple[Field, ...] = ((0, 2, "big"), (2, 2, "big"), (4, 6, "big"))
+        marker, length, prefix = numbers(contents, *fields, start=at)
+        is_exif = (marker == 0xFFE1) & (prefix == PREFIX)
         # The pixels follow the start-of-scan marker.
         is_segment = (marker > 0xFF00) & (marker != 0xFFDA) & (marker != 0xFFD9)
-        return is_segment & ~is_exif(at)
+        return is_segment & ~is_exif, at + 2 + length, tf.where(is_exif, at + 10, 0)
 
-    def skip(at: tf.Tensor) -> tf.Tensor:
-        return at + 2 + number(contents, at + 2, 2, little=False)
-
-    found = _search(search_on, skip, start=2)
-    return tf.where(is_exif(found), found + 10, 0)
+    return _search(look, start=2)
 
 
 def _exif_in_png(contents: tf.Tensor) -> tf.Tensor:
     """Where the TIFF header of a PNG's eXIf chunk (before the pixels) starts, or 0."""
 
-    def search_on(at: tf.Tensor) -> tf.Tensor:
-        chunk = text(contents, at + 4, 4)
-        return (tf.strings.length(chunk) == 4) & (chunk != b"eXIf") & (chunk != b"IDAT")
+    def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        length, name = numbers(contents, (0, 4, "big"), (4, 4, "big"), start=at)
+        is_exif = name == int.from_bytes(b"eXIf", "big")
+        # Behind the end of the file a name reads as 0.
+        search_on = (name > 0) & (name != int.from_bytes(b"IDAT", "big")) & ~is_exif
+        return search_on, at + 12 + length, tf.where(is_exif, at + 8, 0)
 
-    def skip(at: tf.Tensor) -> tf.Tensor:
-        return at + 12 + number(contents, at, 4, little=False)
-
-    found = _search(search_on, skip, start=8)
-    return tf.where(text(contents, found + 4, 4) == b"eXIf", found + 8, 0)
+    return _search(look, start=8)
 
 
 def _exif_in_webp(contents: tf.Tensor) -> tf.Tensor:
     """Where the TIFF header of a WebP's EXIF chunk starts, or 0."""
+    end = tf.cast(tf.strings.length(contents), tf.int64)
 
-    def search_on(at: tf.Tensor) -> tf.Tensor:
-        chunk = text(contents, at, 4)
-        return (tf.strings.length(chunk) == 4) & (chunk != b"EXIF")
+    def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        fields: tuple[Field, ...] = ((0, 4, "big"), (4, 4, "little"), (8, 6, "big"))
+        name, length, prefix = numbers(contents, *fields, start=at)
+        is_exif = name == int.from_bytes(b"EXIF", "big")
+        # Some writers keep the prefix that EXIF has in a JPEG.
+        start = at + tf.where(prefix == PREFIX, tf.constant(14, tf.int64), 8)
+        search_on = (at + 8 <= end) & ~is_exif
+        return search_on, at + 8 + length + length % 2, tf.where(is_exif, start, 0)
 
-    def skip(at: tf.Tensor) -> tf.Tensor:
-        length = number(contents, at + 4, 4, little=True)
-        return at + 8 + length + length % 2
-
-    found = _search(search_on, skip, start=12)
-    # Some writers keep the prefix that EXIF has in a JPEG.
-    prefix = tf.where(text(contents, found + 8, 6) == b"Exif\0\0", tf.constant(6, tf.int64), 0)
-    return tf.where(text(contents, found, 4) == b"EXIF", found + 8 + prefix, 0)
+    return _search(look, start=12)
 
 
-def _search(search_on: Step, skip: Step, start: int) -> tf.Tensor:
-    """Walks from one part of a file to the next while `search_on` holds."""
-    (found,) = tf.while_loop(
-        search_on,
-        lambda at: (skip(at),),
-        (tf.constant(start, tf.int64),),
-        maximum_iterations=MAX_SEGMENTS,
+def _search(look: Look, start: int) -> tf.Tensor:
+    """Walks from one part of a file to the next; returns where the TIFF header starts, or 0."""
+    state = (tf.constant(True), tf.constant(start, tf.int64), tf.constant(0, tf.int64))
+    *_, found = tf.while_loop(
+        lambda search_on, at, found: search_on,
+        lambda search_on, at, found: look(at),
+        state,
+        maximum_iterations=MAX_SEGMENTS + 1,
     )
     return found
 
@@ -134,16 +131,18 @@ def _orientation_in_tiff(contents: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """Reads tag 0x0112 of the first directory; 1 where anything is not as it should be."""
     byte_order = text(contents, start, 4)
     little = byte_order == b"II*\0"
-    directory = start + number(contents, start + 4, 4, little)
-    count = number(contents, directory, 2, little)
-    entries = tf.reshape(raw(contents, directory + 2, 12 * MAX_ENTRIES), (MAX_ENTRIES, 12))
-    weights = tf.where(little, tf.constant((1, 256), tf.int64), tf.constant((256, 1), tf.int64))
 
-    def column(at: int) -> tf.Tensor:
-        return tf.reduce_sum(entries[:, at : at + 2] * weights, axis=1)
+    def joined(values: tf.Tensor) -> tf.Tensor:
+        powers = 256 ** np.arange(values.shape[-1])
+        return tf.reduce_sum(values * tf.where(little, powers, powers[::-1]), axis=-1)
 
-    is_entry = tf.range(MAX_ENTRIES, dtype=tf.int64) < count
-    is_orientation = is_entry & (column(0) == ORIENTATION_TAG) & (column(2) == SHORT)
-    value = tf.reduce_max(tf.where(is_orientation, column(8), 0))
+    offset = joined(raw(contents, start + 4, 4))
+    words = raw(contents, start + offset, 2 * (1 + 6 * MAX_ENTRIES))
+    directory = joined(tf.reshape(words, (-1, 2)))
+    # A tag, a type, a count of two words, a value of two.
+    entries = tf.reshape(directory[1:], (MAX_ENTRIES, 6))
+    is_entry = tf.range(MAX_ENTRIES, dtype=tf.int64) < directory[0]
+    is_orientation = tf.reduce_all(entries[:, :2] == (ORIENTATION_TAG, SHORT), axis=1)
+    value = tf.reduce_max(tf.where(is_entry & is_orientation, entries[:, 4], 0))
     is_valid = (little | (byte_order == b"MM\0*")) & (value >= 1) & (value <= 8)
     return tf.cast(tf.where(is_valid, value, 1), tf.int32)

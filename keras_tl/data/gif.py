@@ -5,10 +5,13 @@ Reference: CompuServe, "Graphics Interchange Format, Version 89a", sections 18 t
 
 import tensorflow as tf
 
-from keras_tl.data.image_headers import number, text
+from keras_tl.data.image_headers import numbers, text
 
 # Comments and the like before the first frame are walked over in blocks of up to 255 bytes.
 MAX_BLOCKS = 4096
+EXTENSION = 0x21
+CONTROL = 0x21F9
+FRAME = 0x2C
 
 
 def white_where_transparent(contents: tf.Tensor) -> tf.Tensor:
@@ -23,53 +26,60 @@ def white_where_transparent(contents: tf.Tensor) -> tf.Tensor:
     Returns:
         A GIF of the same length, a scalar string.
     """
-    control, frame = _first_frame(contents)
-    is_transparent = (control > 0) & (number(contents, control + 3, 1, True) % 2 == 1)
-    is_transparent &= text(contents, frame, 1) == b"\x2c"
-    return tf.cond(is_transparent, lambda: _whiten(contents, control, frame), lambda: contents)
+    (common_flags,) = numbers(contents, (10, 1, "little"))
+    common_length = _table_length(common_flags)
+    control, frame = _first_frame(contents, 13 + common_length)
+    flags, index = numbers(contents, (3, 1, "little"), (6, 1, "little"), start=control)
+    marker, own_flags = numbers(contents, (0, 1, "little"), (9, 1, "little"), start=frame)
+
+    def whiten() -> tf.Tensor:
+        """Makes the transparent colour of the table in use an opaque white."""
+        own_length = _table_length(own_flags)
+        has_own = own_length > 0
+        colour = tf.where(has_own, frame + 10, 13) + 3 * index
+        in_table = 3 * index < tf.where(has_own, own_length, common_length)
+        # Under the label of a comment the extension makes nothing transparent.
+        opaque = _replace(contents, control + 1, b"\xfe")
+        return tf.cond(in_table, lambda: _replace(opaque, colour, b"\xff\xff\xff"), lambda: opaque)
+
+    is_transparent = (control > 0) & (flags % 2 == 1) & (marker == FRAME)
+    return tf.cond(is_transparent, whiten, lambda: contents)
 
 
-def _first_frame(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _first_frame(contents: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Where the first frame's graphic control extension (0: none) and its descriptor start."""
 
-    def search_on(in_blocks: tf.Tensor, control: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
-        return in_blocks | (text(contents, at, 1) == b"\x21")
+    def label(at: tf.Tensor) -> tf.Tensor:
+        return numbers(contents, (0, 2, "big"), start=at)[0]
 
-    def step(in_blocks: tf.Tensor, control: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        is_control = ~in_blocks & (text(contents, at, 2) == b"\x21\xf9")
-        block = number(contents, at, 1, little=True)
+    def search_on(
+        in_blocks: tf.Tensor, control: tf.Tensor, at: tf.Tensor, here: tf.Tensor
+    ) -> tf.Tensor:
+        return in_blocks | (here // 256 == EXTENSION)
+
+    def step(
+        in_blocks: tf.Tensor, control: tf.Tensor, at: tf.Tensor, here: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        is_control = ~in_blocks & (here == CONTROL)
+        block = here // 256
         # An extension is a marker, a label, and blocks up to an empty one.
+        following = at + tf.where(in_blocks, 1 + block, 2)
         return (
             ~in_blocks | (block > 0),
             tf.where(is_control, at, control),
-            at + tf.where(in_blocks, 1 + block, 2),
+            following,
+            label(following),
         )
 
-    start = 13 + _table_length(contents, 10)
-    state = (tf.constant(False), tf.constant(0, tf.int64), start)
-    _, control, frame = tf.while_loop(search_on, step, state, maximum_iterations=MAX_BLOCKS)
+    state = (tf.constant(False), tf.constant(0, tf.int64), start, label(start))
+    _, control, frame, _ = tf.while_loop(search_on, step, state, maximum_iterations=MAX_BLOCKS)
     return control, frame
 
 
-def _table_length(contents: tf.Tensor, flags_at: tf.Tensor | int) -> tf.Tensor:
+def _table_length(flags: tf.Tensor) -> tf.Tensor:
     """Bytes of the colour table that a packed field announces."""
-    flags = number(contents, flags_at, 1, little=True)
     length = 3 * tf.bitwise.left_shift(tf.constant(2, tf.int64), flags % 8)
     return tf.where(flags >= 128, length, 0)
-
-
-def _whiten(contents: tf.Tensor, control: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
-    """Makes the transparent colour of the table in use an opaque white."""
-    own_length = _table_length(contents, frame + 9)
-    start = tf.where(own_length > 0, frame + 10, 13)
-    length = tf.where(own_length > 0, own_length, _table_length(contents, 10))
-    colour = 3 * number(contents, control + 6, 1, little=True)
-    # Under the label of a comment the extension makes nothing transparent.
-    opaque = _replace(contents, control + 1, b"\xfe")
-    in_table = colour < length
-    return tf.cond(
-        in_table, lambda: _replace(opaque, start + colour, b"\xff\xff\xff"), lambda: opaque
-    )
 
 
 def _replace(contents: tf.Tensor, at: tf.Tensor, new: bytes) -> tf.Tensor:

@@ -1,42 +1,60 @@
 """Reads numbers out of image files' headers, as graph operations.
 
 Positions may lie anywhere, even behind the end of the file: what is not there reads as zero, so
-that a truncated or malformed header never raises an error here.
+that a truncated or malformed header never raises an error here. Each new pass over data prepares
+every operation anew, so numbers are read many at once.
 """
 
+from typing import Literal
+
+import numpy as np
 import tensorflow as tf
 
-KINDS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
+# What each kind starts with; None stands for any byte.
+_SIGNATURES: dict[str, tuple[int | None, ...]] = {
+    "JPEG": (*b"\xff\xd8\xff",),
+    "PNG": (*b"\x89PNG\r\n\x1a\n",),
+    "GIF": (*b"GIF8",),
+    "BMP": (*b"BM",),
+    "WebP": (*b"RIFF", None, None, None, None, *b"WEBP"),
+}
+KINDS = tuple(_SIGNATURES)
 UNKNOWN = len(KINDS)
 
-
-def text(contents: tf.Tensor, start: tf.Tensor | int, length: int) -> tf.Tensor:
-    """Returns up to `length` bytes from `start` on, as a scalar string."""
-    end = tf.strings.length(contents)
-    position = tf.clip_by_value(tf.cast(start, tf.int64), 0, tf.cast(end, tf.int64))
-    return tf.strings.substr(contents, position, tf.constant(length, tf.int64))
+# Where a number starts, how many bytes (at most 7) it has, and in which order.
+Field = tuple[int, int, Literal["little", "big"]]
 
 
-def raw(contents: tf.Tensor, start: tf.Tensor | int, length: int) -> tf.Tensor:
-    """Returns `length` bytes from `start` on, as int64 `[length]`."""
+def text(contents: tf.Tensor, start: tf.Tensor, length: int) -> tf.Tensor:
+    """Returns up to `length` bytes from `start` (int64, at least 0) on, as a scalar string."""
+    end = tf.cast(tf.strings.length(contents), tf.int64)
+    return tf.strings.substr(contents, tf.minimum(start, end), tf.constant(length, tf.int64))
+
+
+def raw(contents: tf.Tensor, start: tf.Tensor, length: int) -> tf.Tensor:
+    """Returns `length` bytes from `start` (int64, at least 0) on, as int64 `[length]`."""
     found = text(contents, start, length)
     return tf.cast(tf.io.decode_raw(found, tf.uint8, fixed_length=length), tf.int64)
 
 
-def number(
-    contents: tf.Tensor, start: tf.Tensor | int, length: int, little: tf.Tensor | bool
-) -> tf.Tensor:
-    """Returns an unsigned number of `length` bytes (at most 7), as a scalar int64.
+def numbers(contents: tf.Tensor, *fields: Field, start: tf.Tensor | None = None) -> list[tf.Tensor]:
+    """Returns several unsigned numbers, as scalar int64.
 
     Args:
         contents: The file, a scalar string.
-        start: Where the number starts.
-        length: How many bytes it has.
-        little: Whether its lowest byte comes first.
+        *fields: Where the numbers are.
+        start: From where on that is counted, int64, at least 0; None is the file's start.
     """
-    weights = tf.constant([256**i for i in range(length)], tf.int64)
-    weights = tf.where(little, weights, tf.reverse(weights, [0]))
-    return tf.reduce_sum(raw(contents, start, length) * weights)
+    part = contents
+    length = max(at + count for at, count, _ in fields)
+    if start is not None:
+        part = text(contents, start, length)
+    values = tf.io.decode_raw(part, tf.uint8, fixed_length=length)
+    weights = np.zeros((len(fields), length), np.int64)
+    for row, (at, count, order) in zip(weights, fields, strict=True):
+        powers = 256 ** np.arange(count)
+        row[at : at + count] = powers if order == "little" else powers[::-1]
+    return tf.unstack(tf.reduce_sum(tf.cast(values, tf.int64) * weights, axis=1))
 
 
 def kind(contents: tf.Tensor) -> tf.Tensor:
@@ -48,18 +66,14 @@ def kind(contents: tf.Tensor) -> tf.Tensor:
     Returns:
         A scalar int32: the place in `KINDS`, or `UNKNOWN`.
     """
-    is_webp = (text(contents, 0, 4) == b"RIFF") & (text(contents, 8, 4) == b"WEBP")
-    is_kind = tf.stack(
-        [
-            text(contents, 0, 3) == b"\xff\xd8\xff",
-            text(contents, 0, 8) == b"\x89PNG\r\n\x1a\n",
-            text(contents, 0, 4) == b"GIF8",
-            text(contents, 0, 2) == b"BM",
-            is_webp,
-            True,
-        ]
-    )
-    return tf.argmax(is_kind, output_type=tf.int32)
+    length = max(len(signature) for signature in _SIGNATURES.values())
+    # The last row is one that any file fits.
+    rows = [[*bytes_, *[None] * (length - len(bytes_))] for bytes_ in (*_SIGNATURES.values(), ())]
+    is_any = np.array([[byte is None for byte in row] for row in rows])
+    expected = np.array([[byte or 0 for byte in row] for row in rows], np.uint8)
+    found = tf.io.decode_raw(contents, tf.uint8, fixed_length=length)
+    fits = tf.reduce_all((found == expected) | is_any, axis=1)
+    return tf.argmax(fits, output_type=tf.int32)
 
 
 def pixel_count(contents: tf.Tensor, image_kind: tf.Tensor) -> tf.Tensor:
@@ -75,8 +89,7 @@ def pixel_count(contents: tf.Tensor, image_kind: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: A JPEG's header is corrupt.
     """
-    counters = (_jpeg_pixels, _png_pixels, _gif_pixels, _bmp_pixels, _webp_pixels)
-    return tf.switch_case(image_kind, [lambda f=count: f(contents) for count in counters])
+    return tf.switch_case(image_kind, [lambda f=count: f(contents) for count in PIXEL_COUNTERS])
 
 
 def _jpeg_pixels(contents: tf.Tensor) -> tf.Tensor:
@@ -90,25 +103,36 @@ def _area(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
 
 
 def _png_pixels(contents: tf.Tensor) -> tf.Tensor:
-    return _area(number(contents, 20, 4, little=False), number(contents, 16, 4, little=False))
+    return _area(*numbers(contents, (20, 4, "big"), (16, 4, "big")))
 
 
 def _gif_pixels(contents: tf.Tensor) -> tf.Tensor:
-    return _area(number(contents, 8, 2, little=True), number(contents, 6, 2, little=True))
+    return tf.multiply(*numbers(contents, (8, 2, "little"), (6, 2, "little")))
 
 
 def _bmp_pixels(contents: tf.Tensor) -> tf.Tensor:
-    height = number(contents, 22, 4, little=True)
+    height, width = numbers(contents, (22, 4, "little"), (18, 4, "little"))
     # A negative height, in two's complement, means rows from the top down.
-    height = tf.minimum(height, 2**32 - height)
-    return _area(height, number(contents, 18, 4, little=True))
+    return _area(tf.minimum(height, 2**32 - height), width)
 
 
 def _webp_pixels(contents: tf.Tensor) -> tf.Tensor:
     """Sizes by the first chunk: https://developers.google.com/speed/webp/docs/riff_container."""
-    chunk = text(contents, 12, 4)
-    lossy = (number(contents, 26, 2, True) % 2**14) * (number(contents, 28, 2, True) % 2**14)
-    packed = number(contents, 21, 4, True)
+    chunk, packed, *sides = numbers(
+        contents,
+        (12, 4, "little"),
+        (21, 4, "little"),
+        *((at, 2, "little") for at in (26, 28)),
+        *((at, 3, "little") for at in (24, 27)),
+    )
+    lossy = (sides[0] % 2**14) * (sides[1] % 2**14)
     lossless = (packed % 2**14 + 1) * (packed // 2**14 % 2**14 + 1)
-    extended = (number(contents, 24, 3, True) + 1) * (number(contents, 27, 3, True) + 1)
-    return tf.where(chunk == b"VP8X", extended, tf.where(chunk == b"VP8L", lossless, lossy))
+    extended = (sides[2] + 1) * (sides[3] + 1)
+    otherwise = tf.where(chunk == int.from_bytes(b"VP8L", "little"), lossless, lossy)
+    return tf.where(chunk == VP8X, extended, otherwise)
+
+
+# The name of a WebP's first chunk that says there are more.
+VP8X = int.from_bytes(b"VP8X", "little")
+# In the order of the kinds.
+PIXEL_COUNTERS = (_jpeg_pixels, _png_pixels, _gif_pixels, _bmp_pixels, _webp_pixels)

@@ -1,8 +1,8 @@
 """The one order of operations: permute, read, decode, resize, augment, batch, prefetch."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -58,7 +58,7 @@ class Samples:
         """How many views there are of each image; epoch e shows view e modulo this."""
         return self.augmentation.views or self.augmentation.cycle
 
-    @cached_property
+    @functools.cached_property
     def keys(self) -> list[str]:
         """SHA-256 of each item's content, as `inspect` found it or else read anew."""
         found = zip(self.source.hashes, self.source.items, strict=True)
@@ -97,9 +97,11 @@ class Samples:
             return _parallel_map(dataset, load)
         seeds = tf.constant(augment.image_seeds(self.keys), tf.int64)
         views = tf.broadcast_to(tf.cast(view, tf.int64), tf.shape(indices))
+        # 15 and 15.0 are equal, and draw differently.
+        vary = _traced(augment.augment, self.augmentation, self.augmentation.fingerprint())
 
         def load_view(index: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
-            return augment.augment(load(index), self.augmentation, seeds[index], view)
+            return vary(load(index), seeds[index], view)
 
         dataset = tf.data.Dataset.zip((dataset, tf.data.Dataset.from_tensor_slices(views)))
         return _parallel_map(dataset, load_view)
@@ -183,18 +185,32 @@ class Samples:
         first = items[0] if items else ""
         if isinstance(first, str):
             paths = tf.constant(items, tf.string)
-            return lambda index: decode(tf.io.read_file(paths[index]), self.image_input)
+            read = _traced(decode, self.image_input)
+            return lambda index: read(tf.io.read_file(paths[index]))
         # Looked up one by one: as tensors, the items would be in memory twice.
         if isinstance(first, bytes):
-            dtype, rank, fit = tf.string, 0, decode
+            dtype, rank, fit = tf.string, 0, _traced(decode, self.image_input)
         else:
-            dtype, rank, fit = tf.uint8, 3, fit_to_input
+            dtype, rank, fit = tf.uint8, 3, _traced(fit_to_input, self.image_input)
 
         def load(index: tf.Tensor) -> tf.Tensor:
             item = tf.numpy_function(lambda i: items[i], [index], dtype)
-            return fit(tf.ensure_shape(item, [None] * rank), self.image_input)
+            return fit(tf.ensure_shape(item, [None] * rank))
 
         return load
+
+
+@functools.lru_cache(maxsize=32)
+def _traced(
+    function: Callable[..., tf.Tensor], settings: Any, *more_key: int
+) -> Callable[..., tf.Tensor]:
+    """A function of an image and its settings as one graph, made once for all data sets."""
+
+    @tf.function(autograph=False)
+    def traced(image: tf.Tensor, *more: tf.Tensor) -> tf.Tensor:
+        return function(image, settings, *more)
+
+    return traced
 
 
 def _parallel_map(dataset: tf.data.Dataset, function: Callable[..., tf.Tensor]) -> tf.data.Dataset:

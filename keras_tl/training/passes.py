@@ -333,16 +333,17 @@ class PrefixPass:
         which = tuple(id(model) for model in models)
         if which in self._engines:
             return self._engines[which]
-        joint, engine = self._prefix, self._reference
+        joint, reference = self._prefix, self._reference
         if len(models) > 1:
             tensors = [tensor for model in models for tensor in model.outputs]
             joint = keras.Model(joint.input, tensors, name="frozen_prefixes")
-            engine = engines.TensorFlowEngine(joint)
+            reference = engines.TensorFlowEngine(joint)
+        engine: Engine = reference
         if self._automatic:
             keys = [self._keys[id(model)] for model in models]
             folder = self.store.folder(engine="converted", prefixes=keys)
             total = max(total, self.to_come)
-            engine = engines.choose(joint, sample, folder, total, reference=engine)
+            engine = engines.choose(joint, sample, folder, total, reference)
         log.info("  in %s", engine.name)
         self._engines[which] = engine
         return engine

@@ -473,3 +473,15 @@ def test_the_same_in_eager_code_in_a_dataset_and_in_a_saved_model(tmp_path):
 def test_settings_are_checked(settings, hint):
     with pytest.raises(InputError, match=hint):
         ImageInput(**settings)
+
+
+def graph_nodes(function):
+    """How many operations a function of a file has, those of all its branches included."""
+    signature = [tf.TensorSpec((), tf.string)]
+    graph = tf.function(function, signature).get_concrete_function().graph.as_graph_def()
+    return len(graph.node) + sum(len(part.node_def) for part in graph.library.function)
+
+
+def test_a_new_pass_has_few_operations_to_prepare():
+    # Preparing takes about 0.25 ms of CPU each; before numbers were read together it was 1629.
+    assert graph_nodes(lambda contents: decode(contents, ImageInput())) < 950

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_tl.data import augment
+from keras_tl.data import augment, pipeline
 from keras_tl.data.decoding import ImageInput, fit_to_input
 from keras_tl.data.pipeline import Samples, permutation
 from keras_tl.data.source import Source
@@ -129,6 +129,31 @@ def test_each_index_may_have_its_own_view():
     for image, index, view in zip(together, indices, views, strict=True):
         (alone,) = some.images(np.array([index]), int(view)).as_numpy_iterator()
         np.testing.assert_array_equal(image, alone)
+
+
+def test_all_views_share_one_decoder(monkeypatch):
+    made = []
+
+    def counted(pixels, image_input):
+        made.append(image_input)
+        return fit_to_input(pixels, image_input)
+
+    monkeypatch.setattr(pipeline, "fit_to_input", counted)
+    for view in (None, 0, 1):
+        samples(augmentation="light").images(np.arange(3), view)
+    assert len(made) == 1
+    samples(image_input=ImageInput(size=SIZE + 1)).images(np.arange(3))
+    assert len(made) == 2
+
+
+def test_settings_that_are_equal_and_draw_differently_are_kept_apart():
+    for rotation in (15.0, 15):
+        settings = augment.Augmentation("turned", rotation=rotation)
+        some = Samples(samples().source, ImageInput(size=SIZE), settings)
+        (image,) = some.images(np.array([3]), 1).as_numpy_iterator()
+        seed = augment.image_seeds(some.keys)[3]
+        expected = augment.augment(tf.constant(arrays()[3]), settings, seed, 1)
+        np.testing.assert_array_equal(image, expected)
 
 
 def test_weights_go_with_their_samples():
