@@ -221,10 +221,10 @@ def test_long_passes_report_progress(monkeypatch, caplog):
 
 
 def test_faults_of_the_program_are_not_taken_for_bad_files(monkeypatch):
-    def broken(self, contents):
+    def broken(self, items):
         raise MemoryError("planted")
 
-    monkeypatch.setattr(inspection._Examiner, "_examine_contents", broken)
+    monkeypatch.setattr(inspection._Examiner, "examine_all", broken)
     with pytest.raises(MemoryError, match="planted"):
         inspect(from_arrays([encoded(), encoded()], [0, 1]), INPUT)
 

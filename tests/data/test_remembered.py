@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,13 +48,13 @@ def cache(tmp_path, monkeypatch):
 def looked_at(monkeypatch):
     """Collects the content of each file that is examined rather than recalled."""
     contents = []
-    examine = inspection._Examiner._examine_contents
+    examine = inspection._Examiner.examine_all
 
-    def watched(self, content):
-        contents.append(content)
-        return examine(self, content)
+    def watched(self, items):
+        contents.extend(Path(item).read_bytes() for item in items)
+        return examine(self, items)
 
-    monkeypatch.setattr(inspection._Examiner, "_examine_contents", watched)
+    monkeypatch.setattr(inspection._Examiner, "examine_all", watched)
     return contents
 
 
