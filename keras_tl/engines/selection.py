@@ -20,6 +20,8 @@ from keras_tl.files import atomic_write_text
 # Largest difference from Keras that is allowed, relative to the largest value of the tensor. The
 # store's float16 rounds by half of that.
 TOLERANCE = 1e-3
+# So many images are compared: each gives thousands of values, and takes VGG16 a fifth of a second.
+CHECKED_IMAGES = 8
 CHOICE = "engine.choice"
 CONVERTING = {kind.name: kind for kind in (LiteRTEngine, OpenVINOEngine)}
 PACKAGES = ("ai-edge-litert", "openvino")
@@ -61,7 +63,8 @@ def choose(
 
     Args:
         prefix: The frozen part of a model; a whole model will do too.
-        sample: A few images, uint8 `[images, height, width, 3]`, on which engines are compared.
+        sample: A few images, uint8 `[images, height, width, 3]`; engines are compared on the
+            first of them.
         folder: Where converted prefixes are kept, and which engine was chosen: a later run with
             the same packages and cores takes the same one, if it still agrees.
         images: How many there are to run: for few, nothing is converted.
@@ -72,6 +75,7 @@ def choose(
         or a TPU, for few images, or where no other agrees, TensorFlow.
     """
     reference = reference or TensorFlowEngine(prefix)
+    sample = sample[:CHECKED_IMAGES]
     if any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")):
         return reference
     before = _remembered(folder)
