@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when all went well, 2 for input that cannot be used, 1 where a check of keras_tl's own
-        failed, 130 when interrupted.
+        failed, 3 where a strict audit found something serious, 130 when interrupted.
     """
     options, unknown = _parser().parse_known_args(arguments)
     if unknown:
@@ -75,6 +75,17 @@ def _parser() -> _Parser:
         return command
 
     train_options(add("train", _train, "Train, measure and export a model of images."))
+    command = add("audit", _audit, "Look at a data set before training.")
+    about = "folder of class folders (perhaps below train, val, test), a CSV file, or tfds:NAME"
+    command.add_argument("data", metavar="DATA", help=about)
+    about = "look for wrong labels, by a pass of a backbone over all images"
+    command.add_argument(
+        "--labels", action=argparse.BooleanOptionalAction, default=True, help=about
+    )
+    about = "end with exit code 3 where something serious is found"
+    command.add_argument("--strict", action="store_true", help=about)
+    command.add_argument("--json", metavar="FILE", default=None, help="write the findings to FILE")
+    column_options(command)
     compare_options(add("compare", _compare, "Pick a backbone before training one."))
     command = add("evaluate", _evaluate, "Measure a run's model on labelled images.")
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
@@ -125,6 +136,16 @@ def _train(options: argparse.Namespace) -> int:
     config = make_config({**settings, **_given(options, "config")})
 
     return _show_run(_job().train(config, verbose=_verbose()))
+
+
+def _audit(options: argparse.Namespace) -> int:
+    own = {name: vars(options)[name] for name in ("data", "labels")}
+    columns = _given(options, *own, "strict", "json")
+    found = _job("keras_tl.auditing").audit(**own, verbose=_verbose(), **columns)
+    print(found)
+    if options.json:
+        found.write(options.json)
+    return found.exit_code(options.strict)
 
 
 def _compare(options: argparse.Namespace) -> int:

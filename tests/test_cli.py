@@ -1,11 +1,15 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from keras_tl import cli
 
-COMMANDS = ("train", "compare", "evaluate", "predict", "backbones", "cache", "demo")
+COMMANDS = (
+    *("train", "audit", "compare", "evaluate", "predict", "report", "backbones", "cache", "demo"),
+)
 
 
 def run(*arguments):
@@ -84,3 +88,20 @@ def test_every_public_name_is_declared_and_loads():
     for name in keras_tl.__all__:
         assert getattr(keras_tl, name) is not None
     assert not hasattr(keras_tl, "no_such_name")
+
+
+def test_audit_says_what_it_finds_and_ends_with_3_where_it_is_strict(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(4):
+            pixels = random.integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
+    audit = ["audit", str(tmp_path / "photos"), "--no-labels"]
+    assert cli.main([*audit, "--strict"]) == 0
+    copy = (tmp_path / "photos" / "a" / "0.png").read_bytes()
+    (tmp_path / "photos" / "b" / "copy.png").write_bytes(copy)
+    assert cli.main([*audit, "--json", str(tmp_path / "found.json")]) == 0
+    assert "a/0.png, b/copy.png" in capsys.readouterr().out
+    assert "b/copy.png" in (tmp_path / "found.json").read_text()
+    assert cli.main([*audit, "--strict"]) == 3

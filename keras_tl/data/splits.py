@@ -3,12 +3,13 @@
 import csv
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from keras_tl.data.audit.groups import NearGroups
 from keras_tl.data.labels import first_few
 from keras_tl.data.source import SPLITS, Source
 from keras_tl.data.stratify import quotas, strata
@@ -46,7 +47,12 @@ def parse_split(name: str) -> str:
 
 
 def assign_splits(
-    source: Source, *, val_fraction: float = 0.15, test_fraction: float = 0.15, seed: int = 0
+    source: Source,
+    *,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+    near: NearGroups | None = None,
 ) -> Source:
     """Assigns every item to train, val or test.
 
@@ -58,17 +64,20 @@ def assign_splits(
 
     The items to assign are stratified: by class, by combination of labels (rare ones by their
     rarest label), or by quantile of the targets. Items that share a group or a SHA-256 form one
-    unit, which is never divided. Large units are placed first, each where it brings shares and
-    strata closest to what is wanted (after the idea of scikit-learn's StratifiedGroupKFold);
-    single items then fill the rest exactly: each class is within one item of its share. A class
-    of two items has one in test, of three or more one in val too, and each class with an item to
-    assign has one in train. The result depends on ids, labels and seed, not on the items' order.
+    unit, which is never divided; so do near-duplicates, unless they and what they are tied to
+    by groups are more than `near.limit`: then it is as if they were not near. Large units are
+    placed first, each where it brings shares and strata closest to what is wanted (after the
+    idea of scikit-learn's StratifiedGroupKFold); single items then fill the rest exactly: each
+    class is within one item of its share. A class of two items has one in test, of three or
+    more one in val too, and each class with an item to assign has one in train. The result
+    depends on ids, labels and seed, not on the items' order.
 
     Args:
         source: The items, `hashes` filled in where duplicates are to be kept together.
         val_fraction: Share of the items to assign that goes to val, in [0, 1).
         test_fraction: The same for test; both together stay below 1.
         seed: Any int; the same seed gives the same splits.
+        near: Near-duplicates among the items, in their order; None knows of none.
 
     Returns:
         The source with every split assigned.
@@ -83,7 +92,8 @@ def assign_splits(
         0.0 if "test" in given or (splits != "").all() else test_fraction,
     )
     if pool.any():
-        splits = _assign(source, pool, np.where(pool, "", splits), fractions, seed)
+        units = _units(source, near)
+        splits = _assign(source, units, pool, np.where(pool, "", splits), fractions, seed)
     if not (splits == "train").any():
         raise InputError("items to train on", "a train split without any", "Add some to train.")
     assigned = replace(source, splits=splits.astype(object), given_splits=given)
@@ -167,6 +177,7 @@ def _what_to_assign(
 
 def _assign(
     source: Source,
+    units: list[np.ndarray],
     pool: np.ndarray,
     splits: np.ndarray,
     fractions: tuple[float, float],
@@ -176,7 +187,7 @@ def _assign(
     carving = bool((source.splits[pool] == "train").all())
     splits = splits.astype(object)
     free: list[np.ndarray] = []
-    for unit in _units(source):
+    for unit in units:
         members = unit[pool[unit]]
         fixed = [name for name in SPLITS if name in splits[unit]]
         if fixed:
@@ -190,7 +201,7 @@ def _assign(
     return splits
 
 
-def _units(source: Source) -> list[np.ndarray]:
+def _units(source: Source, near: NearGroups | None) -> list[np.ndarray]:
     """Items (int64 indices) that must stay together, in an order that depends on ids only."""
     order = sorted(range(len(source)), key=lambda i: source.ids[i])
     parent = list(range(len(source)))
@@ -206,10 +217,30 @@ def _units(source: Source) -> list[np.ndarray]:
         for i in order:
             if keys is not None and keys[i] != "":
                 parent[root(i)] = root(first.setdefault(keys[i], i))
+    if near is not None:
+        _join_near(near, order, parent, root)
     units: dict[int, list[int]] = defaultdict(list)
     for i in order:
         units[root(i)].append(i)
     return [np.array(unit) for unit in units.values()]
+
+
+def _join_near(
+    near: NearGroups, order: list[int], parent: list[int], root: Callable[[int], int]
+) -> None:
+    """Joins the units of near-duplicates, where the limit allows it."""
+    sizes = Counter(map(root, order))
+    alike: dict[str, list[int]] = defaultdict(list)
+    for i in order:
+        if near.names[i] != "":
+            alike[near.names[i]].append(i)
+    for members in alike.values():
+        roots = list(dict.fromkeys(map(root, members)))
+        together = sum(sizes[r] for r in roots)
+        if together <= near.limit:
+            for r in roots:
+                parent[r] = roots[0]
+            sizes[roots[0]] = together
 
 
 def _place(

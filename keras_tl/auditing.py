@@ -1,0 +1,224 @@
+"""Looking at a data set before training: what `keras-tl audit` does.
+
+What can be seen in pixels is found in `keras_tl.data.audit`. Here is what needs a pretrained
+backbone: labels that its features contradict, and an order of the images that gives them away.
+"""
+
+import logging
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_tl import freezing, frozen_prefix
+from keras_tl.backbones import registry
+from keras_tl.builders.image import build_image_model
+from keras_tl.data.audit.findings import Audit, Finding
+from keras_tl.data.audit.judging import Seen, judge, look_through
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.inspection import inspect
+from keras_tl.data.open import open_data
+from keras_tl.data.pipeline import Samples
+from keras_tl.data.source import Source
+from keras_tl.evaluation.label_errors import LEAST_ITEMS, Suspect, suspected_labels
+from keras_tl.evaluation.probes import Probe, linear_probe
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.training.passes import PrefixPass
+
+BACKBONE = "EfficientNetLite0"
+FOLDS = 5
+# Fewer images than these say nothing of labels or order.
+LEAST_IMAGES = 50
+# Into so many stretches the images of a class are cut, in their order.
+STRETCHES = 10
+# By so much, and by so many standard errors, the probe must be better on images from stretches
+# that it knows.
+ORDER_GAIN, STANDARD_ERRORS = 0.03, 3.0
+
+log = logging.getLogger("keras_tl")
+
+
+def audit(
+    data: str | Source,
+    *,
+    labels: bool = True,
+    backbone: str = BACKBONE,
+    weights: str | None = "imagenet",
+    image_size: int | None = None,
+    seed: int = 0,
+    engine: str = "auto",
+    verbose: int = 1,
+    **options: Any,
+) -> Audit:
+    """Looks at a data set and says what is wrong with it, or might be.
+
+    Splits that the data has stay as they are, and what crosses them is found; none are made.
+
+    Args:
+        data: A folder of class folders, a CSV file, "tfds:NAME", or an opened source.
+        labels: Whether to look for wrong labels, which takes a pass of a backbone over all
+            images. It is done where each image has one class.
+        backbone: A name in the backbone registry, for that.
+        weights: "imagenet", a weights file, or None.
+        image_size: The model's size, in pixels; None takes the backbone's own.
+        seed: Decides the folds.
+        engine: See `run_phases`.
+        verbose: 1 says how far a pass is, 0 does not.
+        **options: See `keras_tl.data.open.open_data`.
+
+    Returns:
+        The audit.
+
+    Raises:
+        InputError: The data cannot be opened, or no image of a class can be read.
+    """
+    size = image_size or registry.get(backbone).image_size
+    image_input = ImageInput(size=size)
+    source = open_data(data, **options) if isinstance(data, str) else data
+    source = inspect(source, image_input, max_bad_fraction=1.0)
+    seen = look_through(source, image_input)
+    found = judge(source, seen)
+    if not labels or not can_be_probed(source):
+        return found
+    features = plain_features(
+        source, image_input, backbone=backbone, weights=weights, engine=engine, verbose=verbose
+    )
+    return found.with_findings(findings_on_labels(features, source, seen, seed=seed))
+
+
+def can_be_probed(source: Source) -> bool:
+    """Whether there are enough images of two classes at least."""
+    if source.task != "single-label" or len(source) < LEAST_IMAGES:
+        return False
+    return int((np.bincount(source.labels) >= LEAST_ITEMS).sum()) > 1
+
+
+def plain_features(
+    source: Source,
+    image_input: ImageInput,
+    *,
+    backbone: str = BACKBONE,
+    weights: str | None = "imagenet",
+    engine: str = "auto",
+    verbose: int = 1,
+) -> np.ndarray:
+    """Features of the images as they are, stored where training finds them.
+
+    Args:
+        source: The images.
+        image_input: How they are decoded and resized.
+        backbone: A name in the backbone registry.
+        weights: "imagenet", a weights file, or None.
+        engine: See `run_phases`.
+        verbose: 1 says how far a pass is, 0 does not.
+
+    Returns:
+        Float32 `[images, features]`.
+    """
+    model = build_image_model(
+        backbone,
+        outputs=len(source.class_names),
+        task=source.task,
+        weights=weights,
+        image_size=image_input.size,
+    )
+    freezing.All().apply(model)
+    prefix: keras.Model = frozen_prefix.split(model).prefix
+    samples = Samples(source, image_input)
+    run = PrefixPass(prefix, FeatureStore().for_a_run(), engine=engine, verbose=verbose)
+    stored = run.features(samples)
+    return stored.gather(np.arange(len(source)))[0].reshape(len(source), -1)
+
+
+def findings_on_labels(
+    features: np.ndarray, source: Source, seen: Seen | None = None, *, seed: int = 0
+) -> list[Finding]:
+    """Says which labels features contradict, and whether the images' order gives labels away.
+
+    Args:
+        features: Float `[images, features]`.
+        source: The images, each with one class; see `can_be_probed`.
+        seen: What `look_through` saw of them; near-duplicates are not divided between folds.
+        seed: Decides the folds.
+
+    Returns:
+        What was found.
+    """
+    groups = _kept_together(source, seen)
+    folds = min(FOLDS, len(np.unique(groups)))
+    if folds < 2:
+        return []
+    probe = linear_probe(features, source.labels, groups=groups, folds=folds, seed=seed)
+    found = []
+    if suspects := suspected_labels(source.labels, probe.outputs):
+        found.append(_wrong_labels(suspects, probe, source))
+    if source.groups is None:
+        found += _order(features, source, probe, seed)
+    return found
+
+
+def _kept_together(source: Source, seen: Seen | None) -> np.ndarray:
+    """A name for each image: its group, or that of its near-duplicates, or its content."""
+    own = source.hashes.astype(str)
+    if source.groups is not None:
+        return np.where(source.groups != "", source.groups, own).astype(str)
+    if seen is None:
+        return own
+    return np.where(seen.groups.names != "", seen.groups.names, own).astype(str)
+
+
+def _wrong_labels(suspects: list[Suspect], probe: Probe, source: Source) -> Finding:
+    names = source.class_names
+    noun = "label is" if len(suspects) == 1 else "labels are"
+    return Finding(
+        "wrong-label",
+        "warning",
+        f"{len(suspects):,} {noun} suspected to be wrong, by a probe that is right on "
+        f"{probe.score:.1%} of the images: look at them, the surest first.",
+        tuple((str(source.ids[suspect.item]),) for suspect in suspects),
+        tuple(
+            f"labelled {names[source.labels[suspect.item]]} ({suspect.given_probability:.2f}), "
+            f"looks like {names[suspect.suggested]} ({suspect.suggested_probability:.2f})"
+            for suspect in suspects
+        ),
+    )
+
+
+def _order(features: np.ndarray, source: Source, probe: Probe, seed: int) -> list[Finding]:
+    """Compares the probe on single images with one on whole stretches of the order.
+
+    Where neighbours belong together (cells of a module, frames of a film), a probe that knows an
+    image's neighbours knows more than it will of new images.
+    """
+    stretches = _stretches(source.labels)
+    if len(np.unique(stretches)) < FOLDS:
+        return []
+    blocked = linear_probe(features, source.labels, groups=stretches, folds=FOLDS, seed=seed)
+    better = _right(probe, source.labels) - _right(blocked, source.labels)
+    # The errors come in stretches, too.
+    _, index = np.unique(stretches, return_inverse=True)
+    sums = np.bincount(index, better - better.mean())
+    error = float(np.sqrt((sums**2).sum())) / len(better)
+    gain = float(better.mean())
+    if gain < ORDER_GAIN or gain < STANDARD_ERRORS * error:
+        return []
+    text = (
+        f"Neighbours in the order of the data give each other away: a probe is right on "
+        f"{probe.score:.1%} of images whose neighbours it knows, on {blocked.score:.1%} of others. "
+        "Name what belongs together with --group-column, or expect less of new images."
+    )
+    return [Finding("order-leak", "warning", text)]
+
+
+def _stretches(labels: np.ndarray) -> np.ndarray:
+    """Cuts each class into stretches of neighbours: a name for each item."""
+    names = np.empty(len(labels), dtype=object)
+    for label in np.unique(labels):
+        items = np.flatnonzero(labels == label)
+        parts = np.arange(len(items)) * min(STRETCHES, len(items)) // len(items)
+        names[items] = [f"{label} {part}" for part in parts]
+    return names.astype(str)
+
+
+def _right(probe: Probe, labels: np.ndarray) -> np.ndarray:
+    return (probe.outputs.argmax(axis=1) == labels).astype(np.float64)

@@ -1,0 +1,81 @@
+"""Findings on files that are passed over, and on classes."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_tl.data.audit.findings import Finding
+from keras_tl.data.labels import class_counts, first_few
+from keras_tl.data.source import SPLITS, Source
+
+# So many times as many images of one class as of another are out of balance.
+UNBALANCED = 10
+# Images of a class below which little can be learned or said of it.
+FEW_IMAGES = 10
+
+
+def findings_on_files(source: Source) -> Iterator[Finding]:
+    """Says what was passed over, and why.
+
+    Args:
+        source: The images, with what was passed over.
+
+    Yields:
+        What was found.
+    """
+    for bad, kind, severity, what in (
+        (True, "unreadable", "serious", "cannot be read as an image"),
+        (False, "foreign", "note", "not looked at"),
+    ):
+        skipped = [entry for entry in source.skipped if entry.bad == bad]
+        if skipped:
+            noun = "file" if len(skipped) == 1 else "files"
+            verb = "" if bad else ("is " if len(skipped) == 1 else "are ")
+            yield Finding(
+                kind,
+                severity,
+                f"{len(skipped):,} {noun} {verb}{what}.",
+                tuple((entry.id,) for entry in skipped),
+                tuple(entry.reason for entry in skipped),
+            )
+
+
+def findings_on_classes(source: Source) -> Iterator[Finding]:
+    """Says which classes have few images, and which training will not see.
+
+    Args:
+        source: The images, with their splits where these are known.
+
+    Yields:
+        What was found.
+    """
+    if source.task == "regression" or not source.class_names:
+        return
+    counts = class_counts(source.labels, source.class_names)
+    names = np.array(source.class_names, dtype=object)
+    present = counts[counts > 0]
+    if len(present) > 1 and present.max() > UNBALANCED * present.min():
+        most, least = names[counts.argmax()], names[counts == present.min()][0]
+        yield Finding(
+            "imbalance",
+            "warning",
+            f"The largest class ({most}) has {present.max():,} images, the smallest ({least}) "
+            f"{present.min():,}: consider --class-weights, and look at figures of each class.",
+        )
+    few = [f"{names[c]} ({counts[c]})" for c in np.argsort(counts) if counts[c] < FEW_IMAGES]
+    if few:
+        noun = "class has" if len(few) == 1 else "classes have"
+        text = f"{len(few):,} {noun} fewer than {FEW_IMAGES} images: {first_few(few)}."
+        yield Finding("few-images", "warning", text)
+    yield from _unseen(source, names)
+
+
+def _unseen(source: Source, names: np.ndarray) -> Iterator[Finding]:
+    member = source.targets() > 0
+    by_split = {name: member[source.splits == name].any(axis=0) for name in SPLITS}
+    measured = by_split["val"] | by_split["test"]
+    unseen = names[measured & ~by_split["train"]]
+    if len(unseen) and (source.splits == "train").any():
+        noun = "class is" if len(unseen) == 1 else "classes are"
+        text = f"{len(unseen):,} {noun} measured but never trained: {first_few(list(unseen))}."
+        yield Finding("never-trained", "serious", text)

@@ -1,0 +1,165 @@
+"""What an audit says, for people, for pages and for programs."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any
+
+from keras_tl.data.labels import first_few
+from keras_tl.errors import InputError
+from keras_tl.files import atomic_write_text
+
+SCHEMA_VERSION = 1
+# From bad to good: makes figures wrong; should be looked at; good to know.
+SEVERITIES = ("serious", "warning", "note")
+# What a command ends with that was asked to be strict and found something serious.
+SERIOUS_EXIT_CODE = 3
+SHOWN_SETS, SHOWN_IDS = 3, 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or might be, and where.
+
+    Attributes:
+        kind: A short name that does not change ("leak", "blurred").
+        severity: One of `SEVERITIES`.
+        text: What it is and what it means, in a sentence.
+        sets: The ids of the images: one set for each time it occurs, of one or more images.
+        why: For each set what is known of it.
+    """
+
+    kind: str
+    severity: str
+    text: str
+    sets: tuple[tuple[str, ...], ...] = ()
+    why: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shown = [
+            f"    {first_few(ids, SHOWN_IDS)}" + (f"  ({why})" if why else "")
+            for ids, why in zip(self.sets[:SHOWN_SETS], self.why, strict=False)
+        ]
+        if len(self.sets) > len(shown):
+            shown.append(f"    and {len(self.sets) - len(shown):,} more")
+        return "\n".join([f"{self.severity:<8} {self.text}", *shown])
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All that was found in a data set.
+
+    Attributes:
+        images: How many images each split has; "" counts those without a split.
+        classes: How many images each class has; of a regression, nothing.
+        findings: The worst first.
+    """
+
+    images: dict[str, int]
+    classes: dict[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def serious(self) -> tuple[Finding, ...]:
+        """The findings that make figures wrong."""
+        return tuple(finding for finding in self.findings if finding.severity == SEVERITIES[0])
+
+    def with_findings(self, more: Sequence[Finding]) -> "Audit":
+        """The same audit with further findings."""
+        return replace(self, findings=in_order((*self.findings, *more)))
+
+    def exit_code(self, strict: bool) -> int:
+        """What a command ends with: 3 where it is strict and something serious was found."""
+        return SERIOUS_EXIT_CODE if strict and self.serious else 0
+
+    def refuse_serious(self) -> None:
+        """Refuses data with serious findings.
+
+        Raises:
+            InputError: There are some.
+        """
+        if self.serious:
+            raise InputError(
+                "data without serious findings, with --strict",
+                "; ".join(finding.text.rstrip(".") for finding in self.serious),
+                "Mend the data, or leave --strict out.",
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "images": self.images,
+            "classes": self.classes,
+            "serious": len(self.serious),
+            "findings": [
+                {
+                    "kind": finding.kind,
+                    "severity": finding.severity,
+                    "text": finding.text,
+                    "count": len(finding.sets),
+                    "sets": [
+                        {"ids": list(ids), "why": why}
+                        for ids, why in zip(finding.sets, finding.why, strict=True)
+                    ],
+                }
+                for finding in self.findings
+            ],
+        }
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Writes `facts` as JSON, whole or not at all."""
+        text = json.dumps(self.facts(), indent=2, ensure_ascii=False)
+        # Names of files may hold what UTF-8 cannot say.
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        atomic_write_text(os.fspath(path), text + "\n")
+
+    def __str__(self) -> str:
+        total = sum(self.images.values())
+        told = ", ".join(f"{count:,} {name}" for name, count in self.images.items() if name)
+        head = f"{total:,} images" + (f": {told}" if told else "")
+        if self.classes:
+            head += f"; {len(self.classes):,} class{'' if len(self.classes) == 1 else 'es'}"
+        counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
+        if not self.findings:
+            return f"{head}.\nNothing was found."
+        found = ", ".join(
+            f"{n} {s}{'s' if n != 1 and s != 'serious' else ''}" for s, n in counts.items() if n
+        )
+        return "\n".join([f"{head}.", *map(str, self.findings), f"Found: {found}."])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def read_audit(path: str | os.PathLike[str]) -> Audit:
+    """Reads what `Audit.write` wrote.
+
+    Raises:
+        InputError: It is no such file, or of another version.
+    """
+    with open(path, encoding="utf-8") as file:
+        try:
+            facts = json.load(file)
+        except ValueError as error:
+            raise InputError("an audit's JSON", str(path), "Make it again.") from error
+    if not isinstance(facts, dict) or facts.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(f"an audit of version {SCHEMA_VERSION}", str(path), "Make it again.")
+    findings = tuple(
+        Finding(
+            row["kind"],
+            row["severity"],
+            row["text"],
+            tuple(tuple(entry["ids"]) for entry in row["sets"]),
+            tuple(entry["why"] for entry in row["sets"]),
+        )
+        for row in facts["findings"]
+    )
+    return Audit(facts["images"], facts["classes"], findings)
+
+
+def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The worst first; of equals as they come."""
+    return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -1,0 +1,190 @@
+"""Near-duplicates: the same picture in other files, whatever was done to it on the way."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_tl.data.audit.alignment import WHOLE, align, corner_windows, cut_out
+from keras_tl.data.audit.looks import Looks
+from keras_tl.data.audit.signatures import CLOSE, ROUGH, Whitening, mirrored, spectrum
+
+LOG = logging.getLogger("keras_tl")
+
+# The similarity of rough signatures from which on a pair is looked at closely.
+CANDIDATE = 0.6
+# That of close ones from which on it is one picture: for images that are like more than so many
+# others, as the cells of a module are, and for the rest.
+CROWD, SAME_IN_CROWD, SAME = 3, 0.9, 0.7
+# So many candidates of each image are looked at, the most similar ones.
+CANDIDATES = 20
+# Mean difference of Cb and Cr over which pictures differ in colour, and under which one has none.
+OTHER_COLOURS, COLOURLESS = 20.0, 2.0
+# Grey values of an image that shows nothing deviate by less.
+BLANK = 2.0
+ROWS, CHUNK = 512, 2000
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of images that show one picture.
+
+    Attributes:
+        first: int64 `[pairs]`, indices of images.
+        second: int64 `[pairs]`, indices of images, each larger than `first`.
+        similarity: Float32 `[pairs]`, up to 1.
+        is_mirrored: Bool `[pairs]`, whether one is the other in a mirror.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    similarity: np.ndarray
+    is_mirrored: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def near_duplicates(looks: Looks, hashes: np.ndarray) -> Pairs:
+    """Compares every image with every other.
+
+    Found are copies that were encoded anew, resized, made brighter or darker, cropped by up to
+    about a tenth, or mirrored; not those that were rotated or painted over. Images that show
+    nothing are left out. Whitened signatures (see `Whitening`) of the lower frequencies, of the
+    whole picture and of some crops of it, give candidates; these are laid over each other and
+    compared closely. The first step takes all pairs, as products of matrices: a few seconds for
+    20,000 images, growing with the square of their number.
+
+    Args:
+        looks: What the images look like.
+        hashes: SHA-256 of each image's content, object `[images]`: of equal files the first
+            stands for all.
+
+    Returns:
+        The pairs, without those of equal files.
+    """
+    _, first_of = np.unique(hashes.astype(str), return_index=True)
+    chosen = np.sort(first_of)
+    chosen = chosen[looks.deviation[chosen] >= BLANK]
+    if len(chosen) < 2:
+        nothing = np.zeros(0, np.int64)
+        return Pairs(nothing, nothing, np.zeros(0, np.float32), np.zeros(0, bool))
+    pairs = _compare(looks.thumbs[chosen], looks.colours[chosen])
+    return Pairs(chosen[pairs.first], chosen[pairs.second], pairs.similarity, pairs.is_mirrored)
+
+
+def _compare(thumbs: np.ndarray, colours: np.ndarray) -> Pairs:
+    waves = _waves(thumbs, WHOLE)
+    rough = Whitening(waves, ROUGH)
+    of_whole = rough(waves)
+    windows = corner_windows()
+    queries = [rough(_waves(thumbs, window)) for window in windows[1:]]
+    queries = [of_whole, *queries, rough(mirrored(waves))]
+    whole, crop = _candidates(queries, of_whole)
+    # Which of the queries it was, asked again of the candidates alone.
+    scores = np.stack([(query[whole] * of_whole[crop]).sum(axis=1) for query in queries])
+    start = scores.argmax(axis=0)
+    whole, crop, start = _each_once(whole, crop, start, scores.max(axis=0))
+    close = Whitening(waves, CLOSE)
+    signatures = close(waves)
+    similarity = np.zeros(len(whole), np.float32)
+    is_mirrored = start == len(windows)
+    windows = np.concatenate((windows, WHOLE[None]))[start]
+    for at in range(0, len(whole), CHUNK):
+        chunk = slice(at, at + CHUNK)
+        pictures = thumbs[whole[chunk]]
+        flip = is_mirrored[chunk]
+        pictures[flip] = pictures[flip, :, ::-1]
+        similarity[chunk] = _similarity(
+            pictures, thumbs[crop[chunk]], windows[chunk], signatures[crop[chunk]], close
+        )
+    alike = (similarity >= _least(whole, crop)) & _same_colours(colours, whole, crop, is_mirrored)
+    order = np.argsort(-similarity[alike], kind="stable")
+    whole, crop = whole[alike][order], crop[alike][order]
+    return Pairs(
+        np.minimum(whole, crop),
+        np.maximum(whole, crop),
+        np.minimum(similarity[alike][order], 1.0),
+        is_mirrored[alike][order],
+    )
+
+
+def _waves(thumbs: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Spectra of one window of every image."""
+    chunks = [
+        spectrum(cut_out(thumbs[at : at + CHUNK], window)) for at in range(0, len(thumbs), CHUNK)
+    ]
+    return np.concatenate(chunks)
+
+
+def _candidates(queries: list[np.ndarray], of_whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images of which some query is similar to another image as a whole: two int64 arrays."""
+    found = list(_candidates_by_rows(queries, of_whole))
+    rows, columns = zip(*found, strict=True)
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def _candidates_by_rows(
+    queries: list[np.ndarray], of_whole: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    count = len(of_whole)
+    for at in range(0, count, ROWS):
+        end = min(at + ROWS, count)
+        best = queries[0][at:end] @ of_whole.T
+        for query in queries[1:]:
+            np.maximum(best, query[at:end] @ of_whole.T, out=best)
+        best[np.arange(end - at), np.arange(at, end)] = -1
+        row, column = np.nonzero(best >= CANDIDATE)
+        # The most similar of each row first; its place in the row's order is its rank.
+        order = np.lexsort((column, -best[row, column], row))
+        row, column = row[order], column[order]
+        rank = np.arange(len(row)) - np.searchsorted(row, row)
+        yield row[rank < CANDIDATES] + at, column[rank < CANDIDATES]
+
+
+def _each_once(
+    whole: np.ndarray, crop: np.ndarray, start: np.ndarray, score: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a pair that was found from both sides, the more similar side."""
+    low, high = np.minimum(whole, crop), np.maximum(whole, crop)
+    order = np.lexsort((-score, high, low))
+    is_first = np.ones(len(order), bool)
+    same = (np.diff(low[order]) == 0) & (np.diff(high[order]) == 0)
+    is_first[1:] = ~same
+    kept = order[is_first]
+    return whole[kept], crop[kept], start[kept]
+
+
+def _least(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The similarity from which on each of the candidates is one picture: float64 `[pairs]`."""
+    like = np.bincount(np.concatenate((first, second)))
+    is_crowded = np.maximum(like[first], like[second]) > CROWD
+    return np.where(is_crowded, SAME_IN_CROWD, SAME)
+
+
+def _similarity(
+    wholes: np.ndarray,
+    crops: np.ndarray,
+    windows: np.ndarray,
+    signatures: np.ndarray,
+    close: Whitening,
+) -> np.ndarray:
+    """The close comparison, where it starts or where it was moved to, whichever is better."""
+    aligned = align(wholes, crops, windows)
+    places = (windows, aligned)
+    return np.max(
+        [(close(spectrum(cut_out(wholes, at))) * signatures).sum(axis=1) for at in places], axis=0
+    )
+
+
+def _same_colours(
+    colours: np.ndarray, first: np.ndarray, second: np.ndarray, flipped: np.ndarray
+) -> np.ndarray:
+    """Whether colours are alike, or one of two images has none: bool `[pairs]`."""
+    strength = np.abs(colours.astype(np.float32)).mean(axis=(1, 2, 3))
+    one, other = colours[first].astype(np.float32), colours[second].astype(np.float32)
+    one[flipped] = one[flipped, :, ::-1]
+    difference = np.abs(one - other).mean(axis=(1, 2, 3))
+    colourless = np.minimum(strength[first], strength[second]) < COLOURLESS
+    return (difference < OTHER_COLOURS) | colourless

@@ -1,0 +1,121 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from audit_pictures import COPIES, encoded, photograph
+from PIL import Image
+
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.audit import near
+from keras_tl.data.audit.looks import look
+from keras_tl.data.audit.near import near_duplicates
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.inspection import inspect
+
+# So many photographs are copied in each way.
+COPIED = 10
+PHOTOGRAPHS = COPIED * len(COPIES)
+
+
+def compared(items):
+    source = inspect(from_arrays(items, [0] * len(items), class_names=["a"]), ImageInput())
+    looks = look(source, ImageInput())
+    return near_duplicates(looks, source.hashes), looks, source
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Photographs, then a copy of each, made in turn in one of the ways; the comparison."""
+    photographs = [photograph(i) for i in range(PHOTOGRAPHS)]
+    ways = list(COPIES.values())
+    items = [encoded(image, quality=92) for image in photographs]
+    items += [ways[i % len(ways)](image) for i, image in enumerate(photographs)]
+    return compared(items)
+
+
+def of_way(name):
+    """The photographs that were copied in one way."""
+    return set(range(list(COPIES).index(name), PHOTOGRAPHS, len(COPIES)))
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_copies_are_found(planted, name):
+    pairs, *_ = planted
+    found = set(pairs.first[pairs.second == pairs.first + PHOTOGRAPHS].tolist())
+    # What is cut off at white is not there to be compared.
+    assert len(of_way(name) - found) <= (3 if name == "brighter" else 0)
+
+
+def test_no_other_pairs_are_found(planted):
+    pairs, *_ = planted
+    assert (pairs.second == pairs.first + PHOTOGRAPHS).all()
+    assert len(set(pairs.first.tolist())) == len(pairs)
+
+
+def test_mirrored_ones_are_said_to_be(planted):
+    pairs, *_ = planted
+    assert set(pairs.first[pairs.is_mirrored].tolist()) == of_way("mirrored")
+
+
+def test_the_twin_that_compares_without_laying_over_misses_crops(planted, monkeypatch):
+    _, looks, source = planted
+    monkeypatch.setattr(near, "align", lambda wholes, crops, windows: windows)
+    fewer = near_duplicates(looks, source.hashes)
+    cropped = of_way("cropped by 3 %") | of_way("several")
+    assert len(cropped - set(fewer.first.tolist())) > COPIED
+
+
+def test_what_is_like_many_others_must_be_more_alike():
+    first, second = np.array([0, 0, 0, 0, 5]), np.array([1, 2, 3, 4, 6])
+    assert near._least(first, second).tolist() == [0.9, 0.9, 0.9, 0.9, 0.7]
+
+
+def test_the_order_of_images_hardly_matters(planted):
+    pairs, looks, source = planted
+    order = np.random.default_rng(0).permutation(len(looks))
+    shuffled = replace(looks, **{name: value[order] for name, value in vars(looks).items()})
+    again = near_duplicates(shuffled, source.hashes[order])
+    as_sets = {frozenset(order[[i, j]]) for i, j in zip(again.first, again.second, strict=True)}
+    wanted = {frozenset((i, j)) for i, j in zip(pairs.first, pairs.second, strict=True)}
+    assert len(as_sets ^ wanted) <= 0.02 * len(wanted)
+
+
+def test_equal_files_are_left_to_their_hashes():
+    items = [encoded(photograph(i)) for i in (0, 0, 1)]
+    pairs, *_ = compared(items)
+    assert len(pairs) == 0
+
+
+def test_blank_images_are_no_pairs():
+    items = [encoded(Image.new("RGB", (50, 50), (v, v, v)), "PNG") for v in (3, 4, 200)]
+    pairs, *_ = compared([*items, encoded(photograph(0))])
+    assert len(pairs) == 0
+
+
+def test_one_shape_in_two_colours_is_two_pictures():
+    def car(colour, seed):
+        pixels = np.asarray(photograph(5).convert("L").convert("RGB")).astype(np.float32)
+        noise = np.random.default_rng(seed).normal(0, 1, pixels.shape)
+        return np.clip(pixels * colour + noise, 0, 255).astype(np.uint8)
+
+    grey = np.array([0.299, 0.587, 0.114])
+    red, green = np.array([2.0, 0.3, 0.6]), np.array([0.4, 1.1, 0.9])
+    red, green = 0.7 * red / (red @ grey), 0.7 * green / (green @ grey)
+    others = [encoded(photograph(i)) for i in range(10, 20)]
+    pairs, *_ = compared(
+        [encoded(Image.fromarray(car(c, i))) for i, c in enumerate((red, red))] + others
+    )
+    assert len(pairs) == 1
+    pairs, *_ = compared(
+        [encoded(Image.fromarray(car(c, i))) for i, c in enumerate((red, green))] + others
+    )
+    assert len(pairs) == 0
+
+
+def test_only_the_most_similar_candidates_of_each_are_looked_at(monkeypatch):
+    monkeypatch.setattr(near, "CANDIDATES", 2)
+    rows, columns = near._candidates([np.ones((9, 4), np.float32)], np.ones((9, 4), np.float32))
+    assert np.bincount(rows).tolist() == [2] * 9
+    scores = np.array([[1, 0.7, 0.9, 0.2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.float32)
+    rows, columns = near._candidates([scores], np.eye(4, dtype=np.float32))
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 2), (0, 1)]

@@ -1,0 +1,119 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_tl import auditing
+from keras_tl.auditing import audit, can_be_probed, findings_on_labels, plain_features
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.inspection import inspect
+
+RANDOM_TINY = {"backbone": "TinyNet", "weights": None, "engine": "tensorflow", "verbose": 0}
+
+
+def numbered(labels, groups=None):
+    """A source whose images do not matter."""
+    labels = np.asarray(labels)
+    pixels = np.arange(len(labels), dtype=np.int64)
+    images = [np.full((4, 4, 3), value % 251, np.uint8) for value in pixels]
+    ids = [f"{i:04d}" for i in pixels]
+    names = [f"c{i}" for i in range(labels.max() + 1)]
+    source = from_arrays(images, labels, class_names=names, groups=groups, ids=ids)
+    return replace(source, hashes=source.ids.copy())
+
+
+def kinds(findings):
+    return {finding.kind: finding for finding in findings}
+
+
+def test_the_features_are_those_of_the_plain_backbone(three_colors):
+    import keras
+
+    from keras_tl.builders.image import build_image_model
+
+    images, labels = three_colors
+    source = inspect(from_arrays(images, labels), ImageInput(size=16))
+    keras.utils.set_random_seed(7)
+    features = plain_features(source, ImageInput(size=16), **RANDOM_TINY)
+    keras.utils.set_random_seed(7)
+    model = build_image_model("TinyNet", outputs=3, weights=None)
+    last = model.get_layer("head_predictions").input
+    wanted = keras.Model(model.input, last).predict(images.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(features, wanted, atol=2e-3 * np.abs(wanted).max())
+
+
+def test_a_planted_wrong_label_is_found_from_pixels(three_colors):
+    images, labels = three_colors
+    wrong = labels.copy()
+    wrong[[4, 31]] = (wrong[[4, 31]] + 1) % 3
+    found = audit(from_arrays(images, wrong, ids=[f"{i}.png" for i in range(60)]), **RANDOM_TINY)
+    finding = kinds(found.findings)["wrong-label"]
+    assert {("4.png",), ("31.png",)} <= set(finding.sets)
+    assert len(finding.sets) <= 4
+    assert finding.why[0].startswith("labelled ")
+    clean = audit(from_arrays(images, wrong), labels=False, **RANDOM_TINY)
+    assert "wrong-label" not in kinds(clean.findings)
+
+
+def test_neighbours_that_give_each_other_away():
+    """Twenty stretches of thirty images; features say the stretch, not the class."""
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 300)
+    stretch = np.arange(600) // 30
+    features = random.normal(0, 3, (20, 40))[stretch] + random.normal(0, 0.5, (600, 40))
+    found = kinds(findings_on_labels(features.astype(np.float32), numbered(labels)))
+    assert "a probe is right on 100.0% of images whose neighbours" in found["order-leak"].text
+    order = random.permutation(600)
+    shuffled = findings_on_labels(features[order].astype(np.float32), numbered(labels[order]))
+    assert "order-leak" not in kinds(shuffled)
+    groups = [f"g{i}" for i in stretch]
+    told = findings_on_labels(features.astype(np.float32), numbered(labels, groups))
+    assert "order-leak" not in kinds(told)
+
+
+def test_features_that_say_the_class_give_nothing_away():
+    random = np.random.default_rng(1)
+    labels = np.repeat([0, 1, 2], 100)
+    features = random.normal(0, 1, (3, 10))[labels] * 4 + random.normal(0, 1, (300, 10))
+    assert findings_on_labels(features.astype(np.float32), numbered(labels)) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "can"),
+    [([0, 1] * 25, True), ([0, 1] * 24, False), ([0] * 50 + [1] * 4, False)],
+)
+def test_what_can_be_probed(labels, can):
+    assert can_be_probed(numbered(labels)) == can
+
+
+def test_other_tasks_are_audited_without_labels(three_colors):
+    images, labels = three_colors
+    found = audit(from_arrays(images, labels / 2, task="regression"), **RANDOM_TINY)
+    assert "wrong-label" not in kinds(found.findings)
+    assert found.classes == {}
+
+
+@pytest.mark.slow
+def test_flipped_labels_of_solar_cells():
+    """Cells that are surely defective or surely not; one in twenty is flipped."""
+    from keras_tl.recipes.solar_cells import read_cells
+
+    cells = read_cells()
+    cells = cells[cells["probability"].isin([0.0, 1.0])]
+    truth = (cells["probability"] == 1).to_numpy().astype(np.int64)
+    flipped = np.random.default_rng(0).permutation(len(cells))[: len(cells) // 20]
+    labels = truth.copy()
+    labels[flipped] = 1 - labels[flipped]
+    contents = [Path(path).read_bytes() for path in cells["path"]]
+    source = inspect(
+        from_arrays(contents, labels, class_names=["functional", "defective"]), ImageInput()
+    )
+    features = plain_features(source, ImageInput(), backbone=auditing.BACKBONE, verbose=0)
+    found = kinds(findings_on_labels(features, source))
+    suspects = [int(ids[0]) for ids in found["wrong-label"].sets]
+    hits = np.isin(suspects, flipped)
+    assert hits.sum() > 0.7 * len(flipped)
+    assert hits[: len(flipped)].mean() > 0.4
+    assert "order-leak" in found
