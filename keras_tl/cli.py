@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from keras_tl.cli_options import column_options, compare_options, train_options
+from keras_tl.cli_options import audit_options, column_options, compare_options, train_options
 from keras_tl.errors import InputError, KerasTLError, did_you_mean
 
 log = logging.getLogger("keras_tl")
@@ -75,17 +75,7 @@ def _parser() -> _Parser:
         return command
 
     train_options(add("train", _train, "Train, measure and export a model of images."))
-    command = add("audit", _audit, "Look at a data set before training.")
-    about = "folder of class folders (perhaps below train, val, test), a CSV file, or tfds:NAME"
-    command.add_argument("data", metavar="DATA", help=about)
-    about = "look for wrong labels, by a pass of a backbone over all images"
-    command.add_argument(
-        "--labels", action=argparse.BooleanOptionalAction, default=True, help=about
-    )
-    about = "end with exit code 3 where something serious is found"
-    command.add_argument("--strict", action="store_true", help=about)
-    command.add_argument("--json", metavar="FILE", default=None, help="write the findings to FILE")
-    column_options(command)
+    audit_options(add("audit", _audit, "Look at a data set before training."))
     compare_options(add("compare", _compare, "Pick a backbone before training one."))
     command = add("evaluate", _evaluate, "Measure a run's model on labelled images.")
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")

@@ -100,6 +100,19 @@ def train_options(command: ArgumentParser) -> None:
     command.add_argument("--config", metavar="FILE", default=None, help=about)
 
 
+def audit_options(command: ArgumentParser) -> None:
+    """Adds what `audit` takes."""
+    command.add_argument("data", metavar="DATA", help="as for train")
+    about = "look for wrong labels, by a pass of a backbone over all images"
+    command.add_argument(
+        "--labels", action=argparse.BooleanOptionalAction, default=True, help=about
+    )
+    about = "end with exit code 3 where something serious is found"
+    command.add_argument("--strict", action="store_true", help=about)
+    command.add_argument("--json", metavar="FILE", default=None, help="write the findings to FILE")
+    column_options(command)
+
+
 def compare_options(command: ArgumentParser) -> None:
     """Adds what `compare` takes: the settings of `CompareConfig`."""
     command.add_argument("data", metavar="DATA", help="as for train")

@@ -18,9 +18,8 @@ import tensorflow as tf
 from keras_tl.backbones import registry
 from keras_tl.builders.image import build_image_model
 from keras_tl.config import CompareConfig
-from keras_tl.data.open import open_data
 from keras_tl.data.pipeline import Samples
-from keras_tl.data.prepare import ImageData, prepare
+from keras_tl.data.prepare import ImageData
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError, KerasTLError
 from keras_tl.evaluation.probes import FewShot, few_shot, tied
@@ -28,6 +27,7 @@ from keras_tl.evaluation.transferability import h_score, log_me
 from keras_tl.evaluation.verdict import Verdict
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_write_text, cache_root
+from keras_tl.job import prepare_data
 from keras_tl.plans import fine_tuning_phase, head_phase
 from keras_tl.probing import (
     Part,
@@ -146,7 +146,7 @@ def compare(config: CompareConfig, *, source: Source | None = None, verbose: int
         InputError: Unusable data, a wrong name, or no backbone could be looked at.
     """
     names = _names(config)
-    data = _prepare(config, source)
+    data = prepare_data(config.training(""), source)
     if config.few_shot and data.task != "single-label":
         fix = "Leave --few-shot out."
         raise InputError("one class for each image for --few-shot", data.task, fix)
@@ -185,28 +185,6 @@ def _names(config: CompareConfig) -> list[str]:
 
 def _numbers(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
-
-
-def _prepare(config: CompareConfig, source: Source | None) -> ImageData:
-    if source is None:
-        log.info("Opening %s", config.data)
-        source = open_data(
-            config.data,
-            task=config.task,
-            path_column=config.path_column,
-            label_column=config.label_column,
-            split_column=config.split_column,
-            group_column=config.group_column,
-        )
-    return prepare(
-        source,
-        resize=config.resize,
-        augment=config.augment,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
-    )
 
 
 def _candidate(config: CompareConfig, name: str, data: ImageData, verbose: int) -> Candidate:

@@ -88,7 +88,7 @@ def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -
         raise InputError("the package tensorboard", "none installed", fix)
     clock = _Clock()
     spec = registry.get(config.backbone)
-    data = _prepare(config, source, image_size=config.image_size or spec.image_size)
+    data = prepare_data(config, source, image_size=config.image_size or spec.image_size)
     clock.lap("data")
     strategy = strategies.choose()
     with strategy.scope():
@@ -208,7 +208,22 @@ def predict_files(run: Run, files: Sequence[str], *, verbose: int = 0) -> tuple[
     return predict(run.model(), images.batch(PREDICTION_BATCH), verbose=verbose), source
 
 
-def _prepare(config: TrainConfig, source: Source | None, image_size: int) -> ImageData:
+def prepare_data(
+    config: TrainConfig, source: Source | None = None, image_size: int = 224
+) -> ImageData:
+    """Opens, inspects and divides the images of a configuration.
+
+    Args:
+        config: The settings.
+        source: The images, where they are already opened.
+        image_size: Height and width in pixels.
+
+    Returns:
+        The splits.
+
+    Raises:
+        InputError: The data cannot be used.
+    """
     if source is None:
         log.info("Opening %s", config.data)
         source = open_data(

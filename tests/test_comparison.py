@@ -118,7 +118,7 @@ def test_one_that_fails_does_not_lose_the_others(photos):
 
 
 def test_a_wrong_name_is_refused_before_any_work(photos, monkeypatch):
-    monkeypatch.setattr(comparison, "_prepare", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(comparison, "prepare_data", lambda *_: pytest.fail("work was done"))
     with pytest.raises(InputError, match="Did you mean TinyNet"):
         compare(config(photos, "BlindNet,TinyNut"))
 
