@@ -4,7 +4,7 @@ import gc
 
 import keras
 import pytest
-from contract_cases import Case, rows
+from contract_cases import HUGE, Case, rows
 
 from keras_tl.backbones import registry
 
@@ -16,3 +16,10 @@ def case(request, tmp_path_factory):
     path.unlink(missing_ok=True)
     keras.backend.clear_session()
     gc.collect()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        name = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+        if name in HUGE and "frozen_prefix" in item.path.name:
+            item.add_marker(pytest.mark.huge)
