@@ -79,6 +79,7 @@ class Case:
     """
 
     def __init__(self, spec, path):
+        keras.utils.set_random_seed(0)
         self.spec, self.path, self.size = spec, path, spec.min_image_size
         self.pixels = images(self.size)[:4]
         if spec in APPLICATIONS:
