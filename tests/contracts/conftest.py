@@ -4,7 +4,7 @@ import gc
 
 import keras
 import pytest
-from contract_cases import HUGE, Case, rows
+from contract_cases import Case, rows
 
 from keras_tl.backbones import registry
 
@@ -19,7 +19,7 @@ def case(request, tmp_path_factory):
 
 
 def pytest_collection_modifyitems(items):
+    """Training steps of every row take an hour: the project's own check has those of the fast."""
     for item in items:
-        name = item.callspec.params.get("case") if hasattr(item, "callspec") else None
-        if name in HUGE and "frozen_prefix" in item.path.name:
-            item.add_marker(pytest.mark.huge)
+        if item.path.name == "test_frozen_prefix_contract.py" and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.hour)

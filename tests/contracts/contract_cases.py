@@ -30,15 +30,6 @@ REPRESENTATIVES = {
     "Xception",
 }
 
-# Training a step of these takes minutes a row; they are built like the smaller rows of their
-# families, so the project's own check leaves that to whoever changes a family.
-HUGE = {
-    *("ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge", "DenseNet201"),
-    *("EfficientNetB4", "EfficientNetB5", "EfficientNetB6", "EfficientNetB7"),
-    *("EfficientNetV2S", "EfficientNetV2M", "EfficientNetV2L", "NASNetLarge", "VGG19"),
-    *("ResNet101", "ResNet152", "ResNet101V2", "ResNet152V2"),
-}
-
 MODULES = {
     "ConvNeXt": "convnext",
     "DenseNet": "densenet",
