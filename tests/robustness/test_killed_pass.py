@@ -154,7 +154,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path,
         print(f"killed at {moment:.2f} of the run")
         until = time.monotonic() + moment * seconds
         kill_when(command, lambda until=until: time.monotonic() > until)
-    to_the_end(command)
+    if not run.is_whole:  # what is stored makes it faster: it may have come to its end
+        to_the_end(command)
 
     assert images_computed(run) < images_computed(calm)
     losses = [
@@ -165,4 +166,6 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path,
     np.testing.assert_array_equal(predicted[0]["predicted"], predicted[1]["predicted"])
     assert not any(leftovers(folder) for folder in cache.glob("features/*/"))
     assert not list(cache.rglob("tmp*"))
-    assert {path.name for path in run.folder.iterdir()} == {p.name for p in calm.folder.iterdir()}
+    # The page is made from the rest, and may be made again.
+    names = [{path.name for path in one.folder.iterdir()} | {Run.REPORT} for one in (run, calm)]
+    assert names[0] == names[1]
