@@ -5,8 +5,8 @@
 Each size is a job in a process of its own: JPEGs of 64 px are inspected, pass through the frozen
 part of EfficientNetLite0 at 64 px, and a head is trained on what was stored, for five epochs. The
 anonymous memory (RssAnon, what cannot be read again from a file; memory-mapped features are not
-in it) is looked at 50 times a second. The engine is converted before, in a run not counted;
-with fewer than 400 images at 1 time there would be none, and nothing to compare.
+in it) is looked at 50 times a second. The engine is converted before, in a run not counted,
+and all sizes use it.
 
 Exit code 1 where the peak grows by more than 10 %, or the seconds an image do from 4 to 16 times
 (what happens once in a process is in them, so they fall).
@@ -42,7 +42,10 @@ class Job:
 def job(folder: str, store: str) -> dict[str, float]:
     """Runs in the process that is looked at."""
     import keras_tl as ktl
+    from keras_tl.engines import selection
 
+    # So few small images would else run in TensorFlow, and the many in the engine.
+    selection.WORTH_CONVERTING_SECONDS = 0.0
     data = ktl.prepare(folder, image_size=SIZE, augment="none", val_fraction=0.2, test_fraction=0.0)
     model = ktl.build_image_model(
         "EfficientNetLite0", outputs=CLASSES, weights=None, image_size=SIZE

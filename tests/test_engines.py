@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_tl import engines, freezing, frozen_prefix
-from keras_tl.engines import LiteRTEngine, OpenVINOEngine, TensorFlowEngine, base, litert, selection
+from keras_tl.engines import LiteRTEngine, OpenVINOEngine, TensorFlowEngine, litert, selection
 from keras_tl.engines.kept import kept
 
 # OpenVINO is an extra.
@@ -227,23 +227,3 @@ def test_a_damaged_choice_is_made_again(prefix, pixels, tmp_path):
         path.write_text(content)
         assert engines.choose(prefix, pixels, tmp_path).name == "LiteRT"
         assert json.loads(path.read_text())["engine"] == "LiteRT"
-
-
-@pytest.fixture
-def group(tmp_path, monkeypatch):
-    """A process in the control group /a/b, without limits so far."""
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    (tmp_path / "own").write_text("0::/a/b\n")
-    monkeypatch.setattr(base, "PROCESS_GROUP", tmp_path / "own")
-    monkeypatch.setattr(base, "GROUPS", tmp_path)
-    monkeypatch.setattr(base.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    return tmp_path / "a"
-
-
-def test_cores_are_those_of_the_affinity_and_of_the_control_groups(group):
-    assert engines.usable_cores() == 8
-    (group / "b" / "cpu.max").write_text("max 100000\n")
-    (group / "cpu.max").write_text("250000 100000\n")
-    assert engines.usable_cores() == 3
-    (group / "b" / "cpu.max").write_text("20000 100000\n")
-    assert engines.usable_cores() == 1

@@ -3,6 +3,7 @@
 Everything here is graph operations: it runs in eager code, in `tf.data` and inside a SavedModel.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ __all__ = ["DECODER_VERSION", "RESIZE_MODES", "ImageInput", "check", "decode", "
 BACKGROUND = 255
 # Wider than this, an image is resized along its rows first.
 MAX_ASPECT = 8
+# Bytes: what is shorter is looked through at once.
+SMALL_FILE = 2**17
 # What a JPEG's sides can be divided by while it is decoded.
 JPEG_RATIOS = (1, 2, 4, 8)
 
@@ -56,8 +59,15 @@ def decode(contents: tf.Tensor, image_input: ImageInput) -> tf.Tensor:
             a GIF the file's header is checked, not each frame's).
     """
     contents = tf.convert_to_tensor(contents)
-    picture, image_kind = _read(contents, image_input, lambda: _read_jpeg(contents, image_input))
-    return _resize(_upright(picture, orientation(contents, image_kind)), image_input)
+
+    def plain_jpeg() -> _Picture:
+        with _checked_size(PIXEL_COUNTERS[0](contents), image_input):
+            return _read_jpeg(contents, image_input)
+
+    picture = tf.cond(
+        _is_plain_jpeg(contents), plain_jpeg, lambda: _any_picture(image_input)(contents)
+    )
+    return _resize(picture, image_input)
 
 
 @tf.autograph.experimental.do_not_convert
@@ -102,6 +112,11 @@ def _checked(condition: tf.Tensor, message: str) -> "tf.control_dependencies":
     return tf.control_dependencies([tf.raw_ops.Assert(condition=condition, data=[message])])
 
 
+def _checked_size(pixels: tf.Tensor, image_input: ImageInput) -> "tf.control_dependencies":
+    limit = image_input.max_pixels
+    return _checked(pixels <= limit, f"more than {limit} pixels, as the header says")
+
+
 def _whole(pixels: tf.Tensor) -> _Picture:
     return _Picture(pixels, tf.constant(1), tf.shape(pixels)[:2], tf.constant((0, 0)))
 
@@ -111,16 +126,49 @@ def _read(
 ) -> tuple[_Picture, tf.Tensor]:
     """Decodes a file that passes the checks of its header; returns its kind, too."""
     image_kind = image_headers.kind(contents)
-    limit = image_input.max_pixels
 
     def read(count: Callable[[tf.Tensor], tf.Tensor], reader: Callable[[], _Picture]) -> _Picture:
-        with _checked(count(contents) <= limit, f"more than {limit} pixels, as the header says"):
+        with _checked_size(count(contents), image_input):
             return reader()
 
     others = [lambda f=read_other: _whole(f(contents)) for read_other in _OTHER_READERS]
     pairs = zip(PIXEL_COUNTERS, (read_jpeg, *others), strict=True)
     with _checked(image_kind != UNKNOWN, f"not a {', '.join(KINDS[:-1])} or {KINDS[-1]} image"):
         return tf.switch_case(image_kind, [lambda p=pair: read(*p) for pair in pairs]), image_kind
+
+
+@functools.lru_cache(maxsize=32)
+def _any_picture(image_input: ImageInput) -> Callable[[tf.Tensor], _Picture]:
+    """Reads a file of any kind and turns it upright, as a graph of its own.
+
+    It is not inlined: operations in the branch of a conditional that is not taken cost time, too.
+    """
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([], tf.string)],
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
+    def any_picture(contents: tf.Tensor) -> _Picture:
+        picture, image_kind = _read(
+            contents, image_input, lambda: _read_jpeg(contents, image_input)
+        )
+        return _upright(picture, orientation(contents, image_kind))
+
+    return any_picture
+
+
+def _is_plain_jpeg(contents: tf.Tensor) -> tf.Tensor:
+    """Whether it is a small JPEG without EXIF, as most of a data set's are: a shorter way.
+
+    To look through a small file's bytes takes less time than the operations that walk its parts
+    and turn the picture, which together take longer than decoding it.
+    """
+    is_small = tf.strings.length(contents) < SMALL_FILE
+    start = tf.strings.substr(contents, 0, tf.where(is_small, SMALL_FILE, 0))
+    # \\C is any byte; `.` would be a character in UTF-8.
+    has_exif = tf.strings.regex_full_match(start, r"\C*Exif\x00\x00\C*")
+    return is_small & ~has_exif & (image_headers.kind(contents) == KINDS.index("JPEG"))
 
 
 def _read_jpeg(contents: tf.Tensor, image_input: ImageInput) -> _Picture:

@@ -6,7 +6,8 @@ choose: an engine that cannot be had, whose outputs differ or that is slower tha
 way to it, and a line says why.
 """
 
-from keras_tl.engines.base import Engine, TensorFlowEngine, usable_cores
+from keras_tl.cores import usable_cores
+from keras_tl.engines.base import Engine, TensorFlowEngine
 from keras_tl.engines.litert import LiteRTEngine
 from keras_tl.engines.open_vino import OpenVINOEngine
 from keras_tl.engines.selection import TOLERANCE, choose

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tl.engines.base import SIGNATURE, output_name, saved_model, usable_cores
+from keras_tl.cores import usable_cores
+from keras_tl.engines.base import SIGNATURE, output_name, saved_model
 from keras_tl.engines.kept import kept
 
 MAX_INTERPRETERS = 16

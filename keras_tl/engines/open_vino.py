@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_tl.engines.base import output_name, saved_model, usable_cores
+from keras_tl.cores import usable_cores
+from keras_tl.engines.base import output_name, saved_model
 from keras_tl.engines.kept import kept
 
 # Between the graph, which is XML, and the weights.

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tl.engines.base import Engine, TensorFlowEngine, usable_cores
+from keras_tl.cores import usable_cores
+from keras_tl.engines.base import Engine, TensorFlowEngine
 from keras_tl.engines.litert import LiteRTEngine
 from keras_tl.engines.open_vino import OpenVINOEngine
 from keras_tl.files import atomic_write_text

@@ -16,6 +16,14 @@ from keras_tl.errors import InputError
 HEIGHT, WIDTH = 30, 42
 
 
+@pytest.fixture
+def untraced():
+    """Graphs made before a fault was planted do not have it, and those made after must not stay."""
+    decoding._any_picture.cache_clear()
+    yield
+    decoding._any_picture.cache_clear()
+
+
 def picture(channels=3, height=HEIGHT, width=WIDTH):
     """Smooth waves with a little noise: uint8 [height, width, channels]."""
     row, column = np.mgrid[0:height, 0:width]
@@ -410,13 +418,13 @@ def test_decoding_at_a_smaller_scale_changes_little(sides, mode, orientation):
     assert scaled_difference(sides, mode, orientation) < 0.5
 
 
-def test_a_scale_too_far_would_be_seen(monkeypatch):
+def test_a_scale_too_far_would_be_seen(monkeypatch, untraced):
     for mode, side in decoding._SIDES.items():
         monkeypatch.setitem(decoding._SIDES, mode, lambda sides, side=side: 4 * side(sides))
     assert min(scaled_difference(*case) for case in SCALED[:4]) > 0.5
 
 
-def test_a_picture_stretched_to_whole_pixels_would_be_seen(monkeypatch):
+def test_a_picture_stretched_to_whole_pixels_would_be_seen(monkeypatch, untraced):
     def stretched(picture, orientation):
         return decoding._whole(upright(picture, orientation).pixels)
 
@@ -425,7 +433,7 @@ def test_a_picture_stretched_to_whole_pixels_would_be_seen(monkeypatch):
     assert min(scaled_difference(*case) for case in SCALED[1:7]) > 0.6
 
 
-def test_a_flip_left_out_of_the_reckoning_would_be_seen(monkeypatch):
+def test_a_flip_left_out_of_the_reckoning_would_be_seen(monkeypatch, untraced):
     def not_moved(picture, orientation):
         return upright(picture, orientation)._replace(start=tf.constant((0, 0)))
 
@@ -484,4 +492,24 @@ def graph_nodes(function):
 
 def test_a_new_pass_has_few_operations_to_prepare():
     # Preparing takes about 0.25 ms of CPU each; before numbers were read together it was 1629.
-    assert graph_nodes(lambda contents: decode(contents, ImageInput())) < 950
+    assert graph_nodes(lambda contents: decode(contents, ImageInput())) < 1000
+
+
+@pytest.mark.parametrize("size", [(300, 200), (64, 64), (1000, 1300)])
+@pytest.mark.parametrize("resize", decoding.RESIZE_MODES)
+def test_the_short_way_of_plain_jpegs_gives_the_same_bits(size, resize, monkeypatch):
+    contents = encode(picture(3, *size), "JPEG", quality=95)
+    image_input = ImageInput(size=64, resize=resize)
+    assert decoding._is_plain_jpeg(tf.constant(contents)) == (len(contents) < decoding.SMALL_FILE)
+    short = decode(contents, image_input).numpy()
+    monkeypatch.setattr(decoding, "_is_plain_jpeg", lambda _: tf.constant(False))
+    np.testing.assert_array_equal(decode(contents, image_input), short)
+
+
+def test_a_jpeg_with_exif_anywhere_is_not_taken_for_plain():
+    contents = encode(square(), "JPEG")
+    segment = b"\xff\xe1\x00\x0eExif\0\0aaaaaa"
+    for at in (2, 20, len(contents) - 2):
+        given = contents[:at] + segment + contents[at:]
+        assert not decoding._is_plain_jpeg(tf.constant(given))
+    assert not decoding._is_plain_jpeg(tf.constant(encode(square(), "PNG")))
