@@ -1,10 +1,11 @@
-"""Looking at a data set before training: what `keras-tl audit` does.
+"""Looking at a data set before training: what `keras-tl audit` does, and `train` on its way.
 
 What can be seen in pixels is found in `keras_tl.data.audit`. Here is what needs a pretrained
 backbone: labels that its features contradict, and an order of the images that gives them away.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -19,14 +20,25 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
 from keras_tl.data.open import open_data
 from keras_tl.data.pipeline import Samples
-from keras_tl.data.source import Source
-from keras_tl.evaluation.label_errors import LEAST_ITEMS, Suspect, suspected_labels
+from keras_tl.data.prepare import ImageData
+from keras_tl.data.source import SPLITS, Source
+from keras_tl.evaluation.label_errors import (
+    LEAST_ITEMS,
+    Suspect,
+    doubtful_labels,
+    suspected_labels,
+)
+from keras_tl.evaluation.linear_fits import deal
 from keras_tl.evaluation.probes import Probe, linear_probe
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.training.passes import PrefixPass
+from keras_tl.probing import first_view, loss_of
+from keras_tl.training.passes import PrefixPass, later_prefixes
+from keras_tl.training.phases import Phase
 
 BACKBONE = "EfficientNetLite0"
 FOLDS = 5
+# Probes learn little more from more images than these; all are asked about.
+FITTED_IMAGES = 6000
 # Fewer images than these say nothing of labels or order.
 LEAST_IMAGES = 50
 # Into so many stretches the images of a class are cut, in their order.
@@ -130,6 +142,99 @@ def plain_features(
     return stored.gather(np.arange(len(source)))[0].reshape(len(source), -1)
 
 
+def audit_with_labels(
+    model: keras.Model,
+    phases: Sequence[Phase],
+    data: ImageData,
+    store: FeatureStore | None,
+    *,
+    seed: int = 0,
+    engine: str = "auto",
+    verbose: int = 1,
+) -> Audit:
+    """Adds to the audit of a run's images what the head's features say of their labels.
+
+    These are the features that the head's training reads, so that looking at them costs no pass
+    of its own. Where there are none, a line says why.
+
+    Args:
+        model: The model to be trained; its flags are those of the first phase afterwards.
+        phases: What is to be done.
+        data: The images, with their audit.
+        store: Where features are kept; None keeps none.
+        seed: Decides the folds.
+        engine: See `run_phases`.
+        verbose: 1 says how far a pass is, 0 does not.
+
+    Returns:
+        The audit.
+    """
+    found = data.audit or Audit(data.counts, {}, ())
+    if not can_be_probed(data.source):
+        log.info(
+            "Labels are not looked at: that takes %d images, each of one class, and %d of two",
+            LEAST_IMAGES,
+            LEAST_ITEMS,
+        )
+        return found
+    features, why = head_features(model, phases, data, store, engine=engine, verbose=verbose)
+    if features is None:
+        log.info("Labels are not looked at: %s", why)
+        return found
+    more = findings_on_labels(features, data.source, data.seen, seed=seed)
+    for finding in more:
+        log.info("  %s", finding.brief)
+    return found.with_findings(more)
+
+
+def head_features(
+    model: keras.Model,
+    phases: Sequence[Phase],
+    data: ImageData,
+    store: FeatureStore | None,
+    *,
+    engine: str = "auto",
+    verbose: int = 1,
+) -> tuple[np.ndarray | None, str]:
+    """What the head gets of each image in the first epoch, computed where it is not stored.
+
+    Training images are seen in their first view, the others as they are.
+
+    Args:
+        model: See `audit_with_labels`.
+        phases: See `audit_with_labels`.
+        data: The images.
+        store: See `audit_with_labels`.
+        engine: See `run_phases`.
+        verbose: 1 says how far a pass is, 0 does not.
+
+    Returns:
+        Float32 `[images, features]` and ""; or None and why there are none.
+    """
+    if store is None:
+        return None, "without a feature store that would take a pass of its own"
+    # What later phases read is stored by the same pass.
+    later = later_prefixes(model, phases, data.train)[0]
+    phases[0].freezing.apply(model)
+    parts = frozen_prefix.split(model)
+    if parts.prefix is None or any(len(tensor.shape) > 2 for tensor in parts.prefix.outputs):
+        return None, "the first phase does not keep the whole backbone frozen"
+    view = first_view(data.train, phases)
+    run = PrefixPass(parts.prefix, store.for_a_run(), later, engine, verbose)
+    loss = loss_of(parts.suffix, data.train, data.task)
+    if why := run.settle(data.train, [view], loss, data.val):
+        return None, f"features are not stored, {why}"
+    run.to_come += data.counts["test"]
+    found: dict[str, np.ndarray] = {}
+    for split in (name for name in SPLITS if data.counts[name]):
+        stored = run.features(data.samples(split), view if split == "train" else None)
+        found[split] = np.concatenate(stored.gather(np.arange(len(stored))), axis=1)
+    features = np.empty((len(data.source), found["train"].shape[1]), np.float32)
+    for split, rows in found.items():
+        features[data.source.splits == split] = rows
+    return features, ""
+
+
 def findings_on_labels(
     features: np.ndarray, source: Source, seen: Seen | None = None, *, seed: int = 0
 ) -> list[Finding]:
@@ -148,12 +253,17 @@ def findings_on_labels(
     folds = min(FOLDS, len(np.unique(groups)))
     if folds < 2:
         return []
-    probe = linear_probe(features, source.labels, groups=groups, folds=folds, seed=seed)
+    fitted = deal(source.labels, -(-len(source) // FITTED_IMAGES), seed) == 0
+    options: dict[str, Any] = {"groups": groups, "folds": folds, "seed": seed}
+    probe = linear_probe(features, source.labels, **options, trusted=fitted)
+    options["penalties"] = (float(np.median(probe.penalties)),)
+    clean = fitted & ~doubtful_labels(source.labels, probe.outputs)
+    again = linear_probe(features, source.labels, **options, trusted=clean)
     found = []
-    if suspects := suspected_labels(source.labels, probe.outputs):
+    if suspects := suspected_labels(source.labels, probe.outputs, again.outputs):
         found.append(_wrong_labels(suspects, probe, source))
     if source.groups is None:
-        found += _order(features, source, probe, seed)
+        found += _order(features, source, probe, options | {"trusted": fitted})
     return found
 
 
@@ -184,7 +294,9 @@ def _wrong_labels(suspects: list[Suspect], probe: Probe, source: Source) -> Find
     )
 
 
-def _order(features: np.ndarray, source: Source, probe: Probe, seed: int) -> list[Finding]:
+def _order(
+    features: np.ndarray, source: Source, probe: Probe, options: dict[str, Any]
+) -> list[Finding]:
     """Compares the probe on single images with one on whole stretches of the order.
 
     Where neighbours belong together (cells of a module, frames of a film), a probe that knows an
@@ -193,7 +305,8 @@ def _order(features: np.ndarray, source: Source, probe: Probe, seed: int) -> lis
     stretches = _stretches(source.labels)
     if len(np.unique(stretches)) < FOLDS:
         return []
-    blocked = linear_probe(features, source.labels, groups=stretches, folds=FOLDS, seed=seed)
+    options = options | {"groups": stretches, "folds": FOLDS}
+    blocked = linear_probe(features, source.labels, **options)
     better = _right(probe, source.labels) - _right(blocked, source.labels)
     # The errors come in stretches, too.
     _, index = np.unique(stretches, return_inverse=True)

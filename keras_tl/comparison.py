@@ -29,15 +29,7 @@ from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_write_text, cache_root
 from keras_tl.job import prepare_data
 from keras_tl.plans import fine_tuning_phase, head_phase
-from keras_tl.probing import (
-    Part,
-    decide,
-    features_of,
-    first_view,
-    groups_of,
-    sample,
-    seconds_to_fine_tune,
-)
+from keras_tl.probing import Part, first_view, groups_of, sample, weigh
 
 SPEEDS = "speeds.json"
 # Run before the clock starts: the engine is chosen on them.
@@ -206,18 +198,10 @@ def _candidate(config: CompareConfig, name: str, data: ImageData, verbose: int) 
     parts = _parts(chosen, first_view(data.train, phases))
     source = _joined(parts)
     store = FeatureStore(dtype=config.feature_dtype).for_a_run()
-    options: dict[str, Any] = {
-        "task": data.task,
-        "store": store,
-        "engine": config.engine,
-        "verbose": verbose,
-    }
-    features = features_of(model, phases, parts, **options)
-    speed = _remembered(f"{name} {size} {config.engine}", features.images_per_second)
-    seconds = seconds_to_fine_tune(
-        model, phases[1], data.train, task=data.task, batch_size=training.batch_size
+    features, verdict = weigh(
+        model, phases, parts, source, data.train, training, store, verbose, config.folds
     )
-    verdict = decide(features, source, folds=config.folds, seed=config.seed, seconds=seconds)
+    speed = _remembered(f"{name} {size} {config.engine}", features.images_per_second)
     head = sum(math.prod(w.shape) for w in model.get_layer("head_predictions").weights)
     parameters = model.count_params() - head
     images = data.counts["train"] + data.counts["val"]

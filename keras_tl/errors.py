@@ -16,15 +16,24 @@ class KerasTLError(Exception):
     """
 
     def __init__(self, expected: str, received: str, fix: str):
-        super().__init__(f"Expected {expected}, received {received}. {fix}")
+        super().__init__(sentence(expected, received, fix))
 
 
 class InputError(KerasTLError, ValueError):
     """Something the user gave cannot be used; commands end with exit code 2."""
 
 
+class AuditError(InputError):
+    """A strict audit found something serious in the data; commands end with exit code 3."""
+
+
 class CheckError(KerasTLError, RuntimeError):
     """A check of keras_tl's own failed (freezing, export); commands end with exit code 1."""
+
+
+def sentence(expected: str, received: str, fix: str) -> str:
+    """The one line of an error; a warning where what was received may be right has it too."""
+    return f"Expected {expected}, received {received}. {fix}"
 
 
 def did_you_mean(name: str, known: Iterable[str], fallback: str = "") -> str:

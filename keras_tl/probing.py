@@ -111,19 +111,44 @@ def settle_plan(
     log.info("Is fine-tuning worth its price? A probe of the frozen backbone's features says.")
     images = sample(data.train, MAX_IMAGES, config.seed)
     parts = [Part(images, first_view(images, phases))]
-    options: dict[str, Any] = {
-        "task": data.task,
-        "store": store,
-        "engine": config.engine,
-        "verbose": verbose,
-    }
-    features = features_of(model, phases, parts, **options)
-    seconds = seconds_to_fine_tune(
-        model, phases[1], data.train, task=data.task, batch_size=config.batch_size
-    )
-    verdict = decide(features, images.source, seed=config.seed, seconds=seconds)
+    _, verdict = weigh(model, phases, parts, images.source, data.train, config, store, verbose)
     log.info("%s", verdict)
     return phases if verdict.fine_tune else phases[:1], verdict.facts()
+
+
+def weigh(
+    model: keras.Model,
+    phases: Sequence[Phase],
+    parts: Sequence[Part],
+    source: Source,
+    train: Samples,
+    config: TrainConfig,
+    store: FeatureStore,
+    verbose: int = 1,
+    folds: int = 5,
+) -> tuple[ProbedFeatures, Verdict]:
+    """Computes a backbone's features and judges by them whether to fine-tune it.
+
+    Args:
+        model: See `features_of`.
+        phases: See `features_of`.
+        parts: The images that are looked at.
+        source: The same, in the order of the parts.
+        train: The images that would be trained on.
+        config: The settings: engine, batch size and seed.
+        store: Where features are kept.
+        verbose: 1 says how far a pass is, 0 does not.
+        folds: See `decide`.
+
+    Returns:
+        The features and the verdict.
+    """
+    task, engine = source.task, config.engine
+    features = features_of(
+        model, phases, parts, task=task, store=store, engine=engine, verbose=verbose
+    )
+    seconds = seconds_to_fine_tune(model, phases[1], train, task=task, batch_size=config.batch_size)
+    return features, decide(features, source, folds=folds, seed=config.seed, seconds=seconds)
 
 
 def sample(samples: Samples, count: int, seed: int) -> Samples:
@@ -136,8 +161,11 @@ def sample(samples: Samples, count: int, seed: int) -> Samples:
 
 
 def first_view(images: Images, phases: Sequence[Phase]) -> View:
-    """The view that the first epoch of training reads."""
-    return views_of(images, phases[0].epochs)[0]
+    """The view that the first epoch of training reads.
+
+    Where views show a box of another image, it is the images as they are.
+    """
+    return None if images.mixes else views_of(images, phases[0].epochs)[0]
 
 
 def features_of(
@@ -174,7 +202,7 @@ def features_of(
     if early is not tuned:
         later = [*later, LaterPrefix(early, views)]
     run = PrefixPass(head.prefix, store, later, engine, verbose)
-    run.settle(images, views[:1], _loss_of(head.suffix, images, task))
+    run.settle(images, views[:1], loss_of(head.suffix, images, task))
     run.to_come = sum(len(part.images) for part in parts)
     found, seconds = [], []
     for part in parts:
@@ -294,7 +322,7 @@ def _speed(computed: Sequence[int], seconds: Sequence[float]) -> float | None:
     return count / taken if count >= READ_ITEMS // 8 else None
 
 
-def _loss_of(
+def loss_of(
     suffix: keras.Model, images: Images, task: str
 ) -> Callable[[list[np.ndarray], np.ndarray], float]:
     """The loss of a batch, from the prefix's outputs: what `run_phases` looks at too."""

@@ -4,11 +4,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_tl import auditing
-from keras_tl.auditing import audit, can_be_probed, findings_on_labels, plain_features
+from keras_tl import auditing, freezing
+from keras_tl.auditing import (
+    audit,
+    audit_with_labels,
+    can_be_probed,
+    findings_on_labels,
+    head_features,
+    plain_features,
+)
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
+from keras_tl.data.prepare import prepare
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.training.fit import run_phases
+from keras_tl.training.phases import Phase
 
 RANDOM_TINY = {"backbone": "TinyNet", "weights": None, "engine": "tensorflow", "verbose": 0}
 
@@ -55,6 +66,64 @@ def test_a_planted_wrong_label_is_found_from_pixels(three_colors):
     assert finding.why[0].startswith("labelled ")
     clean = audit(from_arrays(images, wrong), labels=False, **RANDOM_TINY)
     assert "wrong-label" not in kinds(clean.findings)
+
+
+HEAD = Phase(freezing.All(), 3, 1e-2, name="head")
+BLOCK = Phase(freezing.AllButLast(1), 2, 1e-3, name="fine-tuning")
+
+
+@pytest.fixture
+def data(three_colors):
+    """Sixty images in three splits, two of them under a wrong label; several views of each."""
+    images, labels = three_colors
+    wrong = labels.copy()
+    wrong[[4, 31]] = (wrong[[4, 31]] + 1) % 3
+    source = from_arrays(images, wrong, ids=[f"{i}.png" for i in range(60)])
+    return prepare(source, image_size=16, val_fraction=0.2, test_fraction=0.2)
+
+
+def test_what_the_head_gets(data, tiny_model, tmp_path):
+    import keras
+
+    features, why = head_features(tiny_model, [HEAD, BLOCK], data, FeatureStore(tmp_path))
+    assert why == ""
+    layer = tiny_model.get_layer("head_predictions")
+    part = keras.Model(tiny_model.input, layer.input)
+    for split, view in (("train", 0), ("val", None), ("test", None)):
+        samples = data.samples(split)
+        pixels = samples.images(np.arange(len(samples)), view).batch(len(samples))
+        wanted = part.predict(next(pixels.as_numpy_iterator()).astype(np.float32), verbose=0)
+        found = features[data.source.splits == split]
+        np.testing.assert_allclose(found, wanted, atol=2e-3 * np.abs(wanted).max())
+
+
+def test_labels_are_judged_by_features_that_training_reads_again(data, tiny_model, tmp_path):
+    store = FeatureStore(tmp_path)
+    found = audit_with_labels(tiny_model, [HEAD, BLOCK], data, store)
+    finding = kinds(found.findings)["wrong-label"]
+    assert {("4.png",), ("31.png",)} <= set(finding.sets)
+    assert len(finding.sets) <= 4
+    result = run_phases(
+        tiny_model, [HEAD, BLOCK], data.train, data.val, feature_store=store, verbose=0
+    )
+    computed = {done.view: done.computed for done in result.phases[0].passes}
+    assert computed == {0: 0, 1: len(data.train), 2: len(data.train), None: 0}
+    assert [done.computed for done in result.phases[1].passes] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("phases", "store", "why"),
+    [
+        ([HEAD], None, "without a feature store"),
+        ([BLOCK], FeatureStore, "the first phase does not keep the whole backbone frozen"),
+        ([Phase(freezing.Nothing(), 1, 1e-3)], FeatureStore, "the first phase does not"),
+    ],
+)
+def test_why_labels_are_not_judged(data, tiny_model, tmp_path, caplog, phases, store, why):
+    caplog.set_level("INFO", "keras_tl")
+    found = audit_with_labels(tiny_model, phases, data, store and store(tmp_path))
+    assert found == data.audit
+    assert why in caplog.text
 
 
 def test_neighbours_that_give_each_other_away():
@@ -114,6 +183,7 @@ def test_flipped_labels_of_solar_cells():
     found = kinds(findings_on_labels(features, source))
     suspects = [int(ids[0]) for ids in found["wrong-label"].sets]
     hits = np.isin(suspects, flipped)
-    assert hits.sum() > 0.7 * len(flipped)
-    assert hits[: len(flipped)].mean() > 0.4
+    assert hits.sum() > 0.6 * len(flipped)
+    assert hits.mean() > 0.45
+    assert hits[: len(flipped)].mean() > 0.5
     assert "order-leak" in found

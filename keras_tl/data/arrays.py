@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_tl.data.checks import other_pixels, refuse_scaled_pixels
 from keras_tl.data.labels import Labels, class_text, read_label_columns, read_labels
 from keras_tl.data.source import SPLITS, Source
 from keras_tl.data.splits import parse_split
@@ -43,8 +44,8 @@ def from_arrays(
         A source whose items are uint8 arrays `[height, width, channels]` or `bytes`.
 
     Raises:
-        InputError: Lengths differ, pixels are no uint8 or of another shape, ids repeat, or the
-            labels do not fit the task.
+        InputError: Lengths differ, pixels are no uint8, all 0 or 1, or of another shape, ids
+            repeat, or the labels do not fit the task.
     """
     count = len(images)
     if not count:
@@ -53,7 +54,8 @@ def from_arrays(
         if given is not None and len(given) != count:
             fix = "Pass one for each image, in the same order."
             raise InputError(f"{count} {name}", str(len(given)), fix)
-    items = [_item(image, i) for i, image in enumerate(images)]
+    items = [_item(images, i) for i in range(count)]
+    refuse_scaled_pixels(items)
     read = _read_labels(labels, class_names, task)
     parsed = (
         [parse_split(str(name or "")) for name in splits] if splits is not None else [""] * count
@@ -70,16 +72,13 @@ def from_arrays(
     )
 
 
-def _item(image: Any, index: int) -> np.ndarray | bytes:
+def _item(images: np.ndarray | Sequence[Any], index: int) -> np.ndarray | bytes:
+    image = images[index]
     if isinstance(image, bytes):
         return image
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8:
-        raise InputError(
-            "uint8 pixels from 0 to 255",
-            f"{pixels.dtype} in image {index}",
-            "Scale to 0..255 if need be, then convert: images.round().astype('uint8').",
-        )
+        raise other_pixels(images, index)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.ndim != 3 or pixels.shape[2] not in CHANNELS or not pixels.size:

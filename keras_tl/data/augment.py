@@ -8,17 +8,21 @@ computed once, stored, and computed again.
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import tensorflow as tf
 
 from keras_tl.data.exif import orient
+from keras_tl.data.rand_augment import apply_drawn
+from keras_tl.data.warping import affine, warp
 from keras_tl.errors import InputError, did_you_mean
 
 # Raised whenever the same settings would give other pixels.
 AUGMENT_VERSION = 1
 SYMMETRIES = 8
+# Settings that came later: where they are left out, the fingerprint is what it was without them.
+_LATER = ("operations", "magnitude", "cutmix", "oversample")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,15 @@ class Augmentation:
             "Random Erasing Data Augmentation", AAAI 2020, with the square of DeVries and
             Taylor, "Cutout", arXiv:1708.04552).
         erasing_area: Smallest and largest share of the image that is painted over.
+        operations: How many operations of `keras_tl.data.rand_augment` are drawn for a view, in
+            0..4 (Cubuk et al., "RandAugment", NeurIPS 2020).
+        magnitude: How strong they are, in [0, 1] (RandAugment's M of 30 is M / 30); None draws
+            it for each (Müller and Hutter, "TrivialAugment", ICCV 2021).
+        cutmix: Share of the views, in [0, 1], into which a box of another training image is
+            pasted; targets are mixed by area (Yun et al., "CutMix", ICCV 2019). Classes only.
+        oversample: How many times the model's size a picture is read at before it is cropped, in
+            1..4. A small crop then keeps the photograph's detail. Above 2, what is hardly cropped
+            is shrunk with pixels left out.
         cycle: How many views the epochs go through, over and over, where there is no end of
             them; it changes no pixel.
 
@@ -63,22 +76,28 @@ class Augmentation:
     erasing: float = 0.0
     erasing_area: tuple[float, float] = (0.02, 0.2)
     cycle: int = 4
+    operations: int = 0
+    magnitude: float | None = 0.3
+    cutmix: float = 0.0
+    oversample: float = 1.0
 
     def __post_init__(self) -> None:
         _check_within("rotation", (self.rotation,), 0.0, 180.0)
-        for name in ("brightness", "contrast", "saturation", "erasing"):
+        for name in ("brightness", "contrast", "saturation", "erasing", "cutmix"):
             _check_within(name, (getattr(self, name),), 0.0, 1.0)
         for name in ("scale", "erasing_area"):
             _check_within(name, getattr(self, name), 1e-3, 1.0)
         _check_within("aspect_ratio", self.aspect_ratio, 1e-2, 1e2)
+        _check_within("operations", (self.operations,), 0, 4)
+        _check_within("magnitude", (self.magnitude or 0.0,), 0.0, 1.0)
+        _check_within("oversample", (self.oversample,), 1.0, 4.0)
         if self.cycle < 2:
             raise InputError("at least 2 views", str(self.cycle), "For none, take 'none'.")
 
     @property
     def is_random(self) -> bool:
         """Whether anything is drawn at random."""
-        strengths = (self.rotation, self.brightness, self.contrast, self.saturation, self.erasing)
-        return self.horizontal_flip or self._crops or any(strengths)
+        return self.cutmix > 0 or self._varies
 
     @property
     def views(self) -> int | None:
@@ -90,8 +109,15 @@ class Augmentation:
     def fingerprint(self) -> int:
         """A number in [0, 2**63) that is the same in every process for the same settings."""
         settings = asdict(self) | {"name": "", "cycle": 0, "version": AUGMENT_VERSION}
+        for field in fields(self):
+            if field.name in _LATER and settings[field.name] == field.default:
+                del settings[field.name]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).digest()
         return int.from_bytes(digest[:8], "little") >> 1
+
+    def read_size(self, size: int) -> int:
+        """The height and width that a picture is read at for views of height and width `size`."""
+        return round(self.oversample * size)
 
     @property
     def _crops(self) -> bool:
@@ -99,7 +125,13 @@ class Augmentation:
 
     @property
     def _moves(self) -> bool:
-        return self.horizontal_flip or self._crops or self.rotation > 0
+        return self.horizontal_flip or self._crops or self.rotation > 0 or self.oversample > 1
+
+    @property
+    def _varies(self) -> bool:
+        """Whether pixels of an image by itself are drawn at random."""
+        colours = (self.brightness, self.contrast, self.saturation, self.erasing, self.operations)
+        return self.horizontal_flip or self._crops or self.rotation > 0 or any(colours)
 
 
 def _check_within(name: str, values: tuple[float, ...], low: float, high: float) -> None:
@@ -127,12 +159,30 @@ PRESETS = {
             cycle=8,
         ),
         Augmentation("dihedral", dihedral=True),
+        Augmentation(
+            "randaugment",
+            horizontal_flip=True,
+            scale=(0.5, 1.0),
+            aspect_ratio=(3 / 4, 4 / 3),
+            operations=2,
+            magnitude=0.3,
+            cycle=8,
+        ),
+        Augmentation(
+            "trivial",
+            horizontal_flip=True,
+            scale=(0.5, 1.0),
+            aspect_ratio=(3 / 4, 4 / 3),
+            operations=1,
+            magnitude=None,
+            cycle=8,
+        ),
     )
 }
 
 
 def get(name: str) -> Augmentation:
-    """Looks a preset up: "none", "light", "strong" or "dihedral".
+    """Looks a preset up: "none", "light", "strong", "dihedral", "randaugment" or "trivial".
 
     Raises:
         InputError: There is no preset of that name.
@@ -153,10 +203,10 @@ def image_seeds(keys: Iterable[str]) -> np.ndarray:
 def augment(
     image: tf.Tensor, augmentation: Augmentation, image_seed: tf.Tensor, view: tf.Tensor
 ) -> tf.Tensor:
-    """Makes one view of an image.
+    """Makes one view of an image, all but a box of another one (see `keras_tl.data.mixing`).
 
     Args:
-        image: uint8 `[size, size, 3]`, 0..255.
+        image: uint8 `[side, side, 3]`, 0..255, where side is `augmentation.read_size(size)`.
         augmentation: What may be done to it.
         image_seed: The image's number of `image_seeds`, a scalar int64.
         view: The view's number, a scalar int64 of at least 0.
@@ -168,7 +218,7 @@ def augment(
     if augmentation.dihedral:
         symmetry = tf.cast(view % SYMMETRIES, tf.int32)
         image = tf.ensure_shape(orient(image, symmetry + 1), image.shape)
-    if not augmentation.is_random:
+    if not augmentation._varies and augmentation.oversample == 1:
         return image
     settings = tf.constant(augmentation.fingerprint(), tf.int64)
     seed = tf.stack([tf.bitwise.bitwise_xor(tf.cast(image_seed, tf.int64), settings), view])
@@ -180,6 +230,11 @@ def augment(
     pixels = tf.cast(image, tf.float32)
     if augmentation._moves:
         pixels = _move(pixels, augmentation, draws[:6])
+    if augmentation.operations:
+        pixels = tf.clip_by_value(tf.round(pixels), 0.0, 255.0)
+        more = tf.random.experimental.stateless_fold_in(seed, 1)
+        drawn = tf.random.stateless_uniform((augmentation.operations, 3), more, alg="philox")
+        pixels = apply_drawn(pixels, augmentation.magnitude, drawn)
     pixels = _recolour(pixels, augmentation, mean, draws[6:9])
     if augmentation.erasing:
         pixels = _erase(pixels, augmentation, mean, draws[9:])
@@ -199,62 +254,20 @@ def _move(image: tf.Tensor, augmentation: Augmentation, draws: list[tf.Tensor]) 
     stretch = tf.exp(_between(low, high, ratio))
     width = tf.minimum(tf.sqrt(share * stretch), 1.0)
     height = tf.minimum(tf.sqrt(share / stretch), 1.0)
-    size = tf.cast(tf.shape(image)[0], tf.float32)
+    side = image.shape[0]
+    # `read_size` undone: an image of side pixels was read for views of so many.
+    output = round(side / augmentation.oversample)
+    size = tf.constant(side, tf.float32)
     matrix = affine(
         size,
-        scale_x=tf.where(mirrored, -width, width),
-        scale_y=height,
+        scale_x=tf.where(mirrored, -width, width) * (side / output),
+        scale_y=height * (side / output),
         angle=_between(-1.0, 1.0, turn) * np.deg2rad(augmentation.rotation),
         shift_x=(left - 0.5) * (1 - width) * size,
         shift_y=(top - 0.5) * (1 - height) * size,
+        output_size=tf.constant(output, tf.float32),
     )
-    return warp(image, matrix)
-
-
-def affine(
-    size: tf.Tensor,
-    *,
-    scale_x: tf.Tensor,
-    scale_y: tf.Tensor,
-    angle: tf.Tensor,
-    shift_x: tf.Tensor,
-    shift_y: tf.Tensor,
-) -> tf.Tensor:
-    """Says for each output pixel where in the input its colour is found.
-
-    Coordinates are pixel indices; the output's are measured from the centre, scaled, turned and
-    shifted, in this order.
-
-    Args:
-        size: Height and width of the image in pixels, float32.
-        scale_x: Width of the crop as a share of the image; negative mirrors left and right.
-        scale_y: Height of the crop as a share of the image.
-        angle: Radians by which the content turns counter-clockwise.
-        shift_x: Columns from the image's centre to the crop's.
-        shift_y: Rows from the image's centre to the crop's.
-
-    Returns:
-        float32 `[8]`, a transform of `tf.raw_ops.ImageProjectiveTransformV3`.
-    """
-    centre = (size - 1) / 2
-    cos, sin = tf.cos(angle), tf.sin(angle)
-    a, b = cos * scale_x, -sin * scale_y
-    c, d = sin * scale_x, cos * scale_y
-    start_x = centre + shift_x - (a + b) * centre
-    start_y = centre + shift_y - (c + d) * centre
-    return tf.stack([a, b, start_x, c, d, start_y, 0.0, 0.0])
-
-
-def warp(image: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """Resamples float32 `[height, width, channels]` bilinearly, mirrored at the edges."""
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[None],
-        transforms=matrix[None],
-        output_shape=tf.shape(image)[:2],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-    )[0]
+    return warp(image, matrix, tf.constant(output))
 
 
 def _recolour(

@@ -68,7 +68,6 @@ def from_folder(
     else:
         refuse_unknown_classes(counts, class_names)
         names = tuple(class_names)
-    _warn_of_untrained_classes(found)
     index = {name: i for i, name in enumerate(names)}
     return Source(
         ids=np.array([walk.id(image.path) for image in found], dtype=object),
@@ -251,17 +250,4 @@ def _refuse_empty_classes(classes: set[str], counts: Counter[str]) -> None:
             "at least two class folders",
             f"one, {min(classes)!r}",
             "Add a folder for another class: one class leaves nothing to tell apart.",
-        )
-
-
-def _warn_of_untrained_classes(found: list[_Image]) -> None:
-    """Says which classes of a given val or test split the given train split lacks."""
-    trained = {image.class_name for image in found if image.split == "train"}
-    if not trained:
-        return
-    untrained = sorted({image.class_name for image in found} - trained)
-    if untrained:
-        LOG.warning(
-            "No training images for %s, which val or test holds: these can never be predicted.",
-            first_few([repr(name) for name in untrained]),
         )

@@ -99,14 +99,15 @@ def _examine_files(
         "tensorflow": tf.version.VERSION,
     }
     findings = [_look_at(path, max_file_bytes, settings) for path in paths]
-    with closing(Remembered()) as remembered:
+    with closing(Remembered("inspections")) as remembered:
         known = remembered.recall(found.identity for found in findings if found.identity)
-        findings = [found._replace(sha256=known.get(found.identity, "")) for found in findings]
+        hashes = [known.get(found.identity, b"").hex() for found in findings]
+        findings = [f._replace(sha256=key) for f, key in zip(findings, hashes, strict=True)]
         unknown = [i for i, found in enumerate(findings) if not (found.sha256 or found.reason)]
         examined = _examine([paths[i] for i in unknown], image_input)
         for i, finding in zip(unknown, examined, strict=True):
             if not finding.reason:
-                remembered.add(findings[i].identity, finding.sha256)
+                remembered.add(findings[i].identity, bytes.fromhex(finding.sha256))
             findings[i] = finding
     return findings
 

@@ -374,9 +374,17 @@ def refuse_unknown_classes(found: Mapping[str, int], class_names: Sequence[str])
     if unknown:
         items = sum(found[name] for name in unknown)
         named = first_few([repr(name) for name in unknown])
-        hint = did_you_mean(unknown[0], class_names, "Rename or leave out those labels.")
         raise InputError(
             f"labels among {first_few([repr(name) for name in class_names], 10)}",
             f"{items} items labelled {named}",
-            hint,
+            _mend(unknown, class_names),
         )
+
+
+def _mend(unknown: Sequence[str], class_names: Sequence[str]) -> str:
+    """What to do about labels that are no class."""
+    numbers = [name for name in (*unknown, *class_names) if name.isdecimal()]
+    if numbers == unknown and max(map(int, unknown)) < len(class_names):
+        order = first_few([f"{i} is {name!r}" for i, name in enumerate(class_names)], 10)
+        return f"Numbers do not say in which order: give names (here {order})."
+    return did_you_mean(unknown[0], class_names, "Rename or leave out those labels.")

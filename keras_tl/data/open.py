@@ -23,6 +23,7 @@ def open_data(
     split_column: str = "split",
     group_column: str | None = None,
     class_names: tuple[str, ...] | None = None,
+    download: bool = True,
 ) -> Source:
     """Opens data by what its name says it is.
 
@@ -35,6 +36,7 @@ def open_data(
         group_column: CSV: the column of groups.
         class_names: The classes of a trained model, matched by name, whose order the labels
             then have; None takes the classes that occur.
+        download: TFDS: whether to download and prepare what is not there.
 
     Returns:
         The items; nothing is decoded yet.
@@ -44,7 +46,7 @@ def open_data(
             that were given.
     """
     if data.startswith(TFDS_PREFIX):
-        source = from_tfds(data.removeprefix(TFDS_PREFIX), task=task)
+        source = from_tfds(data.removeprefix(TFDS_PREFIX), task=task, download=download)
         return source if class_names is None else align_classes(source, class_names)
     if Path(data).is_file():
         labels = label_column.split(",")

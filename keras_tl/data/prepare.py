@@ -3,6 +3,9 @@
 from dataclasses import dataclass, replace
 
 from keras_tl.data import augment as augmentations
+from keras_tl.data.audit.findings import Audit
+from keras_tl.data.audit.judging import Seen, judge, look_through
+from keras_tl.data.checks import warn_of_untrained_classes
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
 from keras_tl.data.open import open_data
@@ -19,11 +22,15 @@ class ImageData:
         source: All images that can be read, and what was passed over.
         image_input: How they are decoded and resized.
         augmentation: How training images are varied.
+        seen: What was seen of all images; None where they were not looked through.
+        audit: What is wrong with them by that, or might be; None likewise.
     """
 
     source: Source
     image_input: ImageInput
     augmentation: augmentations.Augmentation
+    seen: Seen | None = None
+    audit: Audit | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -71,8 +78,10 @@ def prepare(
     test_fraction: float = 0.15,
     seed: int = 0,
     max_bad_fraction: float = 0.1,
+    audit: bool = True,
+    strict: bool = False,
 ) -> ImageData:
-    """Opens images, leaves out those that cannot be read, and divides the rest.
+    """Opens images, leaves out those that cannot be read, looks them through, divides them.
 
     Args:
         data: A folder of class folders, a CSV file, "tfds:NAME", or an opened source.
@@ -85,12 +94,16 @@ def prepare(
         test_fraction: See `assign_splits`.
         seed: Decides the splits.
         max_bad_fraction: See `inspect`.
+        audit: Whether to look through the images, see `look_through`: near-duplicates then stay
+            on one side of a split that is made here, and what is found is said.
+        strict: Whether to refuse data in which something serious is found.
 
     Returns:
         The splits.
 
     Raises:
         InputError: The data cannot be used.
+        AuditError: It is strict, and something serious was found.
     """
     image_input = ImageInput(size=image_size, resize=resize)
     augmentation = augmentations.get(augment) if isinstance(augment, str) else augment
@@ -98,7 +111,19 @@ def prepare(
         augmentation = replace(augmentation, cycle=views)
     source = open_data(data) if isinstance(data, str) else data
     source = inspect(source, image_input, max_bad_fraction=max_bad_fraction)
+    seen = look_through(source, image_input) if audit or strict else None
     source = assign_splits(
-        source, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed
+        source,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        near=seen.groups if seen else None,
     )
-    return ImageData(source, image_input, augmentation)
+    found = judge(source, seen) if seen else None
+    if found:
+        found.log()
+    else:
+        warn_of_untrained_classes(source)
+    if found and strict:
+        found.refuse_serious()
+    return ImageData(source, image_input, augmentation, seen, found)

@@ -1,10 +1,10 @@
-"""Files that were inspected and found good, remembered from run to run.
+"""What was found out about files and images, remembered from run to run.
 
 A file is known by its absolute path, size, times and number, as Git's index knows it: where any of
-them differs it is looked at again. Only that a file is good is remembered, and its SHA-256.
+them differs it is looked at again. An image is known by its content.
 
-It is an SQLite database in the cache folder. It may be removed at any time, and whatever happens
-to it costs no more than another inspection.
+Each kind of finding is an SQLite database in the cache folder. It may be removed at any time, and
+whatever happens to it costs no more than finding out again.
 """
 
 import hashlib
@@ -22,9 +22,8 @@ from keras_tl.files import cache_root
 
 LOG = logging.getLogger("keras_tl")
 
-FILE_NAME = "inspections.sqlite"
-# Some 250 bytes each; beyond that the first to be remembered are forgotten.
-MAX_FILES = 1_000_000
+# Beyond so many the first to be remembered are forgotten.
+MOST = 1_000_000
 # The coarsest clock of a file system (FAT): what was changed less long ago might be changed again
 # without its time showing it (https://git-scm.com/docs/racy-git).
 RACY_NANOSECONDS = 2 * 10**9
@@ -63,44 +62,47 @@ def identity(path: str, facts: os.stat_result, settings: dict[str, Any]) -> byte
 
 
 class Remembered:
-    """The files that were found good.
+    """Findings of one kind, bytes by bytes.
 
     For one thread; several processes may use it at once. It raises nothing: where the database
     cannot be used one line says so, and nothing is remembered.
 
     Args:
-        path: The database; by default in the cache folder.
+        kind: What they are, in the plural: "inspections". The database is named so.
+        folder: Where it is; by default the cache folder.
+        most: How many are kept.
     """
 
-    def __init__(self, path: Path | None = None):
-        self._path = path or cache_root() / FILE_NAME
+    def __init__(self, kind: str, folder: Path | None = None, *, most: int = MOST):
+        self._kind, self._most = kind, most
+        self._path = (folder or cache_root()) / f"{kind}.sqlite"
         self._connection: sqlite3.Connection | None = None
-        self._held: dict[bytes, str] = {}
+        self._held: dict[bytes, bytes] = {}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
 
-    def recall(self, identities: Iterable[bytes]) -> dict[bytes, str]:
-        """Returns the SHA-256 of those of the files that are known."""
-        found: dict[bytes, str] = {}
+    def recall(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Returns what was found out under those of the keys that are known."""
+        found: dict[bytes, bytes] = {}
         if self._connection is None:
             return found
-        query = "SELECT sha256, crc FROM good WHERE identity = ?"
+        query = "SELECT value, crc FROM known WHERE key = ?"
         try:
-            for identity in identities:
-                row = self._connection.execute(query, (identity,)).fetchone()
-                if row and row[1] == _crc(identity, row[0]):
-                    found[identity] = row[0].hex()
+            for key in keys:
+                row = self._connection.execute(query, (key,)).fetchone()
+                if row and row[1] == _crc(key, row[0]):
+                    found[key] = row[0]
         except (sqlite3.Error, TypeError) as error:
             self._give_up(error)
         return found
 
-    def add(self, identity: bytes, sha256: str) -> None:
-        """Remembers a good file; `close` makes sure that it is written."""
-        if identity:
-            self._held[identity] = sha256
+    def add(self, key: bytes, value: bytes) -> None:
+        """Remembers a finding, unless its key is empty; `close` makes sure that it is written."""
+        if key:
+            self._held[key] = value
         if len(self._held) >= WRITTEN_AT_ONCE:
             self._write()
 
@@ -115,22 +117,21 @@ class Remembered:
         self._connection = connection
         with connection:
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS good"
-                " (number INTEGER PRIMARY KEY, identity BLOB UNIQUE, sha256 BLOB, crc INTEGER)"
+                "CREATE TABLE IF NOT EXISTS known"
+                " (number INTEGER PRIMARY KEY, key BLOB UNIQUE, value BLOB, crc INTEGER)"
             )
 
     def _write(self) -> None:
         if self._connection is not None and self._held:
-            rows = [(key, bytes.fromhex(sha256)) for key, sha256 in self._held.items()]
             try:
                 with self._connection as transaction:
                     transaction.executemany(
-                        "INSERT OR REPLACE INTO good (identity, sha256, crc) VALUES (?, ?, ?)",
-                        [(*row, _crc(*row)) for row in rows],
+                        "INSERT OR REPLACE INTO known (key, value, crc) VALUES (?, ?, ?)",
+                        [(*row, _crc(*row)) for row in self._held.items()],
                     )
                     transaction.execute(
-                        "DELETE FROM good WHERE number <= (SELECT max(number) FROM good) - ?",
-                        (MAX_FILES,),
+                        "DELETE FROM known WHERE number <= (SELECT max(number) FROM known) - ?",
+                        (self._most,),
                     )
             except sqlite3.Error as error:
                 self._give_up(error)
@@ -142,10 +143,11 @@ class Remembered:
             self._connection.close()
             self._connection = None
         if _is_damage(error):
-            LOG.warning("Remembered inspections were damaged, and are forgotten: %s", error)
+            LOG.warning("Remembered %s were damaged, and are forgotten: %s", self._kind, error)
             _remove(self._path)
         else:
-            LOG.warning("Inspections are not remembered in %s: %s", self._path, error)
+            kind = self._kind.capitalize()
+            LOG.warning("%s are not remembered in %s: %s", kind, self._path, error)
 
 
 def _is_damage(error: Exception) -> bool:
@@ -164,6 +166,6 @@ def _remove(path: Path) -> None:
         LOG.warning("%s cannot be removed: %s", path, error.strerror)
 
 
-def _crc(identity: bytes, sha256: bytes) -> int:
+def _crc(key: bytes, value: bytes) -> int:
     """What a flipped bit would not agree with; SQLite itself does not look."""
-    return zlib.crc32(identity + sha256)
+    return zlib.crc32(key + value)

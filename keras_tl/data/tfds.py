@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from keras_tl.data.checks import refuse_scaled_pixels
 from keras_tl.data.labels import Labels, first_few, read_labels
 from keras_tl.data.source import SPLITS, Source
 from keras_tl.data.splits import SPLIT_ALIASES, parse_split
@@ -49,8 +50,8 @@ def from_tfds(
         or uint8 arrays where the data set stores plain tensors.
 
     Raises:
-        InputError: The data set, a feature or a split does not exist or cannot be used, or the
-            download failed.
+        InputError: The data set, a feature or a split does not exist or cannot be used, all
+            pixels are 0 or 1, or the download failed.
     """
     builder = _open(name, data_dir, download)
     features = builder.info.features
@@ -62,6 +63,7 @@ def from_tfds(
     plan = _plan(name, list(builder.info.splits), splits)
     ids, items, labels, given = _read(builder, plan, image_key, label_key)
     _refuse_overlap(ids, plan)
+    refuse_scaled_pixels(items)
     read = _read_labels(labels, features[label_key], label_key, task)
     return Source(
         ids=np.array(ids, dtype=object),

@@ -1,4 +1,4 @@
-"""Which labels are probably wrong, by what a model that never saw them says of their items."""
+"""Which labels are probably wrong, by what models that never saw them say of their items."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,10 @@ import numpy as np
 
 # Classes with fewer items say nothing of how sure a model is of them.
 LEAST_ITEMS = 5
+# By so much another class must be more probable than the one given: for a label not to be learned
+# from, and for it to be suspected. On clean labels of Fashion-MNIST, of which a probe gets 13 %
+# wrong, the second leaves 4 % suspected; with 5 % of them wrong it finds 87 % of these.
+DOUBT, SUSPICION = 0.3, 0.5
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,13 @@ class Suspect:
     suggested_probability: float
 
 
-def suspected_labels(labels: np.ndarray, probabilities: np.ndarray) -> list[Suspect]:
-    """Confident learning: labels that a model contradicts as surely as it affirms others.
+def doubtful_labels(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Labels that a model had better not learn from.
 
-    A class's threshold is the mean probability that items labelled with it are given for it. An
-    item is confidently of a class where its probability is at least that threshold, of several
-    such classes the most probable. Counted by label and such class, scaled up to all items of
-    each label, that estimates how many labels of one class should be another; so many items of
-    each kind are suspects, those whose other class is the most probable one by the widest margin
-    (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-    JAIR 70, 2021, pruning by noise rate). Thresholds of their own make it indifferent to a model
-    that is surer of some classes than of others.
+    A class's threshold is the mean probability that items labelled with it are given for it. Where
+    another class reaches its threshold and is clearly more probable than the one given, the label
+    is doubtful: confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating
+    Uncertainty in Dataset Labels", JAIR 70, 2021), with a margin beside the thresholds.
 
     Args:
         labels: int64 `[items]`, the classes given.
@@ -43,25 +43,50 @@ def suspected_labels(labels: np.ndarray, probabilities: np.ndarray) -> list[Susp
             cross-validation.
 
     Returns:
-        The suspects, the surest first: by how much more probable the suggested class is. Items of
-        classes with fewer than `LEAST_ITEMS` items are none, nor is such a class suggested.
+        Bool `[items]`.
     """
     counts = np.bincount(labels, minlength=probabilities.shape[1])
-    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    sums = np.bincount(labels, of_label, minlength=len(counts))
-    thresholds = np.where(counts >= LEAST_ITEMS, sums / np.maximum(counts, 1), np.inf)
-    confident = np.where(probabilities >= thresholds, probabilities, -1.0)
-    found = np.where(confident.max(axis=1) >= 0, confident.argmax(axis=1), -1)
-    likeliest = probabilities.argmax(axis=1)
-    margin = of_label - probabilities.max(axis=1)
-    chosen: list[int] = []
-    for label in np.flatnonzero(counts >= LEAST_ITEMS):
-        of_class = found[(labels == label) & (found >= 0)]
-        for other in np.unique(of_class[of_class != label]):
-            expected = round(float((of_class == other).mean()) * int(counts[label]))
-            items = np.flatnonzero((labels == label) & (likeliest == other))
-            chosen += items[np.argsort(margin[items], kind="stable")[:expected]].tolist()
-    return [
-        Suspect(i, int(likeliest[i]), float(of_label[i]), float(probabilities[i, likeliest[i]]))
-        for i in sorted(chosen, key=lambda i: (margin[i], i))
-    ]
+    given, other, suggested = _contradiction(labels, probabilities)
+    thresholds = np.bincount(labels, given, minlength=len(counts)) / np.maximum(counts, 1)
+    return (other >= thresholds[suggested]) & (other - given > DOUBT)
+
+
+def suspected_labels(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> list[Suspect]:
+    """Labels that models contradict, whether or not they learned from what is doubtful.
+
+    Wrong labels blur the model that is to find them; without the doubtful ones it is surer, also
+    where it errs. So both must contradict: precision like the first's, recall like the second's.
+
+    Args:
+        labels: int64 `[items]`, the classes given.
+        first: Float `[items, classes]` by models that were not fitted to the item.
+        second: The same by models that were fitted to no label of `doubtful_labels` either.
+
+    Returns:
+        The suspects, the surest first: by how much more probable the suggested class is, in the
+        mean of both. Items of a class with fewer than `LEAST_ITEMS` items are none, nor is such a
+        class suggested, nor are items of a class that a model was not fitted to.
+    """
+    margins = []
+    for probabilities in (first, second):
+        given, other, suggested = _contradiction(labels, probabilities)
+        margins.append(np.where(given > 0, other - given, -1.0))
+    items = np.flatnonzero(np.min(margins, axis=0) > SUSPICION)
+    order = items[np.argsort(-np.mean(margins, axis=0)[items], kind="stable")]
+    return [Suspect(int(i), int(suggested[i]), float(given[i]), float(other[i])) for i in order]
+
+
+def _contradiction(
+    labels: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probability of the given class, of the likeliest other one (float64), and that one.
+
+    Of classes with few items nothing is said: their items' other probability is 0.
+    """
+    rows = np.arange(len(labels))
+    enough = np.bincount(labels, minlength=probabilities.shape[1]) >= LEAST_ITEMS
+    others = np.where(enough, probabilities, 0.0).astype(np.float64)
+    others[rows, labels] = 0.0
+    others[~enough[labels]] = 0.0
+    suggested = others.argmax(axis=1)
+    return probabilities[rows, labels].astype(np.float64), others[rows, suggested], suggested

@@ -58,6 +58,7 @@ def linear_probe(
     folds: int = 5,
     seed: int = 0,
     penalties: Sequence[float] = PENALTIES,
+    trusted: np.ndarray | None = None,
 ) -> Probe:
     """Fits a linear layer to features in stratified folds and measures it on what was held out.
 
@@ -79,6 +80,7 @@ def linear_probe(
         folds: At least 2.
         seed: Decides the folds.
         penalties: Those to choose from; where there is one it is taken.
+        trusted: Bool `[items]`, which ones may be fitted to; all are measured. None is all.
 
     Returns:
         The probe.
@@ -92,8 +94,9 @@ def linear_probe(
     outputs, chosen = np.zeros(targets.shape, np.float32), []
     for fold in range(folds):
         test = fold_of == fold
-        train, held_out = standardise(features[~test], features[test])
-        outputs[test], penalty = fit(train, targets[~test], held_out, tuple(penalties))
+        fitted = ~test if trusted is None else ~test & trusted
+        train, held_out = standardise(features[fitted], features[test])
+        outputs[test], penalty = fit(train, targets[fitted], held_out, tuple(penalties))
         chosen.append(penalty)
     return _measured(task, targets, outputs, groups, tuple(chosen))
 
@@ -165,15 +168,13 @@ def few_shot(
     """
     standard, _ = standardise(features, features[:0])
     least = int(np.unique(labels, return_counts=True)[1].min())
-    names = np.arange(len(labels)) if groups is None else groups
     targets = _one_hot(labels)
     rows = []
     for count in (count for count in shots if count < least):
         found = []
         for seed in seeds:
-            chosen = _draw(labels, count, seed)
-            rest = ~np.isin(names, names[chosen])
-            if rest.any():
+            chosen, rest = draw(labels, count, seed=seed, groups=groups)
+            if len(rest):
                 outputs, _ = logistic(
                     standard[chosen], targets[chosen], standard[rest], (max(PENALTIES),)
                 )
@@ -183,10 +184,25 @@ def few_shot(
     return rows
 
 
-def _draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Indices of `count` items of each class."""
+def draw(
+    labels: np.ndarray, count: int, *, seed: int = 0, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a few items of each class to learn from.
+
+    Args:
+        labels: Classes, int64 `[items]`.
+        count: Items of each class.
+        seed: Another one draws other items.
+        groups: A name for each item.
+
+    Returns:
+        The indices of the drawn items, and of those to measure on: all others, but for what
+        shares a group with a drawn one.
+    """
+    names = np.arange(len(labels)) if groups is None else groups
     order = np.random.default_rng(seed).permutation(len(labels))
-    return np.concatenate([order[labels[order] == label][:count] for label in np.unique(labels)])
+    drawn = np.concatenate([order[labels[order] == label][:count] for label in np.unique(labels)])
+    return drawn, np.flatnonzero(~np.isin(names, names[drawn]))
 
 
 def _folds(stratum: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) -> np.ndarray:

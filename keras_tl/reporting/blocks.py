@@ -122,19 +122,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with what the model saw in it.
+    """An image, with what the model saw in it, or another one beside it.
 
     Attributes:
         image: The image as a data: URI.
         heat: The same with what decided shown as colour; "" where there is none.
-        title: What the model said.
-        lines: The truth and the image's name.
+        title: What the model said, or what there is to see.
+        lines: The truth, and the image's name as the last one.
+        beside: The other image; "" where there is none.
     """
 
     image: str
     heat: str
     title: str
     lines: tuple[str, ...]
+    beside: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections import Counter
 import numpy as np
 
 from keras_tl.data.source import SPLITS
+from keras_tl.export.facts import agreement, read_exports
+from keras_tl.model_info import ModelInfo
 from keras_tl.reporting.blocks import (
     Block,
     Cell,
@@ -113,8 +115,39 @@ def usage(facts: Facts) -> Section:
         Code(command, "On the command line"),
         Code(python, f"In Python without keras_tl: image files in, {given} out"),
         Code(keras, "As a Keras model: pixels in"),
+        *_exports(facts),
     )
     return Section("Using the model", blocks)
+
+
+def _exports(facts: Facts) -> list[Block]:
+    """What `keras-tl export` has written, or how it is asked."""
+    exports = read_exports(facts.run.folder)
+    if not exports:
+        command = f"keras-tl export {shlex.quote(facts.name)} --format litert,onnx"
+        return [
+            Code(command, "For LiteRT or ONNX Runtime, with a program that needs no TensorFlow")
+        ]
+    rows = []
+    for name, found in exports.items():
+        taken = found["milliseconds"]
+        times = [f"{taken[key]:.1f} ms" for key in ("one_thread", "all_cores")]
+        rows.append(row(name, f"{found['bytes'] / 1e6:.1f} MB", *times, agreement(found)))
+    first = f"{shlex.quote(facts.name)}/{next(iter(exports))}"
+    caption = "An image through the model, decoding apart; times are of the machine that exported."
+    head = ["export", "size", "one thread", "all cores", "beside Keras"]
+    stale = [name for name in exports if _is_stale(facts, name)]
+    warning = "Exported before its thresholds or classes were changed, to be exported again: "
+    return [
+        *([Text(warning + ", ".join(stale) + ".", "note")] if stale else []),
+        Table(head, rows, caption),
+        Code(f"python {first}/predict.py photo.jpg", "Without TensorFlow and keras_tl"),
+    ]
+
+
+def _is_stale(facts: Facts, export: str) -> bool:
+    """Whether an export decides otherwise than the run now does."""
+    return ModelInfo.read(facts.run.folder / export) != facts.info
 
 
 def settings(facts: Facts) -> Section:

@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from keras_tl.data.audit.findings import Audit, read_audit
 from keras_tl.evaluation.bootstrap import (
     Intervals,
     classification_intervals,
+    ranking_intervals,
     regression_intervals,
 )
 from keras_tl.evaluation.metrics import decide
 from keras_tl.model_info import FILE_NAME, ModelInfo
 from keras_tl.runs import Run
 
+# Curves of more outputs than these would take seconds to resample.
+MAX_RANKED = 100_000
 # Between the classes or targets of one image in the run's tables.
 SEPARATOR = "|"
-# Predictions of the validation split, where a run has kept them: for the temperature.
-VAL_PREDICTIONS = "predictions_val.csv"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Facts:
         val_outcome: `predictions_val.csv`, which not every run has.
         splits: `splits.csv`, all text.
         config: The text of `config.yaml`.
+        audit: `audit.json`, which not every run has.
     """
 
     run: Run
@@ -77,6 +80,7 @@ class Facts:
     val_outcome: Outcome | None
     splits: pd.DataFrame | None
     config: str | None
+    audit: Audit | None = None
 
     @property
     def name(self) -> str:
@@ -113,16 +117,19 @@ class Facts:
             return regression_intervals(
                 self.outcome.truth, self.outcome.outputs, groups=self.groups
             )
-        return classification_intervals(
-            self.outcome.present, self.outcome.chosen, groups=self.groups
-        )
+        present, outputs = self.outcome.present, self.outcome.outputs
+        found = classification_intervals(present, self.outcome.chosen, groups=self.groups)
+        if outputs.size <= MAX_RANKED:
+            found |= ranking_intervals(present, outputs, groups=self.groups)
+        return found
 
 
-def read_facts(run: Run) -> Facts:
+def read_facts(run: Run, metrics: dict[str, Any] | None = None) -> Facts:
     """Reads what a run folder holds.
 
     Args:
         run: The run; of an older version, or not whole, it may lack files.
+        metrics: What metrics.json will hold, where it is not yet written.
 
     Returns:
         Its content.
@@ -138,17 +145,18 @@ def read_facts(run: Run) -> Facts:
     info = read(FILE_NAME, ModelInfo.read)
     outcomes = [
         read(name, lambda path: _read_outcome(path, info)) if info else None
-        for name in (Run.PREDICTIONS, VAL_PREDICTIONS)
+        for name in (Run.PREDICTIONS, Run.VAL_PREDICTIONS)
     ]
     return Facts(
         run=run,
-        metrics=run.metrics if run.is_whole else {},
+        metrics=metrics or (run.metrics if run.is_whole else {}),
         info=info,
         history=read(Run.HISTORY, pd.read_csv),
         outcome=outcomes[0],
         val_outcome=outcomes[1],
         splits=read(Run.SPLITS, _read_text_table),
         config=read(Run.CONFIG, lambda path: path.read_text(encoding="utf-8")),
+        audit=read(Run.AUDIT, read_audit),
     )
 
 

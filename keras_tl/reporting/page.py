@@ -9,10 +9,13 @@ import jinja2
 from keras_tl.data.source import Source
 from keras_tl.files import atomic_write_text
 from keras_tl.reporting import classes, data, learning, values
+from keras_tl.reporting.album import Album
+from keras_tl.reporting.audit import audit
 from keras_tl.reporting.blocks import Section, Text
 from keras_tl.reporting.facts import Facts, read_facts
+from keras_tl.reporting.model_card import write_model_card
 from keras_tl.reporting.pictures import pictures
-from keras_tl.reporting.result import result
+from keras_tl.reporting.result import result, warned
 from keras_tl.runs import Run
 
 if TYPE_CHECKING:
@@ -20,15 +23,20 @@ if TYPE_CHECKING:
 
 
 def write_report(
-    run: Run, *, source: Source | None = None, model: "keras.Model | None" = None
+    run: Run,
+    *,
+    source: Source | None = None,
+    model: "keras.Model | None" = None,
+    metrics: dict[str, Any] | None = None,
 ) -> Path:
-    """Writes a run's report: one HTML file that needs no network and nothing beside it.
+    """Writes a run's report, one HTML file that needs nothing beside it, and its model card.
 
     Args:
         run: The run. What an old or unfinished one lacks, the sections that need it name.
         source: Its images, where they are already opened; else they are opened as its
             configuration says, and are left out where they are gone.
         model: Its model, where it is already loaded.
+        metrics: What metrics.json will hold, where it is not yet written.
 
     Returns:
         The page's path, in the run's folder.
@@ -36,13 +44,16 @@ def write_report(
     Raises:
         InputError: `model.json` is there and cannot be used.
     """
-    facts = read_facts(run)
+    facts = read_facts(run, metrics)
+    album = Album(facts, source)
     sections = [
         result_section(facts),
+        *warned(facts),
         learning.learning_curves(facts),
         *_by_task(facts),
-        pictures(facts, source=source, model=model),
+        pictures(facts, album, model=model),
         data.balance(facts),
+        audit(facts, album),
         learning.frozen(facts),
         learning.time_spent(facts),
         data.usage(facts),
@@ -50,6 +61,7 @@ def write_report(
     ]
     path = run.path(Run.REPORT)
     atomic_write_text(path, render(facts.name, _subtitle(facts), sections))
+    write_model_card(facts)
     return path
 
 

@@ -1,16 +1,12 @@
 """The images that a model got wrong or was unsure of, with what it looked at."""
 
-import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_tl.data.image_input import ImageInput
-from keras_tl.data.open import TFDS_PREFIX, open_data
-from keras_tl.data.source import Source, content_hash
-from keras_tl.errors import InputError
 from keras_tl.model_info import ModelInfo
+from keras_tl.reporting.album import Album, data_uri, pixels_of
 from keras_tl.reporting.blocks import Block, Gallery, Picture, Section, Text, number, percent
 from keras_tl.reporting.facts import Facts, Outcome
 
@@ -18,8 +14,8 @@ if TYPE_CHECKING:
     import keras
 
 SHOWN = 12
-# Sides in pixels of the pictures in the page, and the quality of their JPEG.
-SIDE, QUALITY = 176, 78
+# Sides in pixels of the pictures in the page.
+SIDE = 176
 # The colour that what decided is painted in, and how much of it at most.
 HEAT, STRENGTH = (255.0, 96.0, 0.0), 0.65
 TITLE = "Pictures"
@@ -37,15 +33,12 @@ class _Pick:
     output: int
 
 
-def pictures(
-    facts: Facts, *, source: Source | None = None, model: "keras.Model | None" = None
-) -> Section:
+def pictures(facts: Facts, album: Album, *, model: "keras.Model | None" = None) -> Section:
     """The most confident mistakes and the least certain images; of a regression the worst.
 
     Args:
         facts: The run.
-        source: Its images, where they are already opened; else the data are opened as the run's
-            configuration says.
+        album: Its images.
         model: Its model, where it is already loaded.
 
     Returns:
@@ -57,7 +50,7 @@ def pictures(
     wanted = _choose(outcome, info)
     picks = list(dict.fromkeys(pick for chosen in wanted.values() for pick in chosen))
     ids = list(dict.fromkeys(outcome.ids[pick.sample] for pick in picks))
-    items, trouble = _find(facts, ids, source)
+    items, trouble = album.find(ids)
     if not items:
         return Section(TITLE, (Text(trouble, "quiet"),))
     if model is None and facts.run.path(facts.run.MODEL).is_file():
@@ -89,10 +82,12 @@ def _choose(outcome: Outcome, info: ModelInfo) -> dict[str, list[_Pick]]:
         distance = np.abs(outcome.outputs - np.array(info.thresholds))
         doubtful, margin = distance.argmin(axis=1), distance.min(axis=1)
     else:
-        class_of_mistake = doubtful = outcome.outputs.argmax(axis=1)
-        confidence = np.where(outcome.right, -1.0, outcome.outputs.max(axis=1))
+        class_of_mistake = doubtful = outcome.chosen.argmax(axis=1)
+        confidence = np.where(outcome.right, -1.0, outcome.outputs[outcome.chosen])
         best = np.sort(outcome.outputs, axis=1)
         margin = best[:, -1] - best[:, -2] if best.shape[1] > 1 else best[:, -1]
+        if info.thresholds:
+            margin = np.abs(outcome.outputs[:, 1] - info.thresholds[0])
     mistakes = _first(-confidence, class_of_mistake)
     return {
         "Most confident mistakes": [p for p in mistakes if not outcome.right[p.sample]],
@@ -105,45 +100,6 @@ def _first(keys: np.ndarray, outputs: np.ndarray) -> list[_Pick]:
     return [_Pick(int(i), int(outputs[i])) for i in np.argsort(keys, kind="stable")[:SHOWN]]
 
 
-def _find(facts: Facts, ids: list[str], source: Source | None) -> tuple[dict[str, Any], str]:
-    """Images by id, and one line on those that cannot be shown."""
-    if facts.splits is None:
-        return {}, "This needs splits.csv, which the run does not have."
-    if source is None:
-        try:
-            source = _open(facts)
-        except InputError as error:
-            return {}, f"The images of this run cannot be opened: {error}"
-    item_of = {str(name): item for name, item in zip(source.ids, source.items, strict=True)}
-    hashes = dict(zip(facts.splits["id"], facts.splits["sha256"], strict=True))
-    found = {
-        name: item_of[name]
-        for name in ids
-        if name in item_of and content_hash(item_of[name]) == hashes.get(name)
-    }
-    if len(found) == len(ids):
-        return found, ""
-    gone = len(ids) - len(found)
-    return found, f"{gone} of {len(ids)} images are gone, or not what they were in this run."
-
-
-def _open(facts: Facts) -> Source:
-    """The run's data, not decoded; nothing is downloaded for a report."""
-    config = facts.run.config
-    if config.data.startswith(TFDS_PREFIX):
-        from keras_tl.data.tfds import from_tfds
-
-        return from_tfds(config.data.removeprefix(TFDS_PREFIX), task=facts.task, download=False)
-    return open_data(
-        config.data,
-        task=facts.task,
-        path_column=config.path_column,
-        label_column=config.label_column,
-        split_column=config.split_column,
-        group_column=config.group_column,
-    )
-
-
 def _draw(
     picks: list[_Pick],
     items: list[Any],
@@ -153,7 +109,7 @@ def _draw(
 ) -> dict[_Pick, Picture]:
     from keras_tl.reporting.gradcam import grad_cam
 
-    pixels = np.stack([_pixels(item, info.image_input) for item in items])
+    pixels = np.stack([pixels_of(item, info.image_input) for item in items])
     maps = None
     if model is not None:
         maps = grad_cam(model, pixels, np.array([pick.output for pick in picks]))
@@ -161,21 +117,6 @@ def _draw(
         pick: _picture(pixels[i], None if maps is None else maps[i], *_words(outcome, info, pick))
         for i, pick in enumerate(picks)
     }
-
-
-def _pixels(item: Any, image_input: ImageInput) -> np.ndarray:
-    """An image as the model sees it: uint8 `[size, size, 3]`.
-
-    Run eagerly: to build the graph of a pipeline would take longer than these few images.
-    """
-    import tensorflow as tf
-
-    from keras_tl.data.decoding import decode, fit_to_input
-
-    if isinstance(item, np.ndarray):
-        return fit_to_input(item, image_input).numpy()
-    contents = tf.io.read_file(item) if isinstance(item, str) else item
-    return decode(contents, image_input).numpy()
 
 
 def _picture(
@@ -189,16 +130,8 @@ def _picture(
         fine = tf.image.resize(heat[..., None], (SIDE, SIDE), method="bicubic").numpy()
         share = STRENGTH * np.clip(fine, 0.0, 1.0)
         grey = small.mean(axis=-1, keepdims=True)
-        painted = _data_uri(grey * (1 - share) + np.array(HEAT) * share)
-    return Picture(_data_uri(small), painted, title, lines)
-
-
-def _data_uri(pixels: np.ndarray) -> str:
-    import tensorflow as tf
-
-    whole = tf.saturate_cast(tf.round(pixels), tf.uint8)
-    encoded = tf.io.encode_jpeg(whole, quality=QUALITY).numpy()
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}"
+        painted = data_uri(grey * (1 - share) + np.array(HEAT) * share)
+    return Picture(data_uri(small), painted, title, lines)
 
 
 def _words(outcome: Outcome, info: ModelInfo, pick: _Pick) -> tuple[str, tuple[str, ...]]:

@@ -27,8 +27,10 @@ HEADLINES: dict[str, tuple[tuple[str, str, Show], ...]] = {
         ("mae", "mean absolute error", number),
         ("rmse", "root mean squared error", number),
         ("r2", "R²", score),
+        ("spearman", "correlation of ranks", score),
     ),
 }
+SHOWN_WARNINGS = 10
 NO_BREAK = "\u00a0"
 # What the intervals call a figure, where it has another name there.
 _INTERVAL_NAMES = {"subset_accuracy": "accuracy"}
@@ -40,10 +42,23 @@ def result(facts: Facts) -> Section:
     if baseline := _baseline(facts):
         blocks.append(Text(baseline))
     blocks.append(Figures(tuple(_headline(facts, *row) for row in HEADLINES[facts.task])))
+    if decided := thresholds_text(facts):
+        blocks.append(Text(decided))
     if facts.metrics.get("measured_on", "test") != "test":
         blocks.append(Text(f"Measured on {facts.metrics.get('note', 'the split it has')}.", "note"))
     blocks.append(Text(_about_intervals(facts), "quiet"))
     return Section("Result", tuple(blocks))
+
+
+def warned(facts: Facts) -> list[Section]:
+    """What the run warned of while it ran; no section where that is nothing."""
+    lines = facts.metrics.get("warnings", [])
+    if not lines:
+        return []
+    blocks = [Text(line, "note") for line in lines[:SHOWN_WARNINGS]]
+    if left := len(lines) - len(blocks):
+        blocks.append(Text(f"{left:,} more are in metrics.json.", "quiet"))
+    return [Section("Warnings", tuple(blocks))]
 
 
 def bounds(facts: Facts, name: str, index: int | None = None) -> tuple[float, float] | None:
@@ -122,6 +137,29 @@ def _baseline(facts: Facts) -> str:
         error = float(np.abs(truth - np.median(truth)).mean())
         return f"Always answering the median would be off by {number(error)}."
     return ""
+
+
+def thresholds_text(facts: Facts) -> str:
+    """What decides, where thresholds were chosen after training.
+
+    Args:
+        facts: The run.
+
+    Returns:
+        A sentence; "" where none were chosen.
+    """
+    if not (chosen := facts.metrics.get("thresholds_chosen_by")):
+        return ""
+    rule = {"f1": "the highest F1", "youden": "the highest sensitivity + specificity"}
+    share = f"{100 * (chosen['share'] or 0):g}{NO_BREAK}%"
+    asked = rule.get(chosen["rule"], f"a {chosen['rule']} of {share}")
+    where = f"chosen on {chosen['images']:,} images of the val split for {asked}"
+    if facts.task == "multi-label" or facts.info is None:
+        return f"Each class is called at a threshold of its own, {where}."
+    threshold, positive = facts.info.thresholds[0], chosen["positive"]
+    if positive == facts.class_names[0]:
+        threshold = 1.0 - threshold
+    return f"“{positive}” is called from a probability of {number(threshold)} on, {where}."
 
 
 def _about_intervals(facts: Facts) -> str:

@@ -31,7 +31,7 @@ def all_views(images, augmentation, workers, order):
     return views[np.argsort(order)]
 
 
-@pytest.mark.parametrize("name", ["light", "strong", "dihedral"])
+@pytest.mark.parametrize("name", ["light", "strong", "dihedral", "randaugment", "trivial"])
 def test_the_same_views_whatever_the_workers_and_the_order(name):
     images = noise(6)
     natural = np.arange(24)
@@ -139,6 +139,41 @@ def test_crops_have_the_area_asked_for():
         assert abs((pixels[0, -1] - pixels[0, 0]) - 126) <= 3
 
 
+def test_what_is_read_larger_and_not_cropped_is_shrunk_by_means():
+    """At twice the size each pixel is the mean of four."""
+    (image,) = noise(1, 32)
+    twice = view_of(image, Augmentation("twice", oversample=2.0))
+    means = image.reshape(16, 2, 16, 2, 3).astype(float).mean(axis=(1, 3))
+    assert twice.shape == (16, 16, 3)
+    np.testing.assert_allclose(twice, means, atol=0.51)
+    turned = view_of(image, Augmentation("t", dihedral=True, oversample=2.0), view=1)
+    np.testing.assert_array_equal(turned, np.fliplr(twice))
+
+
+def test_a_crop_of_a_larger_picture_keeps_its_detail():
+    """A quarter of the area at twice the size is the picture's own pixels, none between them."""
+    (image,) = noise(1, 32)
+    crop = Augmentation("crop", scale=(0.25, 0.25), oversample=2.0)
+    shown = view_of(image, crop, view=3).astype(float)
+    small = image.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
+    blurred = view_of(small, Augmentation("crop", scale=(0.25, 0.25)), view=3).astype(float)
+    # Noise halves where four pixels are averaged, and more where pixels are made between them.
+    assert shown.std() > 1.3 * blurred.std()
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 4, (64, 1, 3))
+    columns = view_of(ramp, crop, view=3)[0, :, 0].astype(int)
+    # 32 of 64 columns, each a step of 4.
+    assert abs((columns[-1] - columns[0]) - 31 * 4) <= 2
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.1, 1.37, 2.0, 3.3])
+def test_any_size_is_what_it_was_read_for(factor):
+    for size in (15, 16, 224):
+        read = Augmentation("o", oversample=factor).read_size(size)
+        image = np.zeros((read, read, 3), np.uint8)
+        shown = view_of(image, Augmentation("o", oversample=factor, brightness=0.1))
+        assert shown.shape == (size, size, 3)
+
+
 def test_brightness_stays_within_its_bounds():
     grey = np.full((4, 4, 3), 128, np.uint8)
     views = [view_of(grey, Augmentation("b", brightness=0.1), view=v) for v in range(40)]
@@ -183,6 +218,9 @@ def test_seeds_and_fingerprints_are_the_same_in_every_process():
     assert augment.image_seeds(["a", "ä/b.jpg"])[0] == expected
     # Written out, since stored views rely on it.
     assert Augmentation("any", rotation=3.0).fingerprint() == 1661443776458100757
+    assert augment.get("light").fingerprint() == 6241872055933357735
+    assert augment.get("strong").fingerprint() == 1949186569522523164
+    assert augment.get("dihedral").fingerprint() == 811460591039689861
 
 
 def test_fingerprints_tell_settings_apart_but_not_names():
@@ -196,7 +234,16 @@ def test_fingerprints_tell_settings_apart_but_not_names():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"rotation": -1.0}, {"scale": (0.9, 0.5)}, {"scale": (0.0, 1.0)}, {"brightness": 1.5}],
+    [
+        {"rotation": -1.0},
+        {"scale": (0.9, 0.5)},
+        {"scale": (0.0, 1.0)},
+        {"brightness": 1.5},
+        {"cutmix": 1.1},
+        {"oversample": 0.5},
+        {"operations": 9},
+        {"magnitude": 2.0},
+    ],
 )
 def test_settings_are_checked(settings):
     with pytest.raises(InputError, match=next(iter(settings))):

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_tl.data import augment, pipeline
+from keras_tl.data.augment import Augmentation
 from keras_tl.data.decoding import ImageInput, fit_to_input
 from keras_tl.data.pipeline import Samples, permutation
 from keras_tl.data.source import Source
@@ -112,6 +114,33 @@ def test_epochs_show_their_views():
     np.testing.assert_array_equal(
         collect(dataset)[0][:COUNT], np.stack(arrays())[permutation(COUNT, 2, 0)]
     )
+
+
+def test_an_order_says_which_samples_come_and_in_which_views():
+    def order(epoch):
+        return np.full(COUNT, epoch + 1), np.arange(COUNT)
+
+    some = samples(augmentation="strong")
+    epochs = list(some.batches(COUNT, order=order, epochs=3).as_numpy_iterator())
+    for epoch, (x, y) in enumerate(epochs):
+        # As many views as epochs.
+        views = some.images(np.full(COUNT, epoch + 1), np.arange(COUNT) % 3)
+        np.testing.assert_array_equal(x, np.stack(list(views.as_numpy_iterator())))
+        assert (y.argmax(1) == (epoch + 1) % 3).all()
+
+
+def test_a_picture_is_read_larger_for_its_views_only():
+    items = list(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8))
+    crops = Augmentation("crops", scale=(0.3, 1.0), oversample=2.0)
+    some = replace(samples(items), augmentation=crops)
+    larger = fit_to_input(items[1], ImageInput(size=2 * SIZE))
+    (view,) = some.images(np.array([1]), 5).as_numpy_iterator()
+    seed = augment.image_seeds(some.keys)[1]
+    np.testing.assert_array_equal(view, augment.augment(larger, crops, seed, 5))
+    (plain,) = some.images(np.array([1])).as_numpy_iterator()
+    np.testing.assert_array_equal(plain, fit_to_input(items[1], ImageInput(size=SIZE)))
+    small = replace(some, augmentation=replace(crops, oversample=1.0))
+    assert some.fingerprint(0) != small.fingerprint(0)
 
 
 def test_the_order_of_the_run_does_not_change_a_view():

@@ -16,10 +16,11 @@ from PIL import Image
 from keras_tl.data import inspection, remembered
 from keras_tl.data.decoding import ImageInput
 from keras_tl.data.inspection import inspect
-from keras_tl.data.remembered import FILE_NAME, Remembered, identity
+from keras_tl.data.remembered import Remembered, identity
 from keras_tl.data.source import Source
 
 INPUT = ImageInput(size=16)
+FILE_NAME = "numbers.sqlite"
 # The writing process of two tests: adds findings one by one until it is killed.
 WRITER = """
 import sys
@@ -27,9 +28,9 @@ from pathlib import Path
 from keras_tl.data import remembered
 remembered.WRITTEN_AT_ONCE = 10
 first, last = int(sys.argv[2]), int(sys.argv[3])
-memory = remembered.Remembered(Path(sys.argv[1]))
+memory = remembered.Remembered("numbers", Path(sys.argv[1]))
 for i in range(first, last):
-    memory.add(i.to_bytes(32, "big"), f"{i:064x}")
+    memory.add(i.to_bytes(32, "big"), i.to_bytes(32, "big"))
     if i == first:
         print("started", flush=True)
 memory.close()
@@ -211,27 +212,26 @@ def test_times_to_come_are_not_trusted(tmp_path):
 KEYS = [bytes([i]) * 32 for i in range(5)]
 
 
-def remember(path, keys):
-    memory = Remembered(path)
+def remember(path, keys, **options):
+    memory = Remembered(path.stem, path.parent, **options)
     for key in keys:
-        memory.add(key, key.hex())
+        memory.add(key, key)
     memory.close()
 
 
 def recalled(path, keys=KEYS):
-    memory = Remembered(path)
+    memory = Remembered(path.stem, path.parent)
     found = memory.recall(keys)
     memory.close()
-    assert all(sha256 == key.hex() for key, sha256 in found.items())
+    assert all(value == key for key, value in found.items())
     return list(found)
 
 
-def test_the_first_to_be_remembered_are_forgotten(tmp_path, monkeypatch):
-    monkeypatch.setattr(remembered, "MAX_FILES", 3)
+def test_the_first_to_be_remembered_are_forgotten(tmp_path):
     path = tmp_path / FILE_NAME
-    remember(path, KEYS[:3])
+    remember(path, KEYS[:3], most=3)
     assert recalled(path) == KEYS[:3]
-    remember(path, KEYS[3:])
+    remember(path, KEYS[3:], most=3)
     assert recalled(path) == KEYS[2:]
 
 
@@ -244,7 +244,7 @@ def test_a_damaged_database_is_forgotten(tmp_path, caplog, damage):
     if damage == "other table":
         path.unlink()
         with sqlite3.connect(path) as connection:
-            connection.execute("CREATE TABLE good (something TEXT)")
+            connection.execute("CREATE TABLE known (something TEXT)")
     else:
         path.write_bytes(
             {
@@ -275,11 +275,11 @@ def test_flipped_bits_never_give_another_hash(tmp_path):
 
 
 def test_without_checksums_a_flipped_bit_would(tmp_path, monkeypatch):
-    monkeypatch.setattr(remembered, "_crc", lambda key, sha256: 0)
+    monkeypatch.setattr(remembered, "_crc", lambda key, value: 0)
     path = tmp_path / FILE_NAME
     remember(path, KEYS)
     contents = path.read_bytes()
-    # The identity is in the table and in its index, the hash only in the table: flip its end.
+    # The key is in the table and in its index, the value only in the table: flip its end.
     at = contents.index(KEYS[2] + KEYS[2]) + 63
     path.write_bytes(contents[:at] + b"\xff" + contents[at + 1 :])
     with pytest.raises(AssertionError):
@@ -302,10 +302,10 @@ def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, monkeypatch, cap
 def test_a_read_only_database_is_still_read(tmp_path, caplog):
     path = tmp_path / FILE_NAME
     remember(path, KEYS[:3])
-    memory = Remembered(path)
+    memory = Remembered(path.stem, tmp_path)
     memory._connection.execute("PRAGMA query_only = ON")
     assert list(memory.recall(KEYS)) == KEYS[:3]
-    memory.add(KEYS[4], KEYS[4].hex())
+    memory.add(KEYS[4], KEYS[4])
     memory.close()
     assert len(caplog.messages) == 1 and path.exists()
     assert recalled(path) == KEYS[:3]
@@ -314,10 +314,10 @@ def test_a_read_only_database_is_still_read(tmp_path, caplog):
 def test_a_full_disk_is_said_once(tmp_path, caplog):
     path = tmp_path / FILE_NAME
     remember(path, KEYS)
-    memory = Remembered(path)
+    memory = Remembered(path.stem, tmp_path)
     memory._connection.execute("PRAGMA max_page_count = 4")
     for i in range(1000, 4000):
-        memory.add(i.to_bytes(32, "big"), f"{i:064x}")
+        memory.add(i.to_bytes(32, "big"), bytes(32))
     memory.close()
     (line,) = caplog.messages
     assert "full" in line
@@ -325,16 +325,16 @@ def test_a_full_disk_is_said_once(tmp_path, caplog):
 
 
 def writer(path, first, last):
-    command = [sys.executable, "-c", WRITER, str(path), str(first), str(last)]
+    command = [sys.executable, "-c", WRITER, str(path.parent), str(first), str(last)]
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
 def numbers(path, count):
     """How many of the first numbers are remembered, and that they are right."""
-    memory = Remembered(path)
+    memory = Remembered(path.stem, path.parent)
     found = memory.recall(i.to_bytes(32, "big") for i in range(count))
     memory.close()
-    assert all(int.from_bytes(key, "big") == int(sha256, 16) for key, sha256 in found.items())
+    assert all(value == key for key, value in found.items())
     return len(found)
 
 

@@ -12,7 +12,7 @@ from run_folders import ODD_NAMES, Page, make_run
 from keras_tl.data.source import content_hash
 from keras_tl.evaluation.bootstrap import classification_intervals
 from keras_tl.evaluation.metrics import decide
-from keras_tl.reporting.facts import VAL_PREDICTIONS, read_facts
+from keras_tl.reporting.facts import read_facts
 from keras_tl.reporting.page import write_report
 from keras_tl.reporting.pictures import SHOWN
 from keras_tl.reporting.result import bounds
@@ -150,7 +150,7 @@ def test_a_split_that_chose_the_weights_is_warned_of(made):
 def test_the_temperature_is_fitted_on_val_where_its_predictions_are(made):
     assert "cross-fitted on the test split" in report(made.run).text
     predictions = made.run.path("predictions.csv").read_text()
-    made.run.path(VAL_PREDICTIONS).write_text(predictions)
+    made.run.path(made.run.VAL_PREDICTIONS).write_text(predictions)
     assert "fitted on the val split" in report(made.run).text
 
 

@@ -46,7 +46,7 @@ def findings_on_copies(
             "large-group",
             "warning",
             f"{_count(len(sets), 'group')} of near-duplicates with more than {groups.limit} images "
-            "are not kept together in splits: name groups of your own for them.",
+            "may be divided between splits: name groups of your own for them.",
             sets,
         )
 

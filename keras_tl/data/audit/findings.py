@@ -1,6 +1,7 @@
 """What an audit says, for people, for pages and for programs."""
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from html import escape
 from typing import Any
 
 from keras_tl.data.labels import first_few
-from keras_tl.errors import InputError
+from keras_tl.errors import AuditError, InputError
 from keras_tl.files import atomic_write_text
 
 SCHEMA_VERSION = 1
@@ -17,6 +18,10 @@ SEVERITIES = ("serious", "warning", "note")
 # What a command ends with that was asked to be strict and found something serious.
 SERIOUS_EXIT_CODE = 3
 SHOWN_SETS, SHOWN_IDS = 3, 4
+# So many findings are named in a log.
+LOGGED = 5
+
+LOG = logging.getLogger("keras_tl")
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,22 @@ class Finding:
     text: str
     sets: tuple[tuple[str, ...], ...] = ()
     why: tuple[str, ...] = ()
+
+    @property
+    def brief(self) -> str:
+        """It in one line, with where it first occurs."""
+        where = f" {first_few(self.sets[0], SHOWN_IDS)}" if self.sets else ""
+        more = f" and {len(self.sets) - 1:,} more" if len(self.sets) > 1 else ""
+        return f"{self.severity}: {self.text}{where}{more}"
+
+    @property
+    def html(self) -> str:
+        """It as two cells of a table; where it occurs opens on a click."""
+        cells = f"<td><b>{self.severity}</b><td style='text-align:left'>"
+        if not self.sets:
+            return cells + escape(self.text)
+        lines = "<br>".join(escape(line) for line in str(self).splitlines()[1:])
+        return f"{cells}<details><summary>{escape(self.text)}</summary>{lines}</details>"
 
     def __str__(self) -> str:
         shown = [
@@ -78,10 +99,10 @@ class Audit:
         """Refuses data with serious findings.
 
         Raises:
-            InputError: There are some.
+            AuditError: There are some.
         """
         if self.serious:
-            raise InputError(
+            raise AuditError(
                 "data without serious findings, with --strict",
                 "; ".join(finding.text.rstrip(".") for finding in self.serious),
                 "Mend the data, or leave --strict out.",
@@ -116,22 +137,43 @@ class Audit:
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
         atomic_write_text(os.fspath(path), text + "\n")
 
+    @property
+    def found(self) -> str:
+        """How much was found of each severity, in a few words."""
+        counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
+        told = [
+            f"{n} {s}{'s' if n > 1 and s != SEVERITIES[0] else ''}" for s, n in counts.items() if n
+        ]
+        return ", ".join(told) or "nothing"
+
+    def log(self) -> None:
+        """Says in a few lines what was found, without what is merely good to know."""
+        LOG.info("The audit found %s.", self.found)
+        named = [finding for finding in self.findings if finding.severity != SEVERITIES[-1]]
+        for finding in named[:LOGGED]:
+            is_serious = finding.severity == SEVERITIES[0]
+            LOG.log(logging.WARNING if is_serious else logging.INFO, "  %s", finding.brief)
+        if len(named) > LOGGED:
+            LOG.info("  and %d more", len(named) - LOGGED)
+
     def __str__(self) -> str:
         total = sum(self.images.values())
         told = ", ".join(f"{count:,} {name}" for name, count in self.images.items() if name)
         head = f"{total:,} images" + (f": {told}" if told else "")
         if self.classes:
             head += f"; {len(self.classes):,} class{'' if len(self.classes) == 1 else 'es'}"
-        counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
         if not self.findings:
             return f"{head}.\nNothing was found."
-        found = ", ".join(
-            f"{n} {s}{'s' if n != 1 and s != 'serious' else ''}" for s, n in counts.items() if n
-        )
-        return "\n".join([f"{head}.", *map(str, self.findings), f"Found: {found}."])
+        return "\n".join([f"{head}.", *map(str, self.findings), f"Found: {self.found}."])
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        """What a notebook shows."""
+        head, *_ = str(self).splitlines()
+        rows = "".join(f"<tr>{finding.html}</tr>" for finding in self.findings)
+        return (
+            f"<div><b>{escape(head)}</b><br><small>Found: {self.found}.</small>"
+            f"<table>{rows}</table></div>"
+        )
 
 
 def read_audit(path: str | os.PathLike[str]) -> Audit:

@@ -7,6 +7,8 @@ import numpy as np
 
 # A group may hold a twentieth of the images, within these bounds.
 SHARE, LEAST_LIMIT, LARGEST_LIMIT = 20, 10, 100
+# Two groups become one where so many of the pairs between them are near-duplicates.
+LINKED = 0.5
 
 
 @dataclass(frozen=True)
@@ -14,8 +16,9 @@ class NearGroups:
     """Which images must not be divided.
 
     Attributes:
-        names: Object `[images]`: the id of the group's leader, "" where an image is on its own.
-        too_large: Indices of each group over the limit; its images are not kept together.
+        names: Object `[images]`: the first id of the group, "" where an image is on its own.
+        too_large: Indices of the images of each group that would have been over the limit; it
+            was not made, only parts of it were.
         limit: How many images a group may have.
     """
 
@@ -30,46 +33,78 @@ def size_limit(images: int) -> int:
 
 
 def bounded_groups(
-    ids: np.ndarray, hashes: np.ndarray, first: np.ndarray, second: np.ndarray
+    ids: np.ndarray,
+    keys: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    similarity: np.ndarray,
 ) -> NearGroups:
-    """Groups near-duplicates around leaders.
+    """Groups near-duplicates, the most similar first.
 
-    An image joins a group only if it is near the group's leader (Hartigan, "Clustering
-    Algorithms", 1975, chapter 3), so that a chain of slightly different images does not become
-    one group, as with single linkage. Those with the most near-duplicates lead; of equals the
-    first by id. Files that are equal count as one image, with all of them in its group.
+    Two groups become one where at least half of the pairs between them are near-duplicates: average
+    linkage (Sokal and Michener, "A statistical method for evaluating systematic relationships",
+    University of Kansas Science Bulletin 38, 1958) of what is near or not. So neither a chain of
+    slightly different images nor all that is like one image becomes one group, as with single
+    linkage, and a copy stays with its original, whatever else that is like. Equal pictures count as
+    one, with all of them in its group.
 
     Args:
         ids: Names of the images, object `[images]`.
-        hashes: SHA-256 of each image's content, object `[images]`.
+        keys: What equal pictures share, object `[images]`.
         first: int64 `[pairs]`, one index of each pair of near-duplicates.
         second: int64 `[pairs]`, the other.
+        similarity: Float `[pairs]`.
 
     Returns:
         The groups.
     """
     copies: dict[str, list[int]] = defaultdict(list)
-    for i, key in enumerate(hashes):
-        copies[key or str(i)].append(i)
-    near: dict[str, set[str]] = defaultdict(set)
-    keys = [key or str(i) for i, key in enumerate(hashes)]
-    for i, j in zip(first, second, strict=True):
-        if keys[i] != keys[j]:
-            near[keys[i]].add(keys[j])
-            near[keys[j]].add(keys[i])
-    name_of = {key: min(str(ids[i]) for i in copies[key]) for key in near}
+    for i, key in enumerate(keys):
+        copies[key].append(i)
+    name_of = {key: min(str(ids[i]) for i in items) for key, items in copies.items()}
+    pairs = {
+        (-round(float(like), 3), *sorted((keys[i], keys[j]), key=name_of.__getitem__))
+        for i, j, like in zip(first.tolist(), second.tolist(), similarity, strict=True)
+        if keys[i] != keys[j]
+    }
+    in_order = sorted(pairs, key=lambda pair: (pair[0], name_of[pair[1]], name_of[pair[2]]))
+    sizes = {key: len(items) for key, items in copies.items()}
     limit = size_limit(len(ids))
+    groups, refused = _linked([pair[1:] for pair in in_order], sizes, limit)
     names = np.full(len(ids), "", dtype=object)
-    too_large: list[tuple[int, ...]] = []
-    taken: set[str] = set()
-    for leader in sorted(near, key=lambda key: (-len(near[key]), name_of[key])):
-        if leader in taken:
+    for group in groups:
+        items = [i for key in group for i in copies[key]]
+        if 1 < len(items) <= limit:
+            names[items] = min(name_of[key] for key in group)
+    too_large = [tuple(sorted(i for key in alike for i in copies[key])) for alike in refused]
+    return NearGroups(names, tuple(sorted(too_large)), limit)
+
+
+def _linked(
+    pairs: list[tuple[str, ...]], sizes: dict[str, int], limit: int
+) -> tuple[list[list[str]], list[set[str]]]:
+    """Joins pairs in their order; returns groups, and what would have been over the limit."""
+    near: dict[str, set[str]] = defaultdict(set)
+    for one, other in pairs:
+        near[one].add(other)
+        near[other].add(one)
+    group_of = {key: [key] for key in sizes}
+    refused: list[set[str]] = []
+    for one, other in pairs:
+        here, there = group_of[one], group_of[other]
+        links = sum(len(near[key].intersection(there)) for key in here)
+        if here is there or links < LINKED * len(here) * len(there):
             continue
-        group = [leader, *sorted(near[leader] - taken, key=name_of.__getitem__)]
-        taken.update(group)
-        members = [i for key in group for i in copies[key]]
-        if len(members) > limit:
-            too_large.append(tuple(members))
-        elif len(group) > 1:
-            names[members] = name_of[leader]
-    return NearGroups(names, tuple(too_large), limit)
+        if sum(sizes[key] for key in (*here, *there)) > limit:
+            refused = _with(refused, {*here, *there})
+            continue
+        here += there
+        for key in there:
+            group_of[key] = here
+    return list({id(group): group for group in group_of.values()}.values()), refused
+
+
+def _with(sets: list[set[str]], more: set[str]) -> list[set[str]]:
+    """Adds a set, as one with those that it shares something with."""
+    apart = [known for known in sets if not known & more]
+    return [*apart, more.union(*(known for known in sets if known & more))]

@@ -13,12 +13,15 @@ from keras_tl.data.audit.copies import findings_on_copies
 from keras_tl.data.audit.findings import Audit, in_order
 from keras_tl.data.audit.groups import NearGroups, bounded_groups
 from keras_tl.data.audit.looks import Looks, look
-from keras_tl.data.audit.near import Pairs, near_duplicates
+from keras_tl.data.audit.near import Pairs, remembered_duplicates
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.labels import class_counts
 from keras_tl.data.source import SPLITS, Source
 
 LOG = logging.getLogger("keras_tl")
+
+# An image that is like more than so many others, which are not like each other, is a hub.
+HUB = 8
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class Seen:
         pairs: Near-duplicates.
         groups: Which of these splits should keep together.
         size: Height and width of the model's input, in pixels.
+        seconds: How long that took.
     """
 
     looks: Looks
     pairs: Pairs
     groups: NearGroups
     size: int
+    seconds: float
 
 
 def look_through(source: Source, image_input: ImageInput) -> Seen:
@@ -50,31 +55,42 @@ def look_through(source: Source, image_input: ImageInput) -> Seen:
     """
     started = time.monotonic()
     looks = look(source, image_input)
-    pairs = near_duplicates(looks, source.hashes)
-    first, second = _equal_pixels(looks)
+    pairs = remembered_duplicates(looks, source.hashes)
     groups = bounded_groups(
-        source.ids,
-        source.hashes,
-        np.concatenate((pairs.first, first)),
-        np.concatenate((pairs.second, second)),
+        source.ids, looks.pixel_hashes, pairs.first, pairs.second, pairs.similarity
     )
+    pairs = without_hubs(pairs, groups)
+    seconds = time.monotonic() - started
     LOG.info(
         "Looked at %d images in %.0f s: %d pairs of near-duplicates.",
         len(source),
-        time.monotonic() - started,
+        seconds,
         len(pairs),
     )
-    return Seen(looks, pairs, groups, image_input.size)
+    return Seen(looks, pairs, groups, image_input.size, seconds)
 
 
-def _equal_pixels(looks: Looks) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of the first image with certain pixels and each other one: blank ones are pairs too."""
-    _, first_of, which = np.unique(
-        looks.pixel_hashes.astype(str), return_index=True, return_inverse=True
-    )
-    first = first_of[which]
-    others = np.flatnonzero(first != np.arange(len(looks)))
-    return first[others], others
+def without_hubs(pairs: Pairs, groups: NearGroups) -> Pairs:
+    """Leaves out pairs of an image that is like many, none of which are like each other.
+
+    A strongly altered image may resemble anything a little. What it belongs to is in its group.
+
+    Args:
+        pairs: Near-duplicates.
+        groups: What was made of them.
+
+    Returns:
+        The pairs that are in one group, or in one that would have been too large, or whose images
+        are like few others.
+    """
+    like = np.bincount(np.concatenate((pairs.first, pairs.second)), minlength=len(groups.names))
+    apart = groups.names[pairs.first] != groups.names[pairs.second]
+    apart |= groups.names[pairs.first] == ""
+    large = np.zeros(len(groups.names), bool)
+    large[[i for items in groups.too_large for i in items]] = True
+    is_hub = np.maximum(like[pairs.first], like[pairs.second]) > HUB
+    kept = ~(apart & is_hub & ~large[pairs.first])
+    return Pairs(**{name: values[kept] for name, values in vars(pairs).items()})
 
 
 def judge(source: Source, seen: Seen) -> Audit:

@@ -1,16 +1,21 @@
 """One look at every image: what is needed to compare it with others and to judge it."""
 
 import hashlib
+import json
 import logging
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
+import tensorflow as tf
 from scipy.ndimage import uniform_filter1d
 
 from keras_tl.data.audit.sides import sides_of
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
+from keras_tl.data.remembered import Remembered
 from keras_tl.data.source import Source
 
 LOG = logging.getLogger("keras_tl")
@@ -18,10 +23,25 @@ LOG = logging.getLogger("keras_tl")
 # Sides in pixels: of what is looked at, of the grey thumbnail, of the colours' thumbnail.
 SIDE, THUMB, COLOURS = 128, 64, 8
 BATCH = 64
+# To be raised with every change of what is seen; and how many looks, of 4 KB each, are kept.
+VERSION, MOST_REMEMBERED = 1, 100_000
 SECONDS_BETWEEN_REPORTS = 5.0
 # Rec. 601, as JPEG has it: grey, and how much bluer and redder than grey.
 _YCC = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
+)
+# One image's look as it is remembered; `Looks` has the same names.
+_LOOK = np.dtype(
+    [
+        ("thumbs", np.uint8, (THUMB, THUMB)),
+        ("colours", np.int8, (COLOURS, COLOURS, 2)),
+        ("sides", "<i4", 2),
+        ("pixel_hashes", np.uint8, 32),
+        ("dark_end", "<f4"),
+        ("light_end", "<f4"),
+        ("deviation", "<f4"),
+        ("blur", "<f4"),
+    ]
 )
 
 
@@ -32,8 +52,9 @@ class Looks:
     Attributes:
         thumbs: uint8 `[images, 64, 64]`, grey, squashed to a square.
         colours: int8 `[images, 8, 8, 2]`, Cb and Cr, 0 where there is no colour.
-        sides: int64 `[images, 2]`, height and width of the file's picture; 0 where not known.
-        pixel_hashes: What two files share that decode to the same pixels (at 128 x 128).
+        sides: int32 `[images, 2]`, height and width of the file's picture; 0 where not known.
+        pixel_hashes: Object `[images]`: what two files share that decode to the same pixels (at
+            128 x 128).
         dark_end: float32 `[images]`, the grey value that 1 % of the pixels are below, 0..255.
         light_end: float32 `[images]`, the one that 1 % are above.
         deviation: float32 `[images]`, of the grey values.
@@ -56,6 +77,8 @@ class Looks:
 def look(source: Source, image_input: ImageInput) -> Looks:
     """Decodes every image once, small, and keeps about 4 KB of each.
 
+    What an image looks like is remembered by its content (see `keras_tl.data.remembered`).
+
     Args:
         source: Images that `inspect` has found good, at least one.
         image_input: How they are decoded; its size and way of resizing do not matter.
@@ -64,20 +87,46 @@ def look(source: Source, image_input: ImageInput) -> Looks:
         What they look like, in their order.
     """
     small = replace(image_input, size=SIDE, resize="squash", antialias=True)
+    keys = _keys(source, small)
+    rows = np.zeros(len(source), _LOOK)
+    with closing(Remembered("looks", most=MOST_REMEMBERED)) as remembered:
+        known = remembered.recall(key for key in keys if key)
+        for i, key in enumerate(keys):
+            if key in known:
+                rows[i] = np.frombuffer(known[key], _LOOK)[0]
+        unknown = np.array([i for i, key in enumerate(keys) if key not in known], np.int64)
+        done = 0
+        for batch in _looked_at(source.take(unknown), small):
+            here = unknown[done : done + len(batch)]
+            rows[here] = batch
+            done += len(batch)
+            for i, row in zip(here, batch, strict=True):
+                remembered.add(keys[i], row.tobytes())
+    hashes = np.array([row.tobytes().hex() for row in rows["pixel_hashes"]], dtype=object)
+    named = {field.name: rows[field.name] for field in fields(Looks)}
+    return Looks(**{**named, "pixel_hashes": hashes})
+
+
+def _keys(source: Source, small: ImageInput) -> list[bytes]:
+    """What each image's look is remembered by; nothing where its content is not known."""
+    settings = [VERSION, small.decoder_version, tf.version.VERSION]
+    texts = [json.dumps([*settings, key]) if key else "" for key in source.hashes]
+    return [hashlib.sha256(text.encode()).digest() if text else b"" for text in texts]
+
+
+def _looked_at(source: Source, small: ImageInput) -> Iterator[np.ndarray]:
+    """Looks at images, a batch at a time, and says every few seconds how far it is."""
+    if not len(source):
+        return
     images = Samples(source, small).images(np.arange(len(source)))
-    sides = np.array([sides_of(item) for item in source.items], np.int64).reshape(-1, 2)
-    rows: list[tuple[np.ndarray, ...]] = []
     said, done = time.monotonic(), 0
     for batch in images.batch(BATCH).as_numpy_iterator():
-        rows.append(_measures(batch, sides[done : done + len(batch)]))
+        items = source.items[done : done + len(batch)]
         done += len(batch)
+        yield _measured(batch, np.array([sides_of(item) for item in items], "<i4"))
         if time.monotonic() - said > SECONDS_BETWEEN_REPORTS:
             said = time.monotonic()
             LOG.info("Looked at %d of %d images.", done, len(source))
-    thumbs, colours, hashes, dark, light, deviation, blurs = map(
-        np.concatenate, zip(*rows, strict=True)
-    )
-    return Looks(thumbs, colours, sides, hashes, dark, light, deviation, blurs)
 
 
 def blur(grey: np.ndarray, width: int = 9) -> np.ndarray:
@@ -103,24 +152,24 @@ def blur(grey: np.ndarray, width: int = 9) -> np.ndarray:
     return np.where(total > 0, 1 - lost / np.maximum(total, 1e-6), 1).astype(np.float32)
 
 
-def _measures(batch: np.ndarray, sides: np.ndarray) -> tuple[np.ndarray, ...]:
+def _measured(batch: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """The looks (`_LOOK`) of pixels `[images, 128, 128, 3]` and the sides of their files."""
+    rows = np.zeros(len(batch), _LOOK)
     ycc = batch.astype(np.float32) @ _YCC.T
     grey = ycc[..., 0]
-    hashes = [_hash(image, pair) for image, pair in zip(batch, sides, strict=True)]
-    dark, light = np.quantile(grey, (0.01, 0.99), axis=(1, 2)).astype(np.float32)
-    return (
-        np.rint(_averaged(grey, THUMB)).astype(np.uint8),
-        np.clip(np.rint(_averaged(ycc[..., 1:], COLOURS)), -127, 127).astype(np.int8),
-        np.array(hashes, dtype=object),
-        dark,
-        light,
-        grey.std(axis=(1, 2)),
-        blur(grey),
-    )
+    rows["thumbs"] = np.rint(_averaged(grey, THUMB))
+    rows["colours"] = np.clip(np.rint(_averaged(ycc[..., 1:], COLOURS)), -127, 127)
+    rows["sides"] = sides
+    for row, image in zip(rows, batch, strict=True):
+        row["pixel_hashes"] = np.frombuffer(_hash(image, row["sides"]), np.uint8)
+    rows["dark_end"], rows["light_end"] = np.quantile(grey, (0.01, 0.99), axis=(1, 2))
+    rows["deviation"] = grey.std(axis=(1, 2))
+    rows["blur"] = blur(grey)
+    return rows
 
 
-def _hash(pixels: np.ndarray, sides: np.ndarray) -> str:
-    return hashlib.sha256(sides.tobytes() + pixels.tobytes()).hexdigest()
+def _hash(pixels: np.ndarray, sides: np.ndarray) -> bytes:
+    return hashlib.sha256(sides.tobytes() + pixels.tobytes()).digest()
 
 
 def _averaged(images: np.ndarray, side: int) -> np.ndarray:

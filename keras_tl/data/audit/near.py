@@ -1,7 +1,10 @@
 """Near-duplicates: the same picture in other files, whatever was done to it on the way."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +12,7 @@ import numpy as np
 from keras_tl.data.audit.alignment import WHOLE, align, corner_windows, cut_out
 from keras_tl.data.audit.looks import Looks
 from keras_tl.data.audit.signatures import CLOSE, ROUGH, Whitening, mirrored, spectrum
+from keras_tl.data.remembered import Remembered
 
 LOG = logging.getLogger("keras_tl")
 
@@ -24,6 +28,9 @@ OTHER_COLOURS, COLOURLESS = 20.0, 2.0
 # Grey values of an image that shows nothing deviate by less.
 BLANK = 2.0
 ROWS, CHUNK = 512, 2000
+# To be raised with every change of what is a pair; and of how many data sets they are remembered.
+VERSION, MOST_REMEMBERED = 1, 100
+_PAIR = np.dtype([("first", "<i8"), ("second", "<i8"), ("similarity", "<f4"), ("mirrored", "?")])
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,32 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    def to_bytes(self) -> bytes:
+        """The pairs as they are remembered."""
+        rows = np.zeros(len(self), _PAIR)
+        for name, values in zip(_PAIR.names or (), vars(self).values(), strict=True):
+            rows[name] = values
+        return rows.tobytes()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Pairs":
+        """What `to_bytes` gave."""
+        rows = np.frombuffer(content, _PAIR)
+        return cls(*(rows[name].copy() for name in _PAIR.names or ()))
+
+
+def remembered_duplicates(looks: Looks, hashes: np.ndarray) -> Pairs:
+    """As `near_duplicates`, but not again for the same images in the same order."""
+    contents = json.dumps([VERSION, *hashes, *looks.pixel_hashes])
+    key = hashlib.sha256(contents.encode()).digest()
+    with closing(Remembered("pairs", most=MOST_REMEMBERED)) as remembered:
+        known = remembered.recall([key])
+        if key in known:
+            return Pairs.from_bytes(known[key])
+        pairs = near_duplicates(looks, hashes)
+        remembered.add(key, pairs.to_bytes())
+    return pairs
 
 
 def near_duplicates(looks: Looks, hashes: np.ndarray) -> Pairs:

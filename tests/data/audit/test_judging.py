@@ -7,10 +7,12 @@ from PIL import Image, ImageFilter
 
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.audit.findings import Audit, Finding, read_audit
-from keras_tl.data.audit.judging import judge, look_through
+from keras_tl.data.audit.groups import NearGroups
+from keras_tl.data.audit.judging import judge, look_through, without_hubs
+from keras_tl.data.audit.near import Pairs
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
-from keras_tl.errors import InputError
+from keras_tl.errors import AuditError, InputError
 
 INPUT = ImageInput()
 
@@ -70,7 +72,7 @@ def test_copies_across_splits_and_labels(planted):
 
 def test_strict_refuses_what_is_serious(planted):
     assert (planted.exit_code(strict=False), planted.exit_code(strict=True)) == (0, 3)
-    with pytest.raises(InputError, match="1 image is in more than one split"):
+    with pytest.raises(AuditError, match="1 image is in more than one split"):
         planted.refuse_serious()
 
 
@@ -94,6 +96,18 @@ def test_blank_files_of_equal_pixels_stay_together():
     seen = look_through(source, INPUT)
     assert len(seen.pairs) == 0
     assert seen.groups.names.tolist() == [""] * 4 + ["x"] * 3
+
+
+def test_an_image_like_many_that_are_not_like_each_other_is_like_none():
+    """0 is like 1 to 10, of which only 1 shares its group; 11 to 13 are like each other."""
+    first = np.array([0] * 10 + [11, 11, 12])
+    second = np.array([*range(1, 11), 12, 13, 13])
+    pairs = Pairs(first, second, np.ones(13, np.float32), np.zeros(13, bool))
+    names = np.array(["a", "a", *[""] * 9, *"bbb"], dtype=object)
+    kept = without_hubs(pairs, NearGroups(names, (), 10))
+    assert list(zip(kept.first, kept.second, strict=True)) == [(0, 1), (11, 12), (11, 13), (12, 13)]
+    large = NearGroups(names, (tuple(range(11)),), 10)
+    assert len(without_hubs(pairs, large)) == 13
 
 
 def test_what_shows_little():
@@ -186,7 +200,9 @@ def test_the_text_and_what_a_notebook_shows():
     assert "    0.jpg  (why <so>)" in text
     assert "    and 6 more" in text
     assert text.endswith("Found: 1 note.")
-    assert "&lt;so&gt;" in audit._repr_html_()
+    html = audit._repr_html_()
+    assert "&lt;so&gt;" in html and "<summary>9 images are very dark.</summary>" in html
+    assert "Found: 1 note." in html
 
 
 def test_the_worst_comes_first():

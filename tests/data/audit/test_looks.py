@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from audit_pictures import encoded, photograph
 from PIL import Image, ImageFilter
 
 from keras_tl.data.arrays import from_arrays
+from keras_tl.data.audit import looks as looks_module
 from keras_tl.data.audit.looks import blur, look
 from keras_tl.data.image_input import ImageInput
+from keras_tl.data.inspection import inspect
 
 
 def looks_of(items):
@@ -57,3 +62,49 @@ def test_blur_rises_with_blurring():
     ]
     found = blur(np.stack(blurred))
     assert (np.diff(found) > 0.02).all()
+
+
+@pytest.fixture
+def looked_at(tmp_path, monkeypatch):
+    """Collects the ids of images that are looked at rather than recalled."""
+    monkeypatch.setenv("KERAS_TL_CACHE", str(tmp_path / "cache"))
+    seen = []
+    original = looks_module._looked_at
+
+    def watched(source, small):
+        seen.extend(source.ids)
+        return original(source, small)
+
+    monkeypatch.setattr(looks_module, "_looked_at", watched)
+    return seen
+
+
+def named(seeds):
+    items = [encoded(photograph(i, (60 + i, 50))) for i in seeds]
+    ids = [str(i) for i in seeds]
+    return inspect(from_arrays(items, [0] * len(items), class_names=["a"], ids=ids), ImageInput())
+
+
+def test_looks_are_remembered_by_content(looked_at):
+    first = look(named(range(5)), ImageInput())
+    again = look(named([7, 3, 0, 4]), ImageInput(size=50, resize="crop"))
+    assert looked_at == [*"01234", "7"]
+    fresh = look(named([7]), ImageInput())
+    for name, values in vars(again).items():
+        np.testing.assert_array_equal(values[1:], getattr(first, name)[[3, 0, 4]])
+        np.testing.assert_array_equal(values[:1], getattr(fresh, name))
+    assert first.sides.tolist() == [[50, 60 + i] for i in range(5)]
+
+
+def test_what_was_seen_otherwise_is_looked_at_again(looked_at, monkeypatch):
+    look(named(range(3)), ImageInput())
+    monkeypatch.setattr(looks_module, "VERSION", looks_module.VERSION + 1)
+    look(named(range(3)), ImageInput())
+    assert looked_at == [*"012", *"012"]
+
+
+def test_without_hashes_nothing_is_remembered(looked_at):
+    source = replace(named(range(2)), hashes=np.array(["", ""], dtype=object))
+    one, two = look(source, ImageInput()), look(source, ImageInput())
+    assert looked_at == [*"01", *"01"]
+    np.testing.assert_array_equal(one.thumbs, two.thumbs)

@@ -80,6 +80,24 @@ def test_the_order_of_images_hardly_matters(planted):
     assert len(as_sets ^ wanted) <= 0.02 * len(wanted)
 
 
+def test_pairs_are_remembered_for_the_same_images_in_the_same_order(planted, monkeypatch, tmp_path):
+    pairs, looks, source = planted
+    monkeypatch.setenv("KERAS_TL_CACHE", str(tmp_path))
+    first = near.remembered_duplicates(looks, source.hashes)
+    with monkeypatch.context() as patch:
+        patch.setattr(near, "near_duplicates", None)
+        again = near.remembered_duplicates(looks, source.hashes)
+    for found in (first, again):
+        for name, values in vars(pairs).items():
+            np.testing.assert_array_equal(getattr(found, name), values)
+    calls = []
+    monkeypatch.setattr(near, "near_duplicates", lambda *_: calls.append(1) or pairs)
+    near.remembered_duplicates(looks, source.hashes[::-1])
+    monkeypatch.setattr(near, "VERSION", near.VERSION + 1)
+    near.remembered_duplicates(looks, source.hashes)
+    assert len(calls) == 2
+
+
 def test_equal_files_are_left_to_their_hashes():
     items = [encoded(photograph(i)) for i in (0, 0, 1)]
     pairs, *_ = compared(items)

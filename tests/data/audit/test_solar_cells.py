@@ -48,6 +48,11 @@ def test_copies_are_found_and_few_pairs_beside_them():
     recall = {way: hits[i :: len(ways)].mean() for i, way in enumerate(ways)}
     assert hits.mean() > 0.93, recall
     assert min(recall.values()) > 0.6, recall
+    names = seen.groups.names
+    together = [names[cell] == names[cells + i] != "" for i, cell in enumerate(chosen.tolist())]
+    assert np.mean(together) > hits.mean() - 0.01
+    assert np.unique(names[names != ""], return_counts=True)[1].max() <= 12
+    assert seen.groups.too_large == ()
     # Different cells that show one crystal: neighbours cut from one block, or a cell taken twice.
     # 3.4 million pairs could be; single cells of a module correlate with 0.99.
     between = (first < cells) & (second < cells)
@@ -58,7 +63,7 @@ def test_copies_are_found_and_few_pairs_beside_them():
 
 @pytest.mark.slow
 def test_the_twin_with_single_linkage_melts_them():
-    """What the leaders are for: linked as a chain, at a looser similarity, modules become one."""
+    """What average linkage is for: as chains, at a looser similarity, modules become one."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -74,6 +79,6 @@ def test_the_twin_with_single_linkage_melts_them():
     shape = (cells, cells)
     links = coo_matrix((np.ones(len(loose)), (loose.first, loose.second)), shape)
     chains = np.bincount(connected_components(links, directed=False)[1])
-    groups = bounded_groups(source.ids, source.hashes, loose.first, loose.second)
+    groups = bounded_groups(source.ids, source.hashes, loose.first, loose.second, loose.similarity)
     _, sizes = np.unique(groups.names[groups.names != ""], return_counts=True)
     assert chains.max() > 3 * sizes.max()
