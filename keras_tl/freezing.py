@@ -14,6 +14,7 @@ import fnmatch
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from html import escape
 from typing import ClassVar
 
 import keras
@@ -131,6 +132,18 @@ class FreezingSummary:
         share = 100 * self.trainable / max(total, 1)
         first = f"{self.policy}: {self.trainable:,} of {total:,} parameters train ({share:.1f} %)"
         return "\n".join([first, *(f"  {row}" for row in self.rows)])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        title, *_ = str(self).splitlines()
+        head = "<tr><th>from<th>to<th>layers<th>parameters that train<th>frozen</tr>"
+        rows = (
+            f"<tr{'' if row.trainable else ' style=opacity:.6'}><td>{escape(row.sections[0])}"
+            f"<td>{escape(row.sections[-1])}<td>{row.layers}<td>{row.trainable:,}"
+            f"<td>{row.frozen:,}</tr>"
+            for row in self.rows
+        )
+        return f"<div><b>{escape(title)}</b><table>{head}{''.join(rows)}</table></div>"
 
 
 @dataclass(frozen=True, kw_only=True)

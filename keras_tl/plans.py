@@ -1,11 +1,20 @@
-"""From settings to phases."""
+"""Named plans, and from settings to phases.
+
+    phases = keras_tl.plans.lp_ft(epochs=12, layer_decay=0.8)
+    keras_tl.run_phases(model, phases, train, val)
+
+Every plan takes further attributes of `Phase`, which each of its phases gets.
+"""
 
 import logging
+from typing import Any
 
 from keras_tl import freezing
 from keras_tl.backbones import registry
 from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
+from keras_tl.training.anchors import L2SP
+from keras_tl.training.averaging import AVERAGING
 from keras_tl.training.phases import Phase
 from keras_tl.training.schedules import SCHEDULES
 
@@ -18,6 +27,118 @@ AUTO_SHARE = 1 / 3
 log = logging.getLogger("keras_tl")
 
 
+def feature_extraction(
+    epochs: int = 30, learning_rate: float = 2e-3, **settings: Any
+) -> list[Phase]:
+    """The backbone stays frozen, the head trains. See the README on when this is enough.
+
+    Args:
+        epochs: Epochs, at least 1.
+        learning_rate: The highest rate.
+        **settings: Further attributes of the phase.
+
+    Returns:
+        One phase.
+    """
+    return [Phase(freezing.All(), epochs, learning_rate, name="head", **settings)]
+
+
+def full(epochs: int = 12, learning_rate: float = 2e-4, **settings: Any) -> list[Phase]:
+    """Everything trains from the first step, the new head beside the pretrained weights.
+
+    The head's first gradients come from random weights and pull at the pretrained ones: `lp_ft`
+    is mostly the better plan. This is what it is to be compared with.
+
+    Args:
+        epochs: Epochs, at least 1.
+        learning_rate: The highest rate.
+        **settings: Further attributes of the phase.
+
+    Returns:
+        One phase.
+    """
+    return [Phase(freezing.Nothing(), epochs, learning_rate, name="everything", **settings)]
+
+
+def lp_ft(
+    head_epochs: int = 30,
+    head_learning_rate: float = 2e-3,
+    epochs: int = 12,
+    learning_rate: float = 2e-4,
+    **settings: Any,
+) -> list[Phase]:
+    """A linear probe until it has converged, then everything at a low rate.
+
+    Reference: Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+    Out-of-Distribution", ICLR 2022.
+
+    Args:
+        head_epochs: Epochs of the head alone: enough for its loss to stop falling.
+        head_learning_rate: Its highest rate.
+        epochs: Epochs in which everything trains.
+        learning_rate: Their highest rate.
+        **settings: Further attributes of both phases.
+
+    Returns:
+        Two phases.
+    """
+    head = feature_extraction(head_epochs, head_learning_rate, **settings)
+    return head + full(epochs, learning_rate, **settings)
+
+
+def gradual(
+    backbone: str,
+    head_epochs: int = 30,
+    head_learning_rate: float = 2e-3,
+    epochs: int = 12,
+    learning_rate: float = 2e-4,
+    *,
+    blocks: int | None = None,
+    groups: int = 3,
+    **settings: Any,
+) -> list[Phase]:
+    """The head first, then one more group of blocks with each phase, from the last to the first.
+
+    Reference: Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification",
+    ACL 2018, section 3.3; they lower the rate from layer to layer too: `layer_decay`.
+
+    Args:
+        backbone: The backbone's name in the registry.
+        head_epochs: Epochs of the head alone.
+        head_learning_rate: Its highest rate.
+        epochs: Epochs of all phases after it together; what does not divide goes to the last.
+        learning_rate: The highest rate of each of these.
+        blocks: How many blocks train in the end; None trains everything, the stem too.
+        groups: How many phases these blocks are added in, at most one for each epoch and block.
+        **settings: Further attributes of each phase.
+
+    Returns:
+        One phase for the head and one for each group.
+
+    Raises:
+        InputError: More blocks than the backbone has, or no group.
+    """
+    count = len(registry.get(backbone).blocks)
+    deepest = count if blocks is None else blocks
+    groups = min(groups, epochs, deepest)
+    if groups < 1 or deepest > count:
+        raise InputError(
+            f"1 to {count} blocks, an epoch and a group at least",
+            f"blocks={blocks}, epochs={epochs}, groups={groups}",
+            "Give fewer blocks, or more epochs.",
+        )
+    phases = feature_extraction(head_epochs, head_learning_rate, **settings)
+    for group in range(1, groups + 1):
+        trained = round(deepest * group / groups)
+        share = epochs // groups + (epochs % groups if group == groups else 0)
+        policy, name = freezing.AllButLast(trained), f"last {trained} blocks"
+        if group == groups and blocks is None:
+            phases += full(share, learning_rate, **settings)
+        else:
+            phases.append(Phase(policy, share, learning_rate, name=name, **settings))
+    return phases
+
+
 def make_plan(config: TrainConfig, images: int) -> list[Phase]:
     """Turns a configuration into phases: the head first, then perhaps a part of the backbone.
 
@@ -27,6 +148,8 @@ def make_plan(config: TrainConfig, images: int) -> list[Phase]:
     BatchNormalization learning its statistics. With "auto", what comes after the head is what
     fine-tuning would be; whether it is to be, `keras_tl.probing` decides on the head's features.
 
+    With a `plan` of another name it is that plan.
+
     Args:
         config: The settings.
         images: How many images there are to train on.
@@ -35,8 +158,13 @@ def make_plan(config: TrainConfig, images: int) -> list[Phase]:
         The phases, in order.
 
     Raises:
-        InputError: No phase would train anything.
+        InputError: No phase would train anything, or there are no weights to plan for.
     """
+    if config.weights == "none" and (config.plan != "auto" or config.l2_sp):
+        given = f"plan={config.plan}, l2_sp={config.l2_sp:g}"
+        raise InputError("pretrained weights", f"none, with {given}", "Leave these out.")
+    if config.plan != "auto":
+        return _named_plan(config)
     if config.weights == "none":
         policy = freezing.Nothing(batch_norm="trained")
         epochs = config.epochs + config.fine_tune_epochs
@@ -69,6 +197,20 @@ def fine_tuning_phase(config: TrainConfig, policy: freezing.Policy | None = None
     return _phase(config, "fine-tuning", policy, config.fine_tune_epochs, rate)
 
 
+def _named_plan(config: TrainConfig) -> list[Phase]:
+    settings = _settings(config)
+    head = (config.epochs, config.learning_rate)
+    tuning = (config.fine_tune_epochs, config.fine_tune_learning_rate)
+    if config.plan == "feature-extraction":
+        return feature_extraction(*head, **settings)
+    if config.plan == "full":
+        return full(*tuning, **settings)
+    if config.plan == "lp-ft":
+        return lp_ft(*head, *tuning, **settings)
+    blocks = config.fine_tune if isinstance(config.fine_tune, int) else None
+    return gradual(config.backbone, *head, *tuning, blocks=blocks, **settings)
+
+
 def _fine_tuning_policy(config: TrainConfig, images: int) -> freezing.Policy | None:
     if config.fine_tune == "none":
         return None
@@ -90,14 +232,25 @@ def _all_but_a_third(config: TrainConfig) -> freezing.Policy:
 def _phase(
     config: TrainConfig, name: str, policy: freezing.Policy, epochs: int, rate: float
 ) -> Phase:
-    return Phase(
-        policy,
-        epochs,
-        rate,
-        schedule=SCHEDULES[config.schedule](),
-        optimizer=config.optimizer,
-        weight_decay=config.weight_decay,
-        label_smoothing=config.label_smoothing,
-        patience=config.patience,
-        name=name,
-    )
+    return Phase(policy, epochs, rate, name=name, **_settings(config))
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """What all phases of a run have in common."""
+    settings: dict[str, Any] = {
+        "schedule": SCHEDULES[config.schedule](),
+        "optimizer": config.optimizer,
+        "weight_decay": config.weight_decay,
+        "label_smoothing": config.label_smoothing,
+        "focal_gamma": config.focal_gamma,
+        "mixup": config.mixup,
+        "sampling": config.sampling,
+        "patience": config.patience,
+        "layer_decay": config.layer_decay,
+    }
+    if config.averaging != "none":
+        settings["averaging"] = AVERAGING[config.averaging]()
+    if config.l2_sp:
+        # It takes the place of decay towards zero.
+        settings |= {"l2_sp": L2SP(config.l2_sp), "weight_decay": 0.0}
+    return settings

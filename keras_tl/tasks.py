@@ -23,6 +23,7 @@ class Task:
         loss: The Keras name of the loss.
         metrics: The Keras names of the metrics shown during training.
         classifies: Whether the outputs are classes.
+        focal_loss: The Keras name of the loss's focal version; None where it has none.
     """
 
     name: str
@@ -30,9 +31,13 @@ class Task:
     loss: str
     metrics: tuple[str, ...]
     classifies: bool
+    focal_loss: str | None = None
 
     def build_loss(
-        self, label_smoothing: float = 0.0, target_scale: "np.ndarray | None" = None
+        self,
+        label_smoothing: float = 0.0,
+        target_scale: "np.ndarray | None" = None,
+        focal_gamma: float = 0.0,
     ) -> "keras.losses.Loss":
         """Builds the Keras loss.
 
@@ -42,27 +47,34 @@ class Task:
                 Classification only.
             target_scale: Regression only: float `[outputs]`, what an error of 1 is in the loss,
                 so that every target counts the same and rates do not depend on units.
+            focal_gamma: At least 0: cross-entropy is weighted by (1 - p)^gamma, with p the
+                probability given to what is true, so that what is known already counts less
+                (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, without their
+                alpha). 0 is cross-entropy. Classification only.
 
         Returns:
             A fresh `keras.losses.Loss`.
 
         Raises:
-            InputError: Label smoothing was asked of a regression.
+            InputError: Label smoothing or the focal loss was asked of a regression.
         """
         import keras
 
-        if target_scale is not None and not label_smoothing:
+        asked = {"label_smoothing": label_smoothing, "focal_gamma": focal_gamma}
+        config = {name: value for name, value in asked.items() if value}
+        if config and not self.classifies:
+            name = next(iter(config))
+            fix = "Leave it out: it is for classes."
+            raise InputError(f"{name} of 0 for a regression", f"{name}={config[name]}", fix)
+        if target_scale is not None:
             return _scaled_loss(self.loss, target_scale)
-        if not label_smoothing:
-            return keras.losses.get({"class_name": self.loss, "config": {}})
-        if not self.classifies:
-            raise InputError(
-                "label_smoothing of 0 for a regression",
-                f"label_smoothing={label_smoothing}",
-                "Leave it out: only class targets can be smoothed.",
-            )
-        config = {"label_smoothing": label_smoothing}
-        return keras.losses.get({"class_name": self.loss, "config": config})
+        gamma = config.pop("focal_gamma", None)
+        if gamma is None:
+            return keras.losses.get({"class_name": self.loss, "config": config})
+        # Keras' default of 0.25 for all classes would only scale the loss.
+        alpha = {"alpha": 1.0} if self.name == "single-label" else {}
+        config = {"gamma": gamma, **alpha, **config}
+        return keras.losses.get({"class_name": self.focal_loss, "config": config})
 
 
 def _scaled_loss(name: str, scale: "np.ndarray") -> "keras.losses.Loss":
@@ -84,8 +96,22 @@ def _scaled_loss(name: str, scale: "np.ndarray") -> "keras.losses.Loss":
 TASKS = {
     task.name: task
     for task in (
-        Task("single-label", "softmax", "CategoricalCrossentropy", ("accuracy",), True),
-        Task("multi-label", "sigmoid", "BinaryCrossentropy", ("binary_accuracy",), True),
+        Task(
+            "single-label",
+            "softmax",
+            "CategoricalCrossentropy",
+            ("accuracy",),
+            True,
+            "CategoricalFocalCrossentropy",
+        ),
+        Task(
+            "multi-label",
+            "sigmoid",
+            "BinaryCrossentropy",
+            ("binary_accuracy",),
+            True,
+            "BinaryFocalCrossentropy",
+        ),
         Task("regression", "linear", "MeanSquaredError", ("mae",), False),
     )
 }

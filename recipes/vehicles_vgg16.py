@@ -5,8 +5,9 @@
 `vehicles` has a folder of photographs for each class, perhaps below `train`, `val` and `test`.
 VGG16 keeps its two dense layers and is frozen up to the second, "fc2"; a new last layer learns by
 cross-entropy with SGD at 0.001 and momentum 0.9, ten times slower after every 7 epochs. Training
-shows random resized crops and flips in `--views` versions of each image; validation the centre
-224 of the shorter side at 256. The weights of the epoch with the lowest validation loss are kept.
+shows random resized crops, cut from the picture at 448, and flips in `--views` versions of each
+image; validation the centre 224 of the shorter side at 256. The weights of the epoch with the
+lowest validation loss are kept.
 
 Each version of an image goes through VGG16 once; the 25 epochs then take seconds. As a program of
 plain Keras the same job computes VGG16 anew in every epoch: see benchmarks/README.md for times.
@@ -35,6 +36,7 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
         horizontal_flip=True,
         scale=(0.08, 1.0),
         aspect_ratio=(3 / 4, 4 / 3),
+        oversample=2.0,
         cycle=views,
     )
     images = ktl.prepare(data, image_size=224, resize="shorter-crop", augment=crops, seed=seed)

@@ -90,6 +90,15 @@ def test_a_summary_reads_as_sentences(tiny_model):
     assert "(1 BatchNormalization layer stays frozen)" in lines[2]
 
 
+def test_what_a_notebook_shows(tiny_model):
+    html = freezing.AllButLast(1).apply(tiny_model)._repr_html_()
+    assert "All but the last block is frozen" in html
+    assert html.count("<tr") == 3 and html.count("opacity") == 1
+    assert "<td>stem<td>one" in html and "<td>two<td>head" in html
+    named = freezing.FreezingSummary(freezing.Matching("<b>"), ())
+    assert "Layers named &lt;b&gt; are frozen" in named._repr_html_()
+
+
 @pytest.mark.parametrize(
     ("policy", "message"),
     [

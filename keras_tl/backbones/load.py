@@ -47,7 +47,7 @@ def load_backbone(
     """
     spec = registry.get(name)
     include_top = features in spec.top
-    size = _checked_size(spec, image_size, pinned=include_top and weights == "imagenet")
+    size = check_image_size(spec, image_size, pinned=include_top and weights == "imagenet")
     published = "imagenet" if weights == "imagenet" else None
     with _DownloadErrors(spec.name):
         source = spec.factory(image_size=size, weights=published, include_top=include_top)
@@ -57,8 +57,20 @@ def load_backbone(
     return _cut(spec, model, features)
 
 
-def _checked_size(spec: BackboneSpec, image_size: int | None, pinned: bool) -> int:
-    """The image size to build for; `pinned` where only the row's own will do."""
+def check_image_size(spec: BackboneSpec, image_size: int | None, pinned: bool = False) -> int:
+    """Finds the image size to build a backbone for.
+
+    Args:
+        spec: The backbone.
+        image_size: The size that is asked for, in pixels; None is the backbone's own.
+        pinned: Whether only the backbone's own will do.
+
+    Returns:
+        The size.
+
+    Raises:
+        InputError: The backbone cannot be built for it.
+    """
     size = spec.image_size if image_size is None else image_size
     if size < spec.min_image_size:
         raise InputError(

@@ -1,5 +1,6 @@
 """Callbacks of keras_tl's own."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from typing import Any
 import keras
 
 from keras_tl.errors import CheckError
+
+log = logging.getLogger("keras_tl")
 
 
 class PhaseLog(keras.callbacks.Callback):
@@ -59,13 +62,16 @@ class PhaseLog(keras.callbacks.Callback):
 
 
 class BestWeights(keras.callbacks.EarlyStopping):
-    """Restores the weights of the epoch with the lowest validation loss.
+    """Restores the weights of the epoch with the lowest validation loss, or those of the start.
+
+    A fine-tuning that only made things worse so ends with what the head alone had reached.
 
     Args:
         patience: Stop after this many epochs without a better one; None never stops.
+        start_loss: The validation loss of the weights that training begins with.
     """
 
-    def __init__(self, patience: int | None):
+    def __init__(self, patience: int | None, start_loss: float):
         endless = 10**9
         super().__init__(
             monitor="val_loss",
@@ -73,3 +79,20 @@ class BestWeights(keras.callbacks.EarlyStopping):
             patience=endless if patience is None else patience,
             restore_best_weights=True,
         )
+        self.start_loss = start_loss
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Takes the start for the best so far."""
+        super().on_train_begin(logs)
+        if math.isfinite(self.start_loss):
+            self.best, self.best_weights = self.start_loss, self.model.get_weights()
+            self.best_epoch = -1
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Restores the best weights."""
+        super().on_train_end(logs)
+        if self.best_epoch < 0:
+            log.warning(
+                "No epoch had a lower validation loss than the start (%.4f): its weights are kept",
+                self.start_loss,
+            )

@@ -2,13 +2,18 @@
 
 import functools
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tl.engines import TensorFlowEngine
 from keras_tl.features import Features
 from keras_tl.training.images import Images
+from keras_tl.training.sampling import Order, shuffled
 
 READ_BYTES = 4 * 2**20
 
@@ -21,6 +26,7 @@ def feature_batches(
     seed: int | None = None,
     epochs: int = 1,
     weights: np.ndarray | None = None,
+    order: Order | None = None,
 ) -> tf.data.Dataset:
     """Batches of stored features, in the order that `Images.batches` has.
 
@@ -32,17 +38,23 @@ def feature_batches(
             remainder.
         epochs: Epochs, one after the other in the same dataset.
         weights: A weight for each item, float32 `[images]`, or None.
+        order: Another order of the epochs than the seed's; drops the remainder too. An image
+            that was shown r times before is read in view r modulo their number.
 
     Returns:
         A dataset of (features, targets) or (features, targets, weights).
     """
     count, targets = len(images), images.targets()
-    steps = count // batch_size if seed is not None else -(-count // batch_size)
-
-    @functools.lru_cache(maxsize=2)
-    def order(epoch: int) -> np.ndarray:
-        return np.arange(count) if seed is None else images.order(seed, epoch)
-
+    order = order if order or seed is None else shuffled(images, seed)
+    steps = count // batch_size if order else -(-count // batch_size)
+    columns = [targets] if weights is None else [targets, weights.astype(np.float32)]
+    # Validation has one view, the images as they are.
+    views = range(len(features)) if order and images.views > 1 else [None]
+    rows = _Rows(
+        features,
+        [[images.mixed(column, view) for column in columns] for view in views],
+        order or (lambda epoch: (np.arange(count), np.zeros(count, np.int64))),
+    )
     per_item = 4 * sum(math.prod(shape) for shape in features[0].shapes)
     # Many batches in one call of Python, as many as fit into a few megabytes.
     together = min(max(READ_BYTES // (per_item * batch_size), 1), steps)
@@ -51,17 +63,13 @@ def feature_batches(
     def read(number: np.ndarray) -> list[np.ndarray]:
         epoch, position = divmod(int(number), reads)
         end = min((position + 1) * together, steps) * batch_size
-        chosen = order(epoch)[position * together * batch_size : end]
-        values = features[epoch % len(features)].gather(chosen, kinds)
-        extra = [] if weights is None else [weights[chosen].astype(np.float32)]
-        return [*values, targets[chosen], *extra]
+        return rows.read(epoch, slice(position * together * batch_size, end))
 
-    shapes = [*features[0].shapes, targets.shape[1:], *([()] if weights is not None else [])]
-    # TensorFlow widens float16 four times as fast as NumPy, and not under Python's lock.
-    kinds = [np.result_type(*view) for view in zip(*(f.dtypes for f in features), strict=True)]
+    shapes = [*features[0].shapes, *(column.shape[1:] for column in columns)]
 
+    @tf.autograph.experimental.do_not_convert
     def load(number: tf.Tensor) -> tuple[Any, ...]:
-        found = [*kinds, *[np.float32] * (len(shapes) - len(kinds))]
+        found = [*rows.kinds, *[np.float32] * len(columns)]
         values = [tf.cast(v, tf.float32) for v in tf.numpy_function(read, [number], found)]
         for value, shape in zip(values, shapes, strict=True):
             value.set_shape((None, *shape))
@@ -76,3 +84,64 @@ def feature_batches(
     dataset = dataset.rebatch(batch_size)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * epochs))
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def run_in_batches(
+    prefix: keras.Model,
+    batches: tf.data.Dataset,
+    run: Callable[[np.ndarray], list[np.ndarray]] | None = None,
+) -> tf.data.Dataset:
+    """Turns batches of (pixels, ...) into batches of (a prefix's outputs, ...), as they come.
+
+    Args:
+        prefix: The frozen part of a model.
+        batches: uint8 pixels, and what goes along with them.
+        run: What computes the outputs; by default TensorFlow does, to the last bit as the model.
+    """
+    run = run or TensorFlowEngine(prefix)
+
+    @tf.autograph.experimental.do_not_convert
+    def load(pixels: tf.Tensor, *rest: tf.Tensor) -> tuple[Any, ...]:
+        values = tf.numpy_function(run, [pixels], [tf.float32] * len(prefix.outputs))
+        for value, output in zip(values, prefix.outputs, strict=True):
+            value.set_shape(output.shape)
+        return (values[0] if len(values) == 1 else tuple(values), *rest)
+
+    return batches.map(load).prefetch(2)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Stored views of images, and what goes along with them.
+
+    Attributes:
+        features: The features of each view.
+        columns: For each view the images' targets, and perhaps their weights.
+        order: The order of an epoch.
+    """
+
+    features: list[Features]
+    columns: list[list[np.ndarray]]
+    order: Order
+
+    @functools.cached_property
+    def kinds(self) -> list[np.dtype]:
+        """The dtype of each tensor of features, over all views."""
+        # TensorFlow widens float16 four times as fast as NumPy, and not under Python's lock.
+        of_views = zip(*(features.dtypes for features in self.features), strict=True)
+        return [np.result_type(*kinds) for kinds in of_views]
+
+    def read(self, epoch: int, part: slice) -> list[np.ndarray]:
+        """The items at some places of an epoch: `[items, ...]` for each tensor and column."""
+        indices, shown_before = (of_epoch[part] for of_epoch in self.order(epoch))
+        views = shown_before % len(self.features)
+        places = [np.flatnonzero(views == view) for view in np.unique(views)]
+        found = [self._of_view(views[at[0]], indices[at]) for at in places]
+        if len(found) == 1:
+            return found[0]
+        back = np.argsort(np.concatenate(places))
+        return [np.concatenate(tensors)[back] for tensors in zip(*found, strict=True)]
+
+    def _of_view(self, view: int, indices: np.ndarray) -> list[np.ndarray]:
+        values = self.features[view].gather(indices, self.kinds)
+        return [*values, *(column[indices] for column in self.columns[view])]

@@ -5,6 +5,7 @@ was given, from the cut of the frozen prefix on. The model, its optimizer and th
 in the strategy's scope, and batches are whole: so the same call runs on one device and on several.
 """
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -16,15 +17,21 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tl import frozen_prefix, tasks
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, sentence
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.freezing import FreezingSummary
+from keras_tl.training.anchors import start_values
+from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
-from keras_tl.training.feeds import feature_batches
+from keras_tl.training.checks import are_pretrained, warn_of_fast_rate, warn_of_scaled_pixels
+from keras_tl.training.feeds import feature_batches, run_in_batches
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.images import Images
+from keras_tl.training.mixup import mixup
+from keras_tl.training.optimizers import Treatment
 from keras_tl.training.passes import LaterPrefix, Pass, PrefixPass, later_prefixes, views_of
 from keras_tl.training.phases import Phase
+from keras_tl.training.sampling import Order, order_of
 
 # A step of a head takes less time than the way from Python into it and back.
 FEW_STEPS, MANY_STEPS = 16, 64
@@ -157,17 +164,25 @@ def run_phases(
     val = val if val is not None and len(val) else None
     batch_size = _whole_batch(batch_size, len(train), strategy.num_replicas_in_sync)
     weights = _sample_weights(train, class_weights)
+    check_averaging(model, phases)
+    starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}
     # Applies every policy once, so that one that does not fit is refused before any work.
     later = later_prefixes(model, phases, train)
     result = TrainingResult()
     for index, phase in enumerate(phases):
         summary = phase.freezing.apply(model)
         log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
+        if are_pretrained(phases):
+            warn_of_fast_rate(model, phase)
         with strategy.scope():
             runner = _PhaseRun(model, phase, store, later[index], engine, verbose)
-            runner.compile(_loss(task, phase, train), task, len(train) // batch_size, each_step)
+            treatments = phase.treatments(model, starts)
+            loss, steps = _loss(task, phase, train), len(train) // batch_size
+            runner.compile(loss, task, steps, treatments, each_step)
         started = time.perf_counter()
-        feeds = runner.feeds(train, val, batch_size, seed + 7919 * index, weights)
+        phase_seed = seed + 7919 * index
+        order = order_of(phase.sampling, train, phase_seed, task)
+        feeds = runner.feeds(train, val, batch_size, order, weights, phase_seed)
         prepared = time.perf_counter()
         extra = list(callbacks(phase)) if callbacks else []
         runner.fit(*feeds, [*extra, PhaseLog(phase.name, result.history, on_epoch)])
@@ -201,14 +216,23 @@ class _PhaseRun:
             self.cut, part = parts.last_layers, parts.suffix
             self.prefix = PrefixPass(parts.prefix, store, later, engine, verbose)
             self.passes = self.prefix.passes
+        # Mixup acts at the cut without a store too, so batches must come from there.
+        self.cut_for_mixup: keras.Model | None = None
+        if phase.mixup and store is None and parts.prefix is not None:
+            self.cut, part, self.cut_for_mixup = parts.last_layers, parts.suffix, parts.prefix
         self.fitted = training_model(part, model)
 
     def compile(
-        self, loss: keras.losses.Loss, task: str, steps_per_epoch: int, each_step: bool
+        self,
+        loss: keras.losses.Loss,
+        task: str,
+        steps_per_epoch: int,
+        treatments: dict[int, Treatment],
+        each_step: bool,
     ) -> None:
         self.steps = steps_per_epoch
         self.fitted.compile(
-            optimizer=self.phase.build_optimizer(steps_per_epoch),
+            optimizer=self.phase.build_optimizer(steps_per_epoch, treatments),
             loss=loss,
             metrics=list(tasks.get(task).metrics),
             steps_per_execution=1 if each_step else self._steps_at_once(steps_per_epoch),
@@ -232,34 +256,53 @@ class _PhaseRun:
         train: Images,
         val: Images | None,
         batch_size: int,
+        order: Order,
+        weights: np.ndarray | None,
         seed: int,
+    ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
+        """Training and validation batches; the frozen prefix runs here, and mixup behind it."""
+        batches, validation = self._unmixed(train, val, batch_size, order, weights)
+        if self.phase.mixup:
+            log.info("Mixup acts %s", f"at {' and '.join(self.cut)}" if self.cut else "on pixels")
+            batches = mixup(batches, self.phase.mixup, seed)
+        return batches, validation
+
+    def _unmixed(
+        self,
+        train: Images,
+        val: Images | None,
+        batch_size: int,
+        order: Order,
         weights: np.ndarray | None,
     ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
-        """Training and validation batches; the frozen prefix runs here."""
         epochs = self.phase.epochs
         if self.prefix is None:
             # Where nothing would be computed twice, no view needs to come twice.
             batches = train.batches(
                 batch_size,
-                seed=seed,
+                order=order,
                 epochs=epochs,
                 drop_remainder=True,
                 weights=weights,
                 endless_views=not self.has_prefix,
             )
-            return batches, None if val is None else val.batches(batch_size)
+            plain = None if val is None else val.batches(batch_size)
+            if self.cut_for_mixup is None:
+                return batches, plain
+            run = functools.partial(run_in_batches, self.cut_for_mixup)
+            return run(batches), None if plain is None else run(plain)
         where, views = " and ".join(self.cut), views_of(train, epochs)
         if why := self.prefix.settle(train, views, self._batch_loss(train), val):
             log.info("Frozen up to %s: computed again at every step, %s", where, why)
             batches = train.batches(
-                batch_size, seed=seed, epochs=epochs, drop_remainder=True, weights=weights
+                batch_size, order=order, epochs=epochs, drop_remainder=True, weights=weights
             )
             plain = None if val is None else self.prefix.recompute(val.batches(batch_size))
             return self.prefix.recompute(batches), plain
         log.info("Frozen up to %s: computed once for each image", where)
         features = [self.prefix.features(train, view) for view in views]
         batches = feature_batches(
-            features, train, batch_size, seed=seed, epochs=epochs, weights=weights
+            features, train, batch_size, order=order, epochs=epochs, weights=weights
         )
         validation = None
         if val is not None:
@@ -287,15 +330,22 @@ class _PhaseRun:
         callbacks: list[keras.callbacks.Callback],
     ) -> None:
         first = next(iter(batches.take(1)))
+        if not self.cut:
+            warn_of_scaled_pixels(first[0])
         guard = FreezingGuard(self.whole, first, self.phase.allow_zero_gradient)
-        best = [BestWeights(self.phase.patience)] if validation is not None else []
+        chosen: list[keras.callbacks.Callback] = []
+        if self.phase.averaging is not None:
+            chosen.append(AveragedWeights(self.phase.averaging, self.phase.epochs))
+        if validation is not None:
+            start = self.fitted.evaluate(validation, return_dict=True, verbose=0)
+            chosen.append(BestWeights(self.phase.patience, start["loss"]))
         self.fitted.fit(
             batches,
             epochs=self.phase.epochs,
             steps_per_epoch=self.steps,
             validation_data=validation,
             shuffle=False,
-            callbacks=[guard, *best, *callbacks],
+            callbacks=[guard, *chosen, *callbacks],
             verbose=self.verbose,
         )
 
@@ -304,16 +354,18 @@ def _loss(task: str, phase: Phase, train: Images) -> keras.losses.Loss:
     """The task's loss; a regression's in deviations of the training targets."""
     row = tasks.get(task)
     if row.classifies:
-        return row.build_loss(phase.label_smoothing)
+        return row.build_loss(phase.label_smoothing, focal_gamma=phase.focal_gamma)
     deviations = train.targets().std(axis=0)
-    return row.build_loss(phase.label_smoothing, np.where(deviations > 0, deviations, 1.0))
+    scale = np.where(deviations > 0, deviations, 1.0)
+    return row.build_loss(phase.label_smoothing, scale, phase.focal_gamma)
 
 
 def _whole_batch(batch_size: int, images: int, replicas: int) -> int:
     """The largest batch that the images can fill and the replicas can share evenly."""
     fits = min(batch_size, images)
     if fits < batch_size:
-        log.warning("The batch size is %d, not %d: there are no more images", fits, batch_size)
+        fix = f"The batch size is {fits} instead, and an epoch one step: a smaller one gives more."
+        log.warning("%s", sentence(f"{batch_size} images to fill a batch", str(images), fix))
     return max(fits // replicas, 1) * replicas
 
 

@@ -1,5 +1,6 @@
 """Labelled images as training knows them."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,16 @@ class Images(Protocol):
     @property
     def views(self) -> int:
         """How many views of each image there are; epoch e reads view e modulo this."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether views show a part of another image."""
+
+    def row_keys(self, view: int | None) -> list[str]:
+        """What tells the images of a view apart: the content of all that each shows."""
+
+    def mixed(self, values: np.ndarray, view: int | None) -> np.ndarray:
+        """Targets or weights of the images, `[images, ...]`, as a view mixes them."""
 
     def fingerprint(self, view: int | None) -> dict[str, Any]:
         """Everything beside the content that decides the pixels of a view."""
@@ -40,5 +51,6 @@ class Images(Protocol):
         drop_remainder: bool = False,
         weights: np.ndarray | None = None,
         endless_views: bool = False,
+        order: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None,
     ) -> tf.data.Dataset:
         """Batches of pixels and targets, see `Samples.batches`."""

@@ -26,6 +26,7 @@ from keras_tl.errors import InputError
 from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter, no_room
 from keras_tl.shards import compact
 from keras_tl.topology import calls, leaf_layers
+from keras_tl.training.feeds import run_in_batches
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
 
@@ -182,11 +183,12 @@ class PrefixPass:
             view: An augmented view, or None for the plain images.
         """
         entry = self._entry(self._prefix, images, view)
-        missing = entry.missing(images.keys)
+        keys = images.row_keys(view)
+        missing = entry.missing(keys)
         if len(missing):
             self._compute(images, view, missing, entry)
         self.passes.append(Pass(view, len(images), len(missing)))
-        return entry.read(images.keys)
+        return entry.read(keys)
 
     def settle(
         self,
@@ -239,24 +241,19 @@ class PrefixPass:
 
     def recompute(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """Runs the prefix on batches of (pixels, ...) as they come, rounding as the store does."""
-        outputs = self._prefix.outputs
 
         def run(pixels: np.ndarray) -> list[np.ndarray]:
             engine = self._engine([self._prefix], pixels, math.inf)
             found = [compact(output, self.store.dtype) for output in engine(pixels)]
             return [output.astype(np.float32) for output in found]
 
-        def load(pixels: tf.Tensor, *rest: tf.Tensor) -> tuple[Any, ...]:
-            values = tf.numpy_function(run, [pixels], [tf.float32] * len(outputs))
-            for value, output in zip(values, outputs, strict=True):
-                value.set_shape(output.shape)
-            return (values[0] if len(values) == 1 else tuple(values), *rest)
-
-        return batches.map(load).prefetch(2)
+        return run_in_batches(self._prefix, batches, run)
 
     def _missing(self, prefix: keras.Model, images: Images, views: Sequence[View]) -> int:
         """How many outputs of these images and views are not stored."""
-        return sum(len(self._entry(prefix, images, view).missing(images.keys)) for view in views)
+        return sum(
+            len(self._entry(prefix, images, view).missing(images.row_keys(view))) for view in views
+        )
 
     def _bytes_to_come(
         self, prefix: keras.Model, images: Images, views: Sequence[View], also: Images | None
@@ -303,18 +300,19 @@ class PrefixPass:
     def _compute(self, images: Images, view: View, missing: np.ndarray, entry: Entry) -> None:
         """Runs the images that are missing, for this prefix and the later ones that miss them."""
         models, entries = [self._prefix], [entry]
+        row_keys = images.row_keys(view)
         for later in self._later:
             if _item_bytes(later.prefix) > SMALL_ITEM:
                 continue  # weighed when its phase comes
             other = self._entry(later.prefix, images, view)
             if (view is None or view in later.views) and np.array_equal(
-                other.missing(images.keys), missing
+                other.missing(row_keys), missing
             ):
                 models.append(later.prefix)
                 entries.append(other)
         item = sum(_item_bytes(model, self.store.dtype) for model in models)
         self.store.make_room(len(missing) * item)
-        keys = [images.keys[i] for i in missing]
+        keys = [row_keys[i] for i in missing]
         pixels = images.images(missing, view).batch(PASS_BATCH).prefetch(2)
         done, said = 0, time.monotonic()
         with ExitStack() as stack:

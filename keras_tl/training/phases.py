@@ -1,19 +1,20 @@
 """Phases: what trains, for how long and how fast, as values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
+import numpy as np
 
 from keras_tl import freezing
 from keras_tl.errors import InputError, did_you_mean
-from keras_tl.training.schedules import Cosine, Schedule
-
-OPTIMIZERS = {
-    "adamw": keras.optimizers.AdamW,
-    "adam": keras.optimizers.Adam,
-    "sgd": keras.optimizers.SGD,
-    "rmsprop": keras.optimizers.RMSprop,
-}
+from keras_tl.training.anchors import L2SP
+from keras_tl.training.averaging import EMA, Averaging
+from keras_tl.training.optimizers import KINDS, OPTIMIZERS, Course, Treatment
+from keras_tl.training.rates import variable_rates
+from keras_tl.training.sampling import check_sampling
+from keras_tl.training.schedules import Cosine, OneCycle, Schedule
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,21 @@ class Phase:
         weight_decay: Decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay
             Regularization", ICLR 2019); biases and normalisation weights are left out.
         label_smoothing: See `keras_tl.tasks.Task.build_loss`.
+        focal_gamma: See `keras_tl.tasks.Task.build_loss`; 0 is plain cross-entropy. The
+            validation loss that chooses the best epoch is then the focal one too.
+        mixup: Alpha of the Beta distribution that samples of a batch are blended by, where the
+            frozen part of the model ends (see `keras_tl.training.mixup`); 0 blends none.
+            Figures during training are then measured against blended targets.
+        sampling: "shuffled" or "balanced", see `keras_tl.training.sampling`.
         patience: Stop after this many epochs in which the validation loss did not fall; None
             runs all epochs. In both cases the weights of the best epoch are restored where
-            there is validation data.
+            there is validation data, or those of the start if no epoch was better.
         clip_norm: Each gradient is clipped to this norm; None does not clip.
+        layer_decay: What the learning rate is multiplied by from the head to the section before
+            it, and so on to the stem, in (0, 1]; see `keras_tl.training.rates.section_rates`.
+        l2_sp: A penalty on leaving the pretrained weights; None has none.
+        averaging: Which mean of the weights on the way the phase ends with; None ends with the
+            weights of the last or best epoch.
         name: What the phase is called in logs.
         allow_zero_gradient: Paths of variables ("head_predictions/bias") that may get no
             gradient; every other trainable one must get one before the first step.
@@ -47,8 +59,14 @@ class Phase:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    mixup: float = 0.0
+    sampling: str = "shuffled"
     patience: int | None = None
     clip_norm: float | None = None
+    layer_decay: float = 1.0
+    l2_sp: L2SP | None = None
+    averaging: Averaging | None = None
     name: str = "training"
     allow_zero_gradient: tuple[str, ...] = ()
 
@@ -62,25 +80,66 @@ class Phase:
         if self.optimizer not in OPTIMIZERS:
             hint = did_you_mean(self.optimizer, OPTIMIZERS, f"Choose from {', '.join(OPTIMIZERS)}.")
             raise InputError("an optimizer's name", repr(self.optimizer), hint)
+        if not 0 < self.layer_decay <= 1:
+            raise InputError("a layer_decay in (0, 1]", str(self.layer_decay), "Try 0.8.")
+        for name in ("focal_gamma", "mixup"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} of at least 0", str(getattr(self, name)), "Try 0.2.")
+        check_sampling(self.sampling)
 
-    def build_optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    def treatments(
+        self, model: keras.Model, starts: Mapping[int, np.ndarray]
+    ) -> dict[int, Treatment]:
+        """Says how the update of each weight departs from the others'.
+
+        Args:
+            model: The whole model.
+            starts: What pretrained weights are drawn to, by `id`; see
+                `keras_tl.training.anchors.start_values`. Without `l2_sp` it is not read.
+
+        Returns:
+            Treatments by the variable's `id`; none where all weights are treated alike.
+        """
+        if self.layer_decay == 1 and self.l2_sp is None:
+            return {}
+        rates = variable_rates(model, self.layer_decay)
+        if self.l2_sp is None:
+            return {key: Treatment(rate) for key, rate in rates.items()}
+        pulls = (self.l2_sp.beta, self.l2_sp.alpha)
+        return {
+            key: Treatment(rate, pulls[key in starts], starts.get(key))
+            for key, rate in rates.items()
+        }
+
+    def build_optimizer(
+        self, steps_per_epoch: int, treatments: Mapping[int, Treatment] | None = None
+    ) -> keras.optimizers.Optimizer:
         """Builds the Keras optimizer of this phase.
 
         Args:
             steps_per_epoch: Steps in an epoch, for the schedule.
+            treatments: See `treatments`.
 
         Returns:
             A fresh optimizer.
         """
         steps = self.epochs * steps_per_epoch
-        rate = self.schedule.build(self.learning_rate, steps, steps_per_epoch)
-        extra = {"momentum": self.momentum} if self.optimizer in ("sgd", "rmsprop") else {}
-        optimizer = OPTIMIZERS[self.optimizer](
-            learning_rate=rate,
-            weight_decay=self.weight_decay,
-            clipnorm=self.clip_norm,
-            **extra,
-        )
+        options: dict[str, Any] = {
+            "learning_rate": self.schedule.build(self.learning_rate, steps, steps_per_epoch),
+            "weight_decay": self.weight_decay,
+            "clipnorm": self.clip_norm,
+        }
+        if self.optimizer in ("sgd", "rmsprop"):
+            options["momentum"] = self.momentum
+        if isinstance(self.averaging, EMA):
+            options |= {"use_ema": True, "ema_momentum": self.averaging.momentum}
+        momentum = None
+        if isinstance(self.schedule, OneCycle) and self.optimizer != "rmsprop":
+            momentum = self.schedule.build_momentum(steps)
+        if treatments or momentum:
+            optimizer = KINDS[self.optimizer](Course(treatments or {}, momentum), **options)
+        else:
+            optimizer = OPTIMIZERS[self.optimizer](**options)
         if self.weight_decay:
             optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
         return optimizer

@@ -243,6 +243,24 @@ def test_training_learns_and_the_best_epoch_is_restored(tiny_model, three_colors
     assert accuracy > 0.9
 
 
+def test_a_phase_that_only_makes_things_worse_leaves_the_weights_as_they_were(
+    tiny_model, three_colors, caplog
+):
+    train = samples(three_colors, part=slice(0, 45))
+    val = samples(three_colors, part=slice(45, 60))
+    head = phase(freezing.All(), epochs=20)
+    run_phases(tiny_model, [head], train, val, batch_size=8)
+    start = tiny_model.get_weights()
+    assert not caplog.records
+    ruinous = phase(freezing.AllButLast(1), rate=50.0, clip_norm=1.0)
+    run_phases(tiny_model, [ruinous], train, val, batch_size=8)
+    for value, expected in zip(tiny_model.get_weights(), start, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert "No epoch had a lower validation loss than the start" in caplog.text
+    run_phases(tiny_model, [ruinous], train, batch_size=8)
+    assert any((v != w).any() for v, w in zip(tiny_model.get_weights(), start, strict=True))
+
+
 def test_patience_ends_a_phase_early(tiny_model, three_colors):
     data = samples(three_colors)
     plan = [phase(freezing.All(), epochs=30, rate=1e4, patience=2)]

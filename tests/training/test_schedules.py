@@ -3,7 +3,7 @@ import math
 import pytest
 
 from keras_tl.errors import InputError
-from keras_tl.training.schedules import Constant, Cosine, Step
+from keras_tl.training.schedules import Constant, Cosine, OneCycle, Step, Sweep
 
 
 def rates(schedule, at, learning_rate=0.5, steps=100, steps_per_epoch=10):
@@ -34,3 +34,34 @@ def test_cosine_without_warm_up_starts_at_the_rate():
 def test_values_out_of_range_are_refused(make):
     with pytest.raises(InputError):
         make()
+
+
+def test_one_cycle_rises_to_the_rate_and_falls_far_below_its_start():
+    found = rates(OneCycle(warmup=0.25, end=100.0), [0, 10, 20, 50, 80], steps=81)
+    first, last = 0.5 / 25, 0.5 / 2500
+    # A quarter of 80 steps up, three quarters down; half a cosine is half way in its middle.
+    assert found == pytest.approx([first, (first + 0.5) / 2, 0.5, (0.5 + last) / 2, last])
+
+
+def test_one_cycles_momentum_goes_the_other_way():
+    built = OneCycle(warmup=0.25).build_momentum(81)
+    found = [float(built(step)) for step in (0, 10, 20, 50, 80)]
+    assert found == pytest.approx([0.95, 0.9, 0.85, 0.9, 0.95])
+    assert OneCycle(momentum=None).build_momentum(81) is None
+
+
+def test_one_cycle_of_a_single_step_is_finite():
+    assert rates(OneCycle(), [0], steps=1) == pytest.approx([0.02])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"warmup": 0.0}, {"start": 0.5}, {"end": 0.1}, {"momentum": (0.95, 0.85)}]
+)
+def test_one_cycles_out_of_range_are_refused(wrong):
+    with pytest.raises(InputError):
+        OneCycle(**wrong)
+
+
+def test_a_sweep_rises_in_equal_ratios():
+    found = rates(Sweep(low=1e-4, high=1.0, steps=9), [0, 2, 4, 8])
+    assert found == pytest.approx([1e-4, 1e-3, 1e-2, 1.0], rel=1e-4)

@@ -1,0 +1,85 @@
+"""Learning rates for a run before it is run: what `keras-tl lr-find` does."""
+
+from typing import Any
+
+import keras
+
+from keras_tl import strategies
+from keras_tl.backbones import registry
+from keras_tl.backbones.load import check_image_size
+from keras_tl.config import TrainConfig
+from keras_tl.data.source import Source
+from keras_tl.errors import InputError
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.job import build_model, class_weights_of, prepare_data
+from keras_tl.plans import make_plan
+from keras_tl.training.fit import run_phases
+from keras_tl.training.lr_finder import LearningRates, find_learning_rate
+
+
+def find_rates(
+    config: TrainConfig,
+    *,
+    fine_tuning: bool = False,
+    steps: int = 100,
+    source: Source | None = None,
+    verbose: int = 1,
+) -> list[LearningRates]:
+    """Sweeps the rate of a run's first phase, and of its second behind it.
+
+    The images are opened, divided, augmented and stored as `train` does it with the same settings.
+
+    Args:
+        config: The settings; `out` is not written to.
+        fine_tuning: Whether to train the first phase too, and to sweep the one behind it.
+        steps: Steps of each sweep.
+        source: The images, where they are already opened; else `config.data` is.
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
+
+    Returns:
+        A sweep for each phase.
+
+    Raises:
+        InputError: The data cannot be used, or there is no second phase.
+    """
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    keras.utils.set_random_seed(config.seed)
+    try:
+        return _find(config, fine_tuning, steps, source, verbose)
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def _find(
+    config: TrainConfig, fine_tuning: bool, steps: int, source: Source | None, verbose: int
+) -> list[LearningRates]:
+    size = check_image_size(registry.get(config.backbone), config.image_size)
+    data = prepare_data(config, source, image_size=size)
+    phases = make_plan(config, len(data.train))
+    if fine_tuning and len(phases) == 1:
+        raise InputError(
+            "a plan with a phase behind the head's",
+            "one phase",
+            "Give --fine-tune all or a number.",
+        )
+    strategy = strategies.choose()
+    with strategy.scope():
+        model = build_model(config, data)
+    options: dict[str, Any] = {
+        "task": data.task,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "class_weights": class_weights_of(config, data.train.source),
+        "feature_store": FeatureStore(dtype=config.feature_dtype)
+        if config.feature_cache
+        else False,
+        "engine": config.engine,
+        "strategy": strategy,
+    }
+    sweep = {"steps": steps, "verbose": int(verbose == 1), **options}
+    found = [find_learning_rate(model, phases[0], data.train, **sweep)]
+    if fine_tuning:
+        run_phases(model, phases[:1], data.train, data.val, verbose=verbose, **options)
+        found.append(find_learning_rate(model, phases[1], data.train, **sweep))
+    return found

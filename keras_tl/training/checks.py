@@ -1,0 +1,103 @@
+"""Answers, in one line, to what ruins a training before it has begun."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_tl import freezing
+from keras_tl.errors import sentence
+from keras_tl.training.phases import Phase
+from keras_tl.training.rates import variable_rates
+
+# For `warn_of_fast_rate`: how many steps of the rate's size must make up a kernel's weights, and
+# the most that rate / (1 - momentum) of SGD may be, by what BatchNormalization does.
+LEAST_STEPS = 20
+MOST_SGD = {"frozen": 0.05, "trained": 1.0}
+
+log = logging.getLogger("keras_tl")
+
+
+def are_pretrained(phases: Sequence[Phase]) -> bool:
+    """Whether phases speak of a pretrained backbone: random weights are trained in one way only."""
+    return any(phase.freezing != freezing.Nothing(batch_norm="trained") for phase in phases)
+
+
+def warn_of_fast_rate(model: keras.Model, phase: Phase) -> None:
+    """Warns where a learning rate would destroy the pretrained weights that a phase trains.
+
+    Adam, AdamW and RMSprop move a weight by about the rate in each step, however small its
+    gradient (Kingma and Ba, "Adam", ICLR 2015, section 2.1): after so many steps as a kernel's
+    root mean square has rates, it may be another kernel. For the median of the kernels that must
+    not be fewer than `LEAST_STEPS`. SGD's steps follow the gradient, and rate / (1 - momentum)
+    counts (Li et al., "Rethinking the Hyperparameters for Fine-tuning", ICLR 2020). With
+    BatchNormalization that trains, Kornblith et al. ("Do Better ImageNet Models Transfer Better?",
+    CVPR 2019) search up to 1, which is the most here. Frozen, it cannot make up for kernels
+    that grow (Arora et al., "Theoretical Analysis of Auto Rate-Tuning by Batch Normalization",
+    ICLR 2019), and the most is a twentieth. docs/how-to/one-line-answers.md has how they fared.
+
+    Args:
+        model: The model, with the phase's policy applied.
+        phase: The phase.
+    """
+    sizes = _sizes_of_kernels(model, phase)
+    if not sizes:
+        return
+    rest = 1 - phase.momentum if phase.optimizer in ("sgd", "rmsprop") else 1.0
+    size = float(np.median(sizes))
+    if phase.optimizer == "sgd":
+        most = MOST_SGD[phase.freezing.batch_norm] * rest
+        why = f"with momentum {phase.momentum:g}, steps add up to {1 / rest:.0f} times the rate"
+    else:
+        most = size / LEAST_STEPS * rest
+        why = (
+            f"{phase.optimizer} moves a weight by up to the rate in each step, and the weights of "
+            f"these kernels are of size {size:.2g}"
+        )
+    # Equal but for rounding is no more.
+    if phase.learning_rate > most * (1 + 1e-6):
+        line = sentence(
+            f"a learning rate of at most {_rounded_down(most):g} for pretrained weights",
+            f"{phase.learning_rate:g} in phase {phase.name}",
+            f"It may destroy them; lower it, or train fewer blocks: {why}.",
+        )
+        log.warning("%s", line)
+
+
+def _rounded_down(value: float) -> float:
+    """To one digit: what is said to be allowed is."""
+    unit = 10.0 ** np.floor(np.log10(value) + 1e-6)
+    return float(np.floor(value / unit + 1e-6) * unit)
+
+
+def _sizes_of_kernels(model: keras.Model, phase: Phase) -> list[float]:
+    """The root mean square of each kernel of the backbone that trains, as a share of its rate."""
+    rates = variable_rates(model, phase.layer_decay) if phase.layer_decay < 1 else {}
+    return [
+        float(np.sqrt(np.mean(np.square(weight.numpy())))) / rates.get(id(weight), 1.0)
+        for layer in model.layers
+        if not layer.name.startswith("head_")
+        for weight in layer.trainable_weights
+        if len(weight.shape) > 1
+    ]
+
+
+def warn_of_scaled_pixels(inputs: Any) -> None:
+    """Warns where images that a model is fed look scaled: no value of a whole batch above 1.
+
+    Args:
+        inputs: What a model is fed; what is no batch of colour images is not looked at.
+    """
+    shape: Any = getattr(inputs, "shape", ())
+    if len(shape) != 4 or shape[-1] != 3:
+        return
+    pixels = np.asarray(inputs)
+    if pixels.any() and pixels.max() <= 1:
+        line = sentence(
+            "pixels from 0 to 255 (the model scales them itself)",
+            f"a batch of values from {pixels.min():.3g} to {pixels.max():.3g}",
+            "Leave out what scales them before.",
+        )
+        log.warning("%s", line)

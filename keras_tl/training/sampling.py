@@ -1,0 +1,119 @@
+"""Which images an epoch shows, and in which of their views.
+
+An order is a function of the epoch's number: int64 `[images]` twice, the indices, and for each how
+often that image was shown before, which is the number of the view it shows now.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from keras_tl import tasks
+from keras_tl.errors import InputError, did_you_mean
+from keras_tl.training.images import Images
+
+SAMPLINGS = ("shuffled", "balanced")
+
+Order = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+def check_sampling(name: str) -> None:
+    """Raises `InputError` where there is no such sampling."""
+    if name not in SAMPLINGS:
+        hint = did_you_mean(name, SAMPLINGS, f"Choose {' or '.join(SAMPLINGS)}.")
+        raise InputError("a way of sampling", repr(name), hint)
+
+
+def order_of(sampling: str, images: Images, seed: int, task: str) -> Order:
+    """The order of a phase.
+
+    Args:
+        sampling: "shuffled" shows every image once in an epoch; "balanced" see `balanced`.
+        images: The training images.
+        seed: The phase's seed, at least 0.
+        task: A name in `keras_tl.tasks`.
+
+    Raises:
+        InputError: A regression has no classes to balance.
+    """
+    check_sampling(sampling)
+    if sampling == "shuffled":
+        return shuffled(images, seed)
+    if not tasks.get(task).classifies:
+        raise InputError("classes for balanced sampling", "a regression", "Leave it out.")
+    return functools.lru_cache(maxsize=2)(functools.partial(balanced, images.targets(), seed))
+
+
+def shuffled(images: Images, seed: int) -> Order:
+    """Every image once in an epoch, in the order of `Images.order`."""
+
+    @functools.lru_cache(maxsize=2)
+    def order(epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        indices = images.order(seed, epoch)
+        return indices, np.full(len(indices), epoch, np.int64)
+
+    return order
+
+
+def balanced(targets: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws an epoch in which all classes come equally often.
+
+    Each class deals its images out in rounds, every round a new permutation of them; an epoch
+    takes what comes next, the same number of each class, and shuffles it. So over the epochs all
+    images of a class come equally often; those of a small one several times in an epoch, in
+    different views; and an epoch depends on its number alone, not on those before it
+    (class-aware sampling: Shen et al., "Relay Backpropagation for Effective Learning of Deep
+    Convolutional Neural Networks", ECCV 2016).
+
+    With several labels, each label's images and those without any are such classes: a label that
+    goes along with others comes more often than them.
+
+    Args:
+        targets: `[images, classes]`, above 0 for an image's classes.
+        seed: The phase's seed, at least 0.
+        epoch: The epoch's number, from 0.
+
+    Returns:
+        The images, and the round of each: int64 `[images]` both. Where the classes do not divide
+        their number, a few at the end are left out, others in each epoch.
+    """
+    member = targets > 0
+    pools = [np.flatnonzero(column) for column in (*member.T, ~member.any(axis=1))]
+    pools = [pool for pool in pools if len(pool)]
+    share = -(-len(targets) // len(pools))
+    chosen, rounds = [], []
+    for number, pool in enumerate(pools):
+        at = np.arange(epoch * share, (epoch + 1) * share)
+        first, last = at[0] // len(pool), at[-1] // len(pool)
+        dealt = [
+            np.random.default_rng([seed, number, turn]).permutation(pool)
+            for turn in range(first, last + 1)
+        ]
+        chosen.append(np.concatenate(dealt)[at - first * len(pool)])
+        rounds.append(at // len(pool))
+    mixed = np.random.default_rng([seed, epoch]).permutation(share * len(pools))[: len(targets)]
+    return np.concatenate(chosen)[mixed], np.concatenate(rounds)[mixed]
+
+
+def class_weights(counts: Sequence[int] | np.ndarray, beta: float | None = None) -> list[float]:
+    """Weights with which rare classes count more, and the mean over all images is 1.
+
+    A class counts with the inverse of its number of images, so that all classes count the same;
+    or with the inverse of the effective number (1 - beta^n) / (1 - beta) (Cui et al.,
+    "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019), which lies between
+    that and no weights at all.
+
+    Args:
+        counts: Images of each class, at least one of them not 0.
+        beta: In [0, 1): 0 weights nothing, 0.999 a class of thousands as one of a thousand; None
+            is the inverse number itself.
+
+    Returns:
+        A weight for each class.
+    """
+    images = np.asarray(counts, np.float64)
+    present = np.maximum(images, 1)
+    effective = present if beta is None else (1 - beta**present) / (1 - beta)
+    weights = images.sum() / effective / (images / effective).sum()
+    return [float(weight) for weight in weights]

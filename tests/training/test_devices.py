@@ -1,0 +1,68 @@
+"""Training aids on two devices, in a process of its own: see `test_fit.MIRRORED`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import numpy as np, tensorflow as tf, keras, sys
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+sys.path.insert(0, {tests!r})
+import conftest
+from keras_tl import freezing
+from keras_tl.backbones import registry
+from keras_tl.builders.image import build_image_model
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.pipeline import Samples
+from keras_tl.training.anchors import L2SP
+from keras_tl.training.averaging import EMA, SWA
+from keras_tl.training.fit import run_phases
+from keras_tl.training.phases import Phase
+from keras_tl.training.schedules import Constant, OneCycle
+
+registry.register(conftest.TINY_NET)
+labels = np.arange(60) % 3
+images = np.random.default_rng(0).integers(0, 255, (60, 16, 16, 3)).astype("uint8")
+data = Samples(from_arrays(images, labels), ImageInput(size=16))
+last = freezing.AllButLast(1)
+phases = [
+    Phase(freezing.All(), 2, 0.1, OneCycle(), "sgd", averaging=EMA(0.5)),
+    Phase(last, 2, 1e-3, OneCycle(), "adamw", weight_decay=0.1, layer_decay=0.5),
+    Phase(last, 3, 0.02, Constant(), "sgd", l2_sp=L2SP(), layer_decay=0.5, averaging=SWA(0.3)),
+]
+found = []
+for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        model = build_image_model("TinyNet", outputs=3, weights=None, dropout=0.0)
+        for name in ("one_drop", "two_drop"):
+            model.get_layer(name).rate = 0.0
+    start = model.get_layer("two_conv").kernel.numpy()
+    result = run_phases(
+        model, phases, data, data, batch_size=8, strategy=strategy, verbose=0, feature_store=False
+    )
+    losses = [row[name] for row in result.history for name in ("loss", "val_loss")]
+    found.append((losses, model.get_layer("two_conv").kernel.numpy()))
+(one, kernel), (two, mirrored) = found
+np.testing.assert_allclose(one, two, atol=2e-3)
+moved = np.abs(kernel - start).max()
+assert np.abs(kernel - mirrored).max() < moved / 50, (np.abs(kernel - mirrored).max(), moved)
+print("AGREED", strategy.num_replicas_in_sync)
+"""
+
+
+@pytest.mark.slow
+def test_training_aids_on_two_devices_give_what_they_give_on_one():
+    tests = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(tests=tests)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "AGREED 2" in done.stdout, done.stderr[-2000:]
