@@ -17,13 +17,20 @@ _HOMES = {
     "CompareConfig": "keras_tl.config",
     "train": "keras_tl.job",
     "compare": "keras_tl.comparison",
+    "audit": "keras_tl.auditing",
     "load_run": "keras_tl.runs",
     "backbones": "keras_tl.backbones",
     "load_backbone": "keras_tl.backbones.load",
     "build_image_model": "keras_tl.builders.image",
     "add_head": "keras_tl.heads",
     "freezing": "keras_tl.freezing",
+    "plans": "keras_tl.plans",
+    "schedules": "keras_tl.training.schedules",
     "Phase": "keras_tl.training.phases",
+    "L2SP": "keras_tl.training.anchors",
+    "EMA": "keras_tl.training.averaging",
+    "SWA": "keras_tl.training.averaging",
+    "find_learning_rate": "keras_tl.training.lr_finder",
     "run_phases": "keras_tl.training.fit",
     "FeatureStore": "keras_tl.feature_cache",
     "prepare": "keras_tl.data.prepare",
@@ -32,8 +39,11 @@ _HOMES = {
     "from_arrays": "keras_tl.data.arrays",
     "from_tfds": "keras_tl.data.tfds",
     "measure": "keras_tl.job",
+    "choose_thresholds": "keras_tl.thresholding",
     "ModelInfo": "keras_tl.model_info",
     "export_saved_model": "keras_tl.export.saved_model",
+    "export_litert": "keras_tl.export.litert",
+    "export_onnx": "keras_tl.export.onnx",
 }
 
 __all__ = list(_HOMES)
@@ -44,7 +54,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = import_module(_HOMES[name])
     # A name is a module of its own, or something in one.
-    value = home if name in ("freezing", "backbones") else getattr(home, name)
+    modules = ("freezing", "backbones", "plans", "schedules")
+    value = home if name in modules else getattr(home, name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,5 @@
-from keras_tl import backbones, freezing
+from keras_tl import backbones, freezing, plans
+from keras_tl.auditing import audit
 from keras_tl.backbones.load import load_backbone
 from keras_tl.builders.image import build_image_model
 from keras_tl.comparison import compare
@@ -8,26 +9,41 @@ from keras_tl.data.folders import from_folder
 from keras_tl.data.frames import from_dataframe
 from keras_tl.data.prepare import prepare
 from keras_tl.data.tfds import from_tfds
+from keras_tl.export.litert import export_litert
+from keras_tl.export.onnx import export_onnx
 from keras_tl.export.saved_model import export_saved_model
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.heads import add_head
 from keras_tl.job import measure, train
 from keras_tl.model_info import ModelInfo
 from keras_tl.runs import load_run
+from keras_tl.thresholding import choose_thresholds
+from keras_tl.training import schedules
+from keras_tl.training.anchors import L2SP
+from keras_tl.training.averaging import EMA, SWA
 from keras_tl.training.fit import run_phases
+from keras_tl.training.lr_finder import find_learning_rate
 from keras_tl.training.phases import Phase
 
 __all__ = [
+    "EMA",
+    "L2SP",
+    "SWA",
     "CompareConfig",
     "FeatureStore",
     "ModelInfo",
     "Phase",
     "TrainConfig",
     "add_head",
+    "audit",
     "backbones",
     "build_image_model",
+    "choose_thresholds",
     "compare",
+    "export_litert",
+    "export_onnx",
     "export_saved_model",
+    "find_learning_rate",
     "freezing",
     "from_arrays",
     "from_dataframe",
@@ -36,7 +52,9 @@ __all__ = [
     "load_backbone",
     "load_run",
     "measure",
+    "plans",
     "prepare",
     "run_phases",
+    "schedules",
     "train",
 ]

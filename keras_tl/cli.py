@@ -10,12 +10,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from keras_tl.cli_options import audit_options, column_options, compare_options, train_options
-from keras_tl.errors import InputError, KerasTLError, did_you_mean
+from keras_tl.cli_options import (
+    audit_options,
+    column_options,
+    compare_options,
+    export_options,
+    lr_find_options,
+    threshold_options,
+    train_options,
+)
+from keras_tl.errors import AuditError, InputError, KerasTLError, did_you_mean
+from keras_tl.quiet import quiet
 
 log = logging.getLogger("keras_tl")
 
-BAD_INPUT, FAILED_CHECK, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILED_CHECK, SERIOUS, INTERRUPTED = 2, 1, 3, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except KerasTLError as error:
         print(f"keras-tl: {error}", file=sys.stderr)
-        return BAD_INPUT if isinstance(error, InputError) else FAILED_CHECK
+        return _exit_code(error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"keras-tl: {where}{error.strerror or error}", file=sys.stderr)
@@ -63,6 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("keras-tl: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _exit_code(error: KerasTLError) -> int:
+    if isinstance(error, AuditError):
+        return SERIOUS
+    return BAD_INPUT if isinstance(error, InputError) else FAILED_CHECK
 
 
 def _parser() -> _Parser:
@@ -77,6 +92,7 @@ def _parser() -> _Parser:
     train_options(add("train", _train, "Train, measure and export a model of images."))
     audit_options(add("audit", _audit, "Look at a data set before training."))
     compare_options(add("compare", _compare, "Pick a backbone before training one."))
+    lr_find_options(add("lr-find", _lr_find, "Try rates from low to high before training."))
     command = add("evaluate", _evaluate, "Measure a run's model on labelled images.")
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
     command.add_argument("data", metavar="DATA", help="as for train")
@@ -84,12 +100,15 @@ def _parser() -> _Parser:
     command = add("predict", _predict, "Predict image files with a run's model.")
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
     command.add_argument("files", metavar="FILE_OR_FOLDER", nargs="+", help="what to predict")
-    about = "classes to show, the most probable first"
+    about = "classes to show: the predicted one, then the most probable others"
     command.add_argument(
         "--top", type=_positive, default=argparse.SUPPRESS, metavar="K", help=about
     )
     about = "table, csv or json"
     command.add_argument("--format", choices=("table", "csv", "json"), default="table", help=about)
+    text = "Choose a run's thresholds on its val split, and store them in what it exports."
+    threshold_options(add("threshold", _threshold, text))
+    export_options(add("export", _export, "Write a run's model for LiteRT or ONNX Runtime."))
     command = add("report", _report, "Write a run's report again, or compare several runs.")
     command.add_argument("run_folders", metavar="RUN", nargs="+", help="folders of finished runs")
     about = "where the page of several runs goes"
@@ -152,20 +171,26 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _lr_find(options: argparse.Namespace) -> int:
+    from keras_tl.config import make_config
+
+    sweep = {name: vars(options)[name] for name in ("fine_tuning", "steps")}
+    config = make_config(_given(options, *sweep))
+    found = _job("keras_tl.rate_finding").find_rates(config, **sweep, verbose=_verbose())
+    for each in found:
+        print(f"\nPhase {each.phase}:\n{each}")
+    write = import_module("keras_tl.reporting.learning_rates").write_learning_rates
+    print(f"\nThe curve is in {write(found, f'{config.backbone} on {config.data}', config.out)}")
+    return 0
+
+
 def _job(name: str = "keras_tl.job") -> Any:
     """A module that works with TensorFlow.
 
     What TensorFlow's C++ code logs while it is loaded obeys no setting, so it goes nowhere.
     """
-    sys.stderr.flush()
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
+    with quiet():
         return import_module(name)
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
 
 
 def _verbose() -> int:
@@ -233,6 +258,36 @@ def _predict(options: argparse.Namespace) -> int:
     )
     print(shown)
     return BAD_INPUT if any(skipped.bad for skipped in source.skipped) else 0
+
+
+def _threshold(options: argparse.Namespace) -> int:
+    from keras_tl.runs import load_run
+
+    run = load_run(options.run_folder)
+    thresholding = _job("keras_tl.thresholding")
+    rule = _given(options, "run_folder", "positive")
+    if "reset" in rule:
+        thresholding.set_thresholds(run, ())
+    else:
+        name, share = next(iter(rule.items()))
+        asked = (share,) if name == "best" else (name, share)
+        thresholding.choose_thresholds(run, *asked, positive=options.positive)
+    metrics = run.metrics
+    print(f"Measured on {metrics['note']}, at the new thresholds:")
+    _show_figures(metrics, run)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from keras_tl.runs import load_run
+
+    run = load_run(options.run_folder)
+    names = (options.format.split(","), options.precision.split(","))
+    for folder in _job("keras_tl.exporting").export_run(
+        run, *names, options.out, options.tolerance
+    ):
+        print(f"Predict with   python {folder / 'predict.py'} FILE  (see {folder / 'README.md'})")
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:

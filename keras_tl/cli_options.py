@@ -15,6 +15,7 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--task", str, "TASK", "auto, single-label, multi-label or regression"),
     ("--epochs", int, "N", "epochs of the new head alone"),
     ("--learning-rate", float, "R", "highest learning rate of the head"),
+    ("--plan", str, "NAME", "auto, feature-extraction, full, lp-ft or gradual"),
     (
         "--fine-tune",
         str,
@@ -24,12 +25,30 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--fine-tune-epochs", int, "N", "epochs of the fine-tuning"),
     ("--fine-tune-learning-rate", float, "R", "highest learning rate of the fine-tuning"),
     ("--optimizer", str, "NAME", "adamw, adam, sgd or rmsprop"),
-    ("--schedule", str, "NAME", "constant, step or cosine"),
+    ("--schedule", str, "NAME", "constant, step, cosine or one-cycle"),
+    ("--layer-decay", float, "D", "factor of the rate from each block to the one before; try 0.8"),
     ("--weight-decay", float, "W", "decoupled weight decay"),
+    ("--l2-sp", float, "A", "pull pretrained weights to where they started; try 0.1"),
+    ("--averaging", str, "HOW", "none, ema or swa: end a phase with a mean of its weights"),
     ("--label-smoothing", float, "S", "share of a target spread over all classes"),
     ("--dropout", float, "P", "dropout before the last layer"),
     ("--patience", int, "N", "stop a phase after so many epochs without a lower val loss"),
-    ("--augment", str, "HOW", "none, light, strong or dihedral (flips and quarter turns)"),
+    (
+        "--augment",
+        str,
+        "HOW",
+        "none, light, strong, dihedral (flips and quarter turns), randaugment or trivial",
+    ),
+    ("--mixup", float, "A", "blend samples of a batch, by shares from Beta(A, A); try 0.2"),
+    ("--cutmix", float, "P", "paste a box of another image into this share of the views"),
+    ("--focal-gamma", float, "G", "focal loss: what is known already counts less; try 2"),
+    ("--sampling", str, "HOW", "shuffled, or balanced: all classes equally often"),
+    (
+        "--class-weight-beta",
+        float,
+        "B",
+        "rare classes count more, by their effective number of images; try 0.999",
+    ),
     ("--batch-size", int, "N", "images in a batch"),
     ("--val-fraction", float, "F", "share of the images that choose the best epoch"),
     ("--test-fraction", float, "F", "share of the images that the final figures come from"),
@@ -85,6 +104,7 @@ def train_options(command: ArgumentParser) -> None:
     for name, about in (
         ("--class-weights", "let all classes count the same"),
         ("--tensorboard", "write TensorBoard logs to RUN/tensorboard"),
+        ("--strict", "end before training, with exit code 3, where something serious is found"),
     ):
         command.add_argument(name, action="store_true", default=argparse.SUPPRESS, help=about)
     about = "compute the frozen part of the model at every step"
@@ -95,6 +115,7 @@ def train_options(command: ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help=about,
     )
+    _no_audit(command)
     column_options(command)
     about = "settings from a run's config.yaml; options given beside it win"
     command.add_argument("--config", metavar="FILE", default=None, help=about)
@@ -119,7 +140,69 @@ def compare_options(command: ArgumentParser) -> None:
     _settings(command, COMPARE_OPTIONS, "CompareConfig")
     about = "measure probes of a few images of each class too"
     command.add_argument("--few-shot", action="store_true", default=argparse.SUPPRESS, help=about)
+    _no_audit(command)
     column_options(command)
+
+
+def _no_audit(command: ArgumentParser) -> None:
+    about = "do not look through the images: near-duplicates may lie in two splits"
+    command.add_argument(
+        "--no-audit", dest="audit", action="store_false", default=argparse.SUPPRESS, help=about
+    )
+
+
+# Options of `train` that a sweep of the learning rate has no use for.
+NOT_SWEPT = ("--learning-rate", "--fine-tune-learning-rate", "--schedule", "--averaging")
+
+
+def lr_find_options(command: ArgumentParser) -> None:
+    """Adds what `lr-find` takes: the settings of `TrainConfig` that decide the loss."""
+    command.add_argument("data", metavar="DATA", help="as for train")
+    about = "the page with the curve"
+    command.add_argument("--out", metavar="FILE", default="lr-find.html", help=about)
+    about = "train the head as well, then sweep the rate of the fine-tuning"
+    command.add_argument("--fine-tuning", action="store_true", help=about)
+    command.add_argument("--steps", type=int, metavar="N", default=100, help="steps of a sweep")
+    _settings(command, [row for row in TRAIN_OPTIONS if row[0] not in NOT_SWEPT])
+    about = "let all classes count the same"
+    command.add_argument(
+        "--class-weights", action="store_true", default=argparse.SUPPRESS, help=about
+    )
+    _no_audit(command)
+    column_options(command)
+
+
+def export_options(command: ArgumentParser) -> None:
+    """Adds what `export` takes: a run, formats and precisions."""
+    command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
+    about = "litert, onnx, or both separated by a comma"
+    command.add_argument("--format", metavar="F", default="litert", help=about)
+    about = "float32, float16, int8, or several separated by commas"
+    command.add_argument("--precision", metavar="P", default="float32", help=about)
+    about = "difference of probabilities allowed; for int8 the accuracy that may be lost"
+    command.add_argument("--tolerance", type=float, metavar="T", default=None, help=about)
+    about = "where the one export goes; RUN/FORMAT-PRECISION if not given"
+    command.add_argument("--out", metavar="FOLDER", default=None, help=about)
+
+
+def threshold_options(command: ArgumentParser) -> None:
+    """Adds what `threshold` takes: a run, and one rule."""
+    command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
+    rule = command.add_mutually_exclusive_group(required=True)
+    for name, about in (
+        ("specificity", "of those that are not positive, let this share pass"),
+        ("sensitivity", "of those that are positive, find this share"),
+        ("precision", "of those called positive, let this share be so"),
+    ):
+        rule.add_argument(
+            f"--{name}", type=float, metavar="S", default=argparse.SUPPRESS, help=about
+        )
+    about = "the highest F1, or the highest sensitivity + specificity"
+    rule.add_argument("--best", choices=("f1", "youden"), default=argparse.SUPPRESS, help=about)
+    about = "what a new run has: the most probable class, or 0.5 for each label"
+    rule.add_argument("--reset", action="store_true", default=argparse.SUPPRESS, help=about)
+    about = "of two classes the one looked for; the rarer one if not given"
+    command.add_argument("--positive", metavar="CLASS", default=None, help=about)
 
 
 def column_options(command: ArgumentParser) -> None:

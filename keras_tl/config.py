@@ -17,8 +17,11 @@ CHOICES = {
     "resize": ("squash", "crop", "pad", "shorter-crop"),
     "task": ("auto", "single-label", "multi-label", "regression"),
     "optimizer": ("adamw", "adam", "sgd", "rmsprop"),
-    "schedule": ("constant", "step", "cosine"),
-    "augment": ("none", "light", "strong", "dihedral"),
+    "plan": ("auto", "feature-extraction", "full", "lp-ft", "gradual"),
+    "schedule": ("constant", "step", "cosine", "one-cycle"),
+    "averaging": ("none", "ema", "swa"),
+    "augment": ("none", "light", "strong", "dihedral", "randaugment", "trivial"),
+    "sampling": ("shuffled", "balanced"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "feature_dtype": ("auto", "float16", "float32"),
     "engine": ("auto", "tensorflow"),
@@ -32,7 +35,11 @@ RANGES = {
     "patience": (1, 10**6),
     "views": (2, 10**6),
     "weight_decay": (0.0, 10.0),
+    "l2_sp": (0.0, 10.0),
     "label_smoothing": (0.0, 1.0),
+    "focal_gamma": (0.0, 10.0),
+    "mixup": (0.0, 10.0),
+    "class_weight_beta": (0.0, 1.0),
     "dropout": (0.0, 1.0),
     "val_fraction": (0.0, 1.0),
     "test_fraction": (0.0, 1.0),
@@ -55,22 +62,36 @@ class TrainConfig:
         task: "auto", "single-label", "multi-label" or "regression".
         epochs: Epochs of the new head alone.
         learning_rate: The head's highest learning rate.
+        plan: "auto" (the head, then what `fine_tune` says), "feature-extraction", "full", "lp-ft"
+            or "gradual"; see `keras_tl.plans`.
         fine_tune: "none", "all", the number of blocks that train, or "auto", which trains the
             last third of them where a probe of the frozen backbone's features says that this is
             worth its price, from 100 training images on (without `feature_cache`: by their number).
         fine_tune_epochs: Epochs of the fine-tuning.
         fine_tune_learning_rate: Its highest learning rate.
         optimizer: "adamw", "adam", "sgd" or "rmsprop".
-        schedule: "constant", "step" or "cosine".
+        schedule: "constant", "step", "cosine" or "one-cycle".
+        layer_decay: What the rate is multiplied by from the head to the block before it, and so
+            on to the stem.
         weight_decay: Decoupled weight decay.
+        l2_sp: Strength of the pull of pretrained weights to where they started, instead of
+            weight decay; 0 has none.
+        averaging: Which mean of the weights a phase ends with: "none", "ema" or "swa".
         label_smoothing: Share of each class target spread over all classes.
         dropout: Dropout before the last layer.
         patience: Epochs without a lower validation loss before a phase stops; None never stops.
-        augment: "none", "light", "strong" or "dihedral".
+        focal_gamma: Gamma of the focal loss; 0 is plain cross-entropy.
+        mixup: Alpha of mixup, which blends samples of a batch; 0 blends none.
+        cutmix: Share of the views into which a box of another image is pasted.
+        augment: "none", "light", "strong", "dihedral", "randaugment" or "trivial".
+        sampling: "shuffled" shows each image once in an epoch, "balanced" all classes equally
+            often.
         batch_size: Images in a batch.
         val_fraction: Share of the images that choose the best epoch.
         test_fraction: Share of the images that the final figures are measured on.
         class_weights: Whether rare classes count more, so that all classes count the same.
+        class_weight_beta: Makes them count more, but less so: by the effective number of their
+            images, with this beta (0.99 to 0.9999).
         seed: Decides splits, order, augmentation, initial weights and dropout.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         path_column: CSV: the column of image paths.
@@ -85,6 +106,9 @@ class TrainConfig:
             float16 where that moves the loss by less than a thousandth.
         engine: What computes it: "auto" (the fastest that agrees with Keras) or "tensorflow".
         tensorboard: Whether to write TensorBoard logs.
+        audit: Whether the images are looked through before they are divided, so that
+            near-duplicates stay together, and what is wrong with them is said.
+        strict: Whether a serious finding stops the run before it trains.
     """
 
     data: str
@@ -96,20 +120,29 @@ class TrainConfig:
     task: str = "auto"
     epochs: int = 30
     learning_rate: float = 2e-3
+    plan: str = "auto"
     fine_tune: str | int = "auto"
     fine_tune_epochs: int = 12
     fine_tune_learning_rate: float = 2e-4
     optimizer: str = "adamw"
     schedule: str = "cosine"
+    layer_decay: float = 1.0
     weight_decay: float = 1e-4
+    l2_sp: float = 0.0
+    averaging: str = "none"
     label_smoothing: float = 0.0
     dropout: float = 0.2
     patience: int | None = None
+    focal_gamma: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     augment: str = "light"
+    sampling: str = "shuffled"
     batch_size: int = 32
     val_fraction: float = 0.15
     test_fraction: float = 0.15
     class_weights: bool = False
+    class_weight_beta: float | None = None
     seed: int = 0
     precision: str = "float32"
     path_column: str = "path"
@@ -122,6 +155,8 @@ class TrainConfig:
     feature_dtype: str = "auto"
     engine: str = "auto"
     tensorboard: bool = False
+    audit: bool = True
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what can be known to be wrong before any work is done."""
@@ -134,9 +169,35 @@ class TrainConfig:
             object.__setattr__(self, "fine_tune", int(fine_tune))
         elif isinstance(fine_tune, str):
             _choice("fine_tune", fine_tune, ("auto", "all", "none"), "or a number of blocks")
+        self._settle_plan()
+        if not 0 < self.layer_decay <= 1:
+            raise InputError("layer_decay above 0 and at most 1", str(self.layer_decay), "Try 0.8.")
         for name in ("learning_rate", "fine_tune_learning_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} above 0", str(getattr(self, name)), "Try 1e-3.")
+        if not 0 <= self.cutmix <= 1:
+            raise InputError("cutmix within 0 to 1", str(self.cutmix), "Mend the value.")
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of a CSV, as `keras_tl.data.open.open_data` takes them."""
+        names = ("path_column", "label_column", "split_column", "group_column")
+        return {name: getattr(self, name) for name in names}
+
+    def _settle_plan(self) -> None:
+        """A plan's name says what trains; "auto" gives way to it, anything else must agree."""
+        if self.plan == "auto":
+            return
+        says = "none" if self.plan == "feature-extraction" else "all"
+        blocks = self.plan == "gradual" and isinstance(self.fine_tune, int) and self.fine_tune
+        if self.fine_tune not in ("auto", says) and not blocks:
+            raise InputError(
+                f"a fine_tune that plan {self.plan} can have",
+                repr(self.fine_tune),
+                f"Leave it out: it is {says!r}.",
+            )
+        if not blocks:
+            object.__setattr__(self, "fine_tune", says)
 
     def with_absolute_paths(self) -> "TrainConfig":
         """The same settings for another working directory."""
@@ -183,6 +244,7 @@ class CompareConfig:
         label_column: See `TrainConfig`.
         split_column: See `TrainConfig`.
         group_column: See `TrainConfig`.
+        audit: See `TrainConfig`.
         out: A JSON file for all figures; None writes none.
     """
 
@@ -208,6 +270,7 @@ class CompareConfig:
     label_column: str = "label"
     split_column: str = "split"
     group_column: str | None = None
+    audit: bool = True
     out: str | None = None
 
     def __post_init__(self) -> None:

@@ -2,8 +2,8 @@
 
 import json
 import logging
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_tl import strategies
+from keras_tl.auditing import audit_with_labels
 from keras_tl.backbones import registry
 from keras_tl.backbones.graph import to_stock
+from keras_tl.backbones.load import check_image_size
 from keras_tl.builders.image import build_image_model
 from keras_tl.config import TrainConfig
 from keras_tl.data import augment
@@ -27,6 +29,7 @@ from keras_tl.data.prepare import ImageData, prepare
 from keras_tl.data.source import Source
 from keras_tl.data.splits import write_splits
 from keras_tl.errors import InputError
+from keras_tl.evaluation.checks import check_class_names, warn_of_outcome
 from keras_tl.evaluation.metrics import evaluate
 from keras_tl.evaluation.predictions import (
     PREDICTION_BATCH,
@@ -37,12 +40,14 @@ from keras_tl.evaluation.predictions import (
 from keras_tl.export.saved_model import export_saved_model
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_file, atomic_write_text
+from keras_tl.journal import Journal
 from keras_tl.model_info import ModelInfo
 from keras_tl.probing import settle_plan
 from keras_tl.reporting.page import write_report
 from keras_tl.runs import Run
 from keras_tl.training.fit import PhaseReport, TrainingResult, run_phases
 from keras_tl.training.phases import Phase
+from keras_tl.training.sampling import class_weights
 
 # How many of the user's own files the exporter's gate compares.
 GATE_FILES = 8
@@ -76,32 +81,42 @@ def train(config: TrainConfig, *, source: Source | None = None, verbose: int = 1
     keras.config.set_dtype_policy(config.precision)
     keras.utils.set_random_seed(config.seed)
     try:
-        _train(config, run, source, verbose)
+        with Journal() as journal:
+            _train(config, run, source, journal, verbose)
     finally:
         keras.config.set_dtype_policy(previous)
     return run
 
 
-def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -> None:
+def _train(
+    config: TrainConfig, run: Run, source: Source | None, journal: Journal, verbose: int
+) -> None:
     if config.tensorboard and find_spec("tensorboard") is None:
         fix = "Install it with pip install tensorboard, or leave --tensorboard out."
         raise InputError("the package tensorboard", "none installed", fix)
-    clock = _Clock()
     spec = registry.get(config.backbone)
-    data = prepare_data(config, source, image_size=config.image_size or spec.image_size)
-    clock.lap("data")
+    # Before the images are read, which may take a while.
+    size = check_image_size(spec, config.image_size)
+    data = prepare_data(config, source, image_size=size)
+    journal.lap("data", **({"audit": data.seen.seconds} if data.seen else {}))
     strategy = strategies.choose()
     with strategy.scope():
-        model = _build(config, data)
+        model = build_model(config, data)
     run.begin()
     atomic_write_text(run.path(Run.CONFIG), config.with_absolute_paths().to_yaml())
     write_splits(data.source, run.path(Run.SPLITS))
-    clock.lap("build")
+    journal.lap("build")
     store = FeatureStore(dtype=config.feature_dtype) if config.feature_cache else None
     plan, decision = settle_plan(model, data, config, store, verbose)
-    clock.lap("decision")
+    journal.lap("decision")
+    run.path(Run.AUDIT).unlink(missing_ok=True)
+    if data.audit:
+        settings: dict[str, Any] = {"seed": config.seed, "engine": config.engine}
+        found = audit_with_labels(model, plan, data, store, **settings, verbose=verbose)
+        found.write(run.path(Run.AUDIT))
+        journal.lap("audit")
     result = _fit(model, plan, data, config, run, strategy, store, verbose)
-    clock.lap("training")
+    journal.lap("training")
     info = ModelInfo(
         backbone=spec.name,
         image_input=data.image_input,
@@ -109,14 +124,20 @@ def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -
         task=data.task,
     )
     _save(model, info, data.source, run)
-    clock.lap("export")
+    journal.lap("export")
     split = next(name for name in ("test", "val", "train") if data.counts[name])
     log.info("Measuring on %s", NOTES[split])
     metrics, predictions = measure(
         model, data.samples(split), info, store=store, engine=config.engine, verbose=verbose
     )
-    clock.lap("evaluation")
+    journal.lap("evaluation")
     _write_csv(predictions, run.path(Run.PREDICTIONS))
+    if data.counts["val"]:
+        on_val = predictions
+        if split != "val":
+            outputs = predict_images(model, data.val, store, engine=config.engine)
+            on_val = predictions_frame(data.val.source.ids, outputs, data.val.targets(), info)
+        _write_csv(on_val, run.path(Run.VAL_PREDICTIONS))
     facts = {
         "measured_on": split,
         "note": NOTES[split],
@@ -125,10 +146,13 @@ def _train(config: TrainConfig, run: Run, source: Source | None, verbose: int) -
         "skipped": [{"id": s.id, "reason": s.reason} for s in data.source.skipped],
         "phases": [_phase_facts(report) for report in result.phases],
         **({"fine_tune_decision": decision} if decision else {}),
-        "seconds": clock.seconds,
+        **journal.facts(),
     }
-    atomic_write_text(run.path(Run.METRICS), json.dumps(facts, indent=2) + "\n")
-    write_report(run, source=data.source, model=model)
+    try:
+        # Before what marks the run as whole: who kills it here can start it again.
+        write_report(run, source=data.source, model=model, metrics=facts)
+    finally:
+        atomic_write_text(run.path(Run.METRICS), json.dumps(facts, indent=2) + "\n")
 
 
 def measure(
@@ -152,9 +176,14 @@ def measure(
 
     Returns:
         The figures (see `keras_tl.evaluation.metrics.evaluate`), and a row for each image.
+
+    Raises:
+        InputError: The classes are not in the model's order, or cannot be measured.
     """
+    check_class_names(samples.source.class_names, info)
     outputs = predict_images(model, samples, store, engine=engine, verbose=verbose)
     targets, ids = samples.targets(), samples.source.ids
+    warn_of_outcome(outputs, targets, info)
     return evaluate(outputs, targets, info), predictions_frame(ids, outputs, targets, info)
 
 
@@ -226,28 +255,24 @@ def prepare_data(
     """
     if source is None:
         log.info("Opening %s", config.data)
-        source = open_data(
-            config.data,
-            task=config.task,
-            path_column=config.path_column,
-            label_column=config.label_column,
-            split_column=config.split_column,
-            group_column=config.group_column,
-        )
+        source = open_data(config.data, task=config.task, **config.columns)
     return prepare(
         source,
         image_size=image_size,
         resize=config.resize,
-        augment=config.augment,
+        augment=replace(augment.get(config.augment), cutmix=config.cutmix),
         views=config.views,
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
         seed=config.seed,
         max_bad_fraction=config.max_bad_fraction,
+        audit=config.audit,
+        strict=config.strict,
     )
 
 
-def _build(config: TrainConfig, data: ImageData) -> keras.Model:
+def build_model(config: TrainConfig, data: ImageData) -> keras.Model:
+    """Builds the model of a configuration for its images, in the current strategy's scope."""
     mean, scale = _target_unit(data)
     return build_image_model(
         config.backbone,
@@ -293,7 +318,7 @@ def _fit(
         task=data.task,
         batch_size=config.batch_size,
         seed=config.seed,
-        class_weights=_balanced_weights(data.train.source) if config.class_weights else None,
+        class_weights=class_weights_of(config, data.train.source),
         feature_store=store or False,
         engine=config.engine,
         strategy=strategy,
@@ -303,12 +328,14 @@ def _fit(
     )
 
 
-def _balanced_weights(source: Source) -> list[float]:
-    """Weights with which all classes count the same and the mean weight is 1."""
+def class_weights_of(config: TrainConfig, source: Source) -> list[float] | None:
+    """What each class counts in the loss, for classes in order; None where all count the same."""
+    if not config.class_weights and config.class_weight_beta is None:
+        return None
     if source.task == "regression":
-        raise InputError("classes for --class-weights", "a regression", "Leave it out.")
+        raise InputError("classes for class weights", "a regression", "Leave them out.")
     counts = class_counts(source.labels, source.class_names)
-    return [float(counts.sum() / (len(counts) * max(count, 1))) for count in counts]
+    return class_weights(counts, config.class_weight_beta)
 
 
 def _save(model: keras.Model, info: ModelInfo, source: Source, run: Run) -> None:
@@ -357,16 +384,3 @@ def _phase_facts(report: PhaseReport) -> dict[str, Any]:
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     atomic_write_text(path, frame.to_csv(index=False))
-
-
-class _Clock:
-    """Wall seconds of each step of a run."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = round(now - self._last, 3)
-        self._last = now

@@ -29,13 +29,16 @@ class ModelInfo:
         image_input: How an encoded image becomes the model's pixels.
         class_names: The classes, in the order of the outputs; for a regression the targets.
         task: A name in `keras_tl.tasks`.
-        thresholds: For "multi-label" the probability, in [0, 1], from which on each class counts
-            as present (0.5 each when left out); empty for other tasks.
+        thresholds: Probabilities in [0, 1]. For "multi-label" the one from which on each class
+            counts as present (0.5 each when left out). For "single-label" with two classes none,
+            and the more probable one is predicted; or one entry, from which on the second class
+            is predicted and below which the first. Empty for what is left.
         backbone: The registry's name of the backbone.
         format_version: The version of this description.
 
     Raises:
-        InputError: The task is unknown, or the thresholds do not fit the task and classes.
+        InputError: The task is unknown, or the thresholds do not fit the task and classes or lie
+            outside [0, 1].
     """
 
     image_input: ImageInput
@@ -47,14 +50,20 @@ class ModelInfo:
 
     def __post_init__(self) -> None:
         tasks.get(self.task)
-        expected = len(self.class_names) if self.task == "multi-label" else 0
-        if expected and not self.thresholds:
-            object.__setattr__(self, "thresholds", (0.5,) * expected)
-        if len(self.thresholds) != expected:
+        outputs = len(self.class_names)
+        if self.task == "multi-label" and not self.thresholds:
+            object.__setattr__(self, "thresholds", (0.5,) * outputs)
+        expected = outputs if self.task == "multi-label" else 0
+        one_between_two = self.task == "single-label" and outputs == 2
+        if len(self.thresholds) != expected and not (one_between_two and len(self.thresholds) == 1):
             raise InputError(
-                f"{expected} thresholds for {len(self.class_names)} {self.task} outputs",
+                f"{expected} thresholds for {outputs} {self.task} outputs",
                 str(len(self.thresholds)),
-                "Only multi-label classes have thresholds, one each.",
+                "Multi-label classes have one each; two exclusive classes may have one.",
+            )
+        if not all(0.0 <= threshold <= 1.0 for threshold in self.thresholds):
+            raise InputError(
+                "thresholds between 0 and 1", str(list(self.thresholds)), "Choose them again."
             )
 
     def to_json(self) -> str:

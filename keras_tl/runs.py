@@ -2,13 +2,16 @@
 
 config.yaml      everything needed to run it again
 splits.csv       which image was in which split
+audit.json       what is wrong with the images, or might be
 history.csv      one row an epoch
 model.keras      the Keras model, of stock layers where it can be
 saved_model/     encoded images in, probabilities and class names out
 model.json       input size, resizing, class names, task, thresholds
 predictions.csv  the images that the final figures were measured on
+predictions_val.csv  those that chose the weights; thresholds and the temperature come from them
 metrics.json     the figures; a run that has them is whole
 report.html      all of it as a page, made from the rest
+MODEL_CARD.md    what the model is and is not good for, in words
 """
 
 import json
@@ -34,12 +37,15 @@ class Run:
 
     CONFIG = "config.yaml"
     SPLITS = "splits.csv"
+    AUDIT = "audit.json"
     HISTORY = "history.csv"
     MODEL = "model.keras"
     SAVED_MODEL = "saved_model"
     PREDICTIONS = "predictions.csv"
+    VAL_PREDICTIONS = "predictions_val.csv"
     METRICS = "metrics.json"
     REPORT = "report.html"
+    MODEL_CARD = "MODEL_CARD.md"
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)

@@ -56,12 +56,15 @@ def test_a_run_has_all_that_it_promises(run):
     assert names == {
         "config.yaml",
         "splits.csv",
+        "audit.json",
         "history.csv",
         "model.keras",
         "model.json",
         "saved_model",
         "predictions.csv",
+        "predictions_val.csv",
         "metrics.json",
+        "MODEL_CARD.md",
         "report.html",
     }
 
@@ -218,6 +221,55 @@ def test_other_tasks_come_from_a_csv(photos, tmp_path, labels, task, figure):
     assert np.isfinite(run.metrics[figure])
     if task == "regression":
         assert run.model().get_layer("head_unit").offset == pytest.approx([250], abs=30)
+
+
+def test_a_run_notes_its_memory_and_what_it_warned_of(photos, tmp_path):
+    settings = SETTINGS | {"batch_size": 500}
+    run = train(TrainConfig(str(photos), str(tmp_path / "run"), **settings), verbose=0)
+    metrics = run.metrics
+    steps = ("data", "build", "training", "export", "evaluation")
+    peaks = [metrics["peak_memory_mb"][step] for step in steps]
+    # TensorFlow alone takes more than 200 MB.
+    assert peaks[0] > 200 and peaks == sorted(peaks)
+    assert any("500 images to fill a batch" in line for line in metrics["warnings"])
+    page = run.path(run.REPORT).read_text(encoding="utf-8")
+    assert "500 images to fill a batch" in page and f"{peaks[-1]:,} MB" in page
+
+
+def test_a_run_is_whole_only_with_its_page(photos, tmp_path, monkeypatch):
+    seen = []
+
+    def broken_page(run, **options):
+        seen.append((run.is_whole, options["metrics"]["samples"]))
+        raise RuntimeError("no page")
+
+    config = TrainConfig(str(photos), str(tmp_path / "run"), audit=False, **SETTINGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "write_report", broken_page)
+        with pytest.raises(RuntimeError, match="no page"):
+            train(config, verbose=0)
+    assert seen == [(False, 9)]
+    # A page that fails (a kill is something else) costs no figures.
+    assert load_run(tmp_path / "run").metrics["samples"] == 9
+
+
+def test_an_image_size_below_the_least_is_refused_before_the_data_are_opened(tmp_path):
+    config = TrainConfig("no-such-photos", str(tmp_path / "run"), "TinyNet", image_size=7)
+    with pytest.raises(InputError, match="image size of at least 8 for TinyNet"):
+        train(config)
+
+
+def test_evaluate_says_where_labels_fit_in_another_order(run, photos, tmp_path, caplog):
+    """The same photographs under interchanged names."""
+    paths = sorted(photos.glob("*/*.png"))
+    pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
+    predicted = run.model().predict(pixels, verbose=0).argmax(axis=1)
+    assert (np.bincount(predicted, minlength=3) >= 5).all()
+    other = np.roll(run.info.class_names, 1)[predicted]
+    pd.DataFrame({"path": paths, "label": other}).to_csv(tmp_path / "other.csv", index=False)
+    assert cli.main(["evaluate", str(run.folder), str(tmp_path / "other.csv")]) == 0
+    assert "'blue' as 'green', 'green' as 'röd', 'röd' as 'blue', one for one" in caplog.text
+    assert "accuracy is 0.0%, and would be 100.0%" in caplog.text
 
 
 def test_too_many_bad_files_stop_before_training(tmp_path, capsys):

@@ -45,10 +45,27 @@ def test_thresholds_are_a_half_each_unless_given():
     assert ModelInfo.from_json(given.to_json()).thresholds == (0.2, 0.9)
 
 
-@pytest.mark.parametrize("task", ["single-label", "multi-label", "regression"])
-def test_thresholds_that_do_not_fit_are_refused(task):
+def test_two_exclusive_classes_may_have_one_threshold():
+    given = ModelInfo(ImageInput(), ("a", "b"), "single-label", (0.2,))
+    assert ModelInfo.from_json(given.to_json()).thresholds == (0.2,)
+
+
+@pytest.mark.parametrize(
+    ("task", "names", "thresholds"),
+    [
+        ("single-label", "ab", (0.5, 0.5)),
+        ("single-label", "abc", (0.5,)),
+        ("multi-label", "ab", (0.5,)),
+        ("regression", "ab", (0.5,)),
+        ("regression", "a", (0.5,)),
+        ("single-label", "ab", (1.5,)),
+        ("multi-label", "ab", (0.5, -0.1)),
+        ("multi-label", "ab", (0.5, float("nan"))),
+    ],
+)
+def test_thresholds_that_do_not_fit_are_refused(task, names, thresholds):
     with pytest.raises(InputError, match="thresholds"):
-        ModelInfo(ImageInput(), ("a", "b"), task, (0.5,))
+        ModelInfo(ImageInput(), tuple(names), task, thresholds)
 
 
 def test_unknown_task_is_refused():

@@ -1,11 +1,8 @@
 """The engine that is always there, and what all engines share."""
 
-import math
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import keras
@@ -14,8 +11,6 @@ import tensorflow as tf
 
 SIGNATURE = "serving_default"
 INPUT = "pixels"
-PROCESS_GROUP = Path("/proc/self/cgroup")
-GROUPS = Path("/sys/fs/cgroup")
 
 
 class Engine(Protocol):
@@ -45,7 +40,9 @@ class TensorFlowEngine:
 
     def __init__(self, prefix: keras.Model):
         # Any number of images: a smaller last batch would else be traced anew.
-        @tf.function(input_signature=[tf.TensorSpec((None, *prefix.input_shape[1:]), tf.uint8)])
+        shape = (None, *prefix.input_shape[1:])
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
         def run(pixels: tf.Tensor) -> list[tf.Tensor]:
             outputs = tf.nest.flatten(prefix(tf.cast(pixels, tf.float32), training=False))
             return [tf.cast(output, tf.float32) for output in outputs]
@@ -71,7 +68,9 @@ def saved_model(prefix: keras.Model) -> Iterator[str]:
     module.variables_of_prefix = [variable.value for variable in prefix.variables]
 
     # One image: converters know every shape then, and an interpreter takes one at a time.
-    @tf.function(input_signature=[tf.TensorSpec((1, *prefix.input_shape[1:]), tf.float32, INPUT)])
+    one_image = tf.TensorSpec((1, *prefix.input_shape[1:]), tf.float32, INPUT)
+
+    @tf.function(input_signature=[one_image], autograph=False)
     def run(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = tf.nest.flatten(prefix(pixels, training=False))
         return {output_name(i): tf.cast(output, tf.float32) for i, output in enumerate(outputs)}
@@ -84,23 +83,3 @@ def saved_model(prefix: keras.Model) -> Iterator[str]:
 def output_name(index: int) -> str:
     """The name of the tensor at the cut with this index."""
     return f"output_{index}"
-
-
-def usable_cores() -> int:
-    """How many cores this process may use: by its affinity and by its control group (v2)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, math.ceil(min(cores or 1, _group_limit())))
-
-
-def _group_limit() -> float:
-    """Cores that the control groups around this process allow; containers are limited so."""
-    try:
-        own = PROCESS_GROUP.read_text().strip().rpartition("::/")[2]
-    except OSError:
-        return math.inf
-    limit = math.inf
-    for group in (GROUPS / own, *(GROUPS / own).parents):
-        file = group / "cpu.max"
-        quota, period = file.read_text().split() if file.is_file() else ("max", "")
-        limit = min(limit, math.inf if quota == "max" else int(quota) / int(period))
-    return limit

@@ -136,6 +136,45 @@ def classification_intervals(
     return {name: intervals(values) for name, values in figures.items()}
 
 
+def ranking_intervals(
+    present: np.ndarray,
+    scores: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    count: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Intervals]:
+    """Intervals of the figures of a classification that no threshold decides.
+
+    Args:
+        present: Bool `[samples, classes]`, the truth.
+        scores: Float `[samples, classes]`, higher for what is likelier present.
+        groups: See `resamples`.
+        count: See `resamples`.
+        seed: See `resamples`.
+
+    Returns:
+        "average_precision" of each class, `[classes]` (not defined in a resample in which it does
+        not occur), and scalars: "mean_average_precision", over the classes that occur, and
+        "roc_auc", the mean of each class against the rest, not defined in a resample that lacks
+        a class or has nothing else. All as in scikit-learn: what scores the same is taken at once.
+    """
+    rows = [
+        np.stack(
+            [_ranked(times, *pair) for pair in zip(present.T, np.transpose(scores), strict=True)],
+            axis=1,
+        )
+        for times in resamples(len(scores), groups=groups, count=count, seed=seed)
+    ]
+    areas, precisions = np.moveaxis(np.concatenate(rows), -1, 0)
+    occurs = np.maximum((~np.isnan(precisions)).sum(axis=1), 1)
+    return {
+        "average_precision": intervals(precisions),
+        "mean_average_precision": intervals(np.nansum(precisions, axis=1) / occurs),
+        "roc_auc": intervals(areas.mean(axis=1)),
+    }
+
+
 def regression_intervals(
     true: np.ndarray,
     predicted: np.ndarray,
@@ -154,8 +193,9 @@ def regression_intervals(
         seed: See `resamples`.
 
     Returns:
-        Of each target, `[targets]`: "mae", "rmse" and "r2" (1 - squared errors / squared
-        distances from the mean; not defined in a resample that does not vary).
+        Of each target, `[targets]`: "mae", "rmse", "r2" (1 - squared errors / squared distances
+        from the mean; not defined in a resample that does not vary) and "spearman" (the
+        correlation of ranks; nor defined where the predictions do not vary).
     """
     # Around the middle: squares of large values would lose the digits that vary.
     true = np.asarray(true, np.float64)
@@ -165,12 +205,22 @@ def regression_intervals(
     for times in resamples(len(true), groups=groups, count=count, seed=seed):
         share = times / times.sum(axis=1, keepdims=True)
         sums = (np.abs(errors), errors**2, centred, centred**2)
-        rows.append(tuple(share @ values for values in sums))
-    absolute, squared, mean, square = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        ranks = [
+            _spearman(times, *pair) for pair in zip(true.T, np.transpose(predicted), strict=True)
+        ]
+        rows.append((*(share @ values for values in sums), np.stack(ranks, axis=1)))
+    absolute, squared, mean, square, spearman = (
+        np.concatenate(parts) for parts in zip(*rows, strict=True)
+    )
     spread = square - mean**2
     # What is left of a constant target is rounding.
     spread = np.where(spread > 1e-12 * np.maximum(square, 1e-300), spread, 0.0)
-    figures = {"mae": absolute, "rmse": np.sqrt(squared), "r2": 1.0 - _ratio(squared, spread)}
+    figures = {
+        "mae": absolute,
+        "rmse": np.sqrt(squared),
+        "r2": 1.0 - _ratio(squared, spread),
+        "spearman": spearman,
+    }
     return {name: intervals(values) for name, values in figures.items()}
 
 
@@ -219,6 +269,45 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
     if not only_first + only_second:
         return 1.0
     return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+
+
+def _ranked(times: np.ndarray, positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve and average precision: float64 `[resamples, 2]`."""
+    order = np.argsort(-scores, kind="stable")
+    last_of_score = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])
+    drawn = times[:, order]
+    hits = np.cumsum(drawn * positive[order], axis=1)[:, last_of_score]
+    alarms = np.cumsum(drawn * ~positive[order], axis=1)[:, last_of_score]
+    found, raised = np.diff(hits, prepend=0), np.diff(alarms, prepend=0)
+    area = (raised * (hits - found / 2)).sum(axis=1)
+    precision = hits / np.maximum(hits + alarms, 1)
+    positives, negatives = (values[:, -1].astype(np.float64) for values in (hits, alarms))
+    average = _ratio((found * precision).sum(axis=1), positives)
+    return np.stack([_ratio(area, positives * negatives), average], axis=1)
+
+
+def _spearman(times: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The correlation of ranks in each resample: float64 `[resamples]`."""
+    share = times / times.sum(axis=1, keepdims=True)
+    centred = []
+    for values in (true, predicted):
+        ranks = _ranks(times, values)
+        centred.append(ranks - (share * ranks).sum(axis=1, keepdims=True))
+    first, second = centred
+    spread = (share * first**2).sum(axis=1) * (share * second**2).sum(axis=1)
+    # What is left of equal ranks is rounding.
+    spread = np.where(spread > 1e-9, spread, 0.0)
+    return _ratio((share * first * second).sum(axis=1), np.sqrt(spread))
+
+
+def _ranks(times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Ranks in each resample, those of equal values averaged: float64 `[resamples, samples]`."""
+    order = np.argsort(values, kind="stable")
+    _, first, place = np.unique(values[order], return_index=True, return_inverse=True)
+    drawn = np.add.reduceat(times[:, order], first, axis=1)
+    ranks = np.empty(times.shape)
+    ranks[:, order] = (np.cumsum(drawn, axis=1) - drawn / 2)[:, place]
+    return ranks
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:

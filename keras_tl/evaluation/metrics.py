@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 from sklearn.metrics import (
     average_precision_score,
     confusion_matrix,
@@ -61,19 +62,26 @@ def decide(probabilities: np.ndarray, info: ModelInfo) -> np.ndarray:
         info: The task and thresholds.
 
     Returns:
-        Bool `[samples, classes]`. "single-label": True at each row's first largest probability;
-        "multi-label": True from the class's threshold on.
+        Bool `[samples, classes]`. "multi-label": True from the class's threshold on.
+        "single-label": True at each row's first largest probability; of two classes with a
+        threshold, at the second from that threshold of its probability on, else at the first.
     """
     if info.task == "multi-label":
         return probabilities >= np.array(info.thresholds, np.float32)
+    if info.thresholds:
+        second = probabilities[:, 1] >= np.float32(info.thresholds[0])
+        return np.stack([~second, second], axis=1)
     return np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None]
 
 
 def single_label(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> dict[str, Any]:
     """Measures a classification into one of several classes.
 
+    - threshold (where the model has one): the probability of the second class from which on it
+      is predicted.
     - loss: mean of -ln(probability of the true class), the probability at least 1e-7.
-    - accuracy: share of samples whose most probable class is the true one.
+    - accuracy: share of samples whose predicted class is the true one: the most probable one,
+      unless there is a threshold.
     - balanced_accuracy: mean recall of the classes that occur in the truth.
     - macro_f1: mean F1 of all classes; one neither true nor predicted anywhere counts 0.
     - weighted_f1: mean F1 of the classes, weighted by their true samples.
@@ -82,20 +90,23 @@ def single_label(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo
     - roc_auc: mean over classes of the area under the class-against-rest ROC curve; None unless
       every class occurs.
     - per_class: by name, precision = hits / predicted, recall = hits / true, f1 = their harmonic
-      mean (0 where there is nothing to divide by), support = true samples.
+      mean (0 where there is nothing to divide by), support = true samples; average_precision:
+      the area under the precision-recall curve of the class against the rest, as the sum over
+      thresholds of (recall gained) x precision, None where the class does not occur.
     - confusion_matrix: samples `[true class][predicted class]`.
 
     Args:
         probabilities: Float32 `[samples, classes]`.
         targets: One-hot float32 `[samples, classes]`.
-        info: The class names.
+        info: The class names, and the threshold if there is one.
     """
     classes = np.arange(len(info.class_names))
-    true, predicted = targets.argmax(axis=1), probabilities.argmax(axis=1)
+    true, predicted = targets.argmax(axis=1), decide(probabilities, info).argmax(axis=1)
     of_true = probabilities[np.arange(len(true)), true]
     scores = precision_recall_fscore_support(true, predicted, labels=classes, zero_division=0)
     _, recall, f1, support = scores
     figures: dict[str, Any] = {
+        **({"threshold": info.thresholds[0]} if info.thresholds else {}),
         "loss": float(-np.log(np.clip(of_true, EPSILON, 1.0)).mean()),
         "accuracy": float((true == predicted).mean()),
         "balanced_accuracy": float(recall[support > 0].mean()),
@@ -110,6 +121,7 @@ def single_label(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo
         figures["roc_auc"] = float(roc_auc_score(targets, probabilities, average="macro"))
     figures["per_class"] = {
         name: _class_figures(*(score[index] for score in scores))
+        | {"average_precision": _average_precision(true == index, probabilities[:, index])}
         for index, name in enumerate(info.class_names)
     }
     figures["confusion_matrix"] = confusion_matrix(true, predicted, labels=classes).tolist()
@@ -125,9 +137,8 @@ def multi_label(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo)
     - micro_f1: F1 of all decisions taken together.
     - macro_f1: mean F1 of the classes; one neither true nor predicted anywhere counts 0.
     - mean_average_precision: mean average precision of the classes that occur; None if none do.
-    - per_class: by name, precision, recall, f1 and support as for `single_label`, at the class's
-      threshold; average_precision: the sum over thresholds of (recall gained) x precision, None
-      where the class does not occur.
+    - per_class: by name, precision, recall, f1, support and average_precision as for
+      `single_label`, at the class's threshold.
 
     Args:
         probabilities: Float32 `[samples, classes]`.
@@ -160,7 +171,10 @@ def regression(values: np.ndarray, targets: np.ndarray, info: ModelInfo) -> dict
     - rmse: square root of the mean squared error.
     - r2: 1 - squared errors / squared distances from the target's mean; None where the target
       does not vary. Overall: the mean of the targets' r2, None if one of them is.
-    - per_target: by name, mae, rmse and r2 of one target.
+    - spearman: the correlation of the ranks, those of equal values averaged (Spearman, American
+      Journal of Psychology 15, 1904); None where target or predictions do not vary. Overall: as
+      for r2.
+    - per_target: by name, mae, rmse, r2 and spearman of one target.
 
     Args:
         values: Float32 `[samples, targets]`.
@@ -169,14 +183,18 @@ def regression(values: np.ndarray, targets: np.ndarray, info: ModelInfo) -> dict
     """
     errors = values.astype(np.float64) - targets
     per_target = {
-        name: {**_error_figures(errors[:, i]), "r2": _r2(targets[:, i], values[:, i])}
+        name: {
+            **_error_figures(errors[:, i]),
+            "r2": _r2(targets[:, i], values[:, i]),
+            "spearman": _spearman(targets[:, i], values[:, i]),
+        }
         for i, name in enumerate(info.class_names)
     }
-    defined = [row["r2"] for row in per_target.values() if row["r2"] is not None]
     return {
         "loss": float((errors**2).mean()),
         **_error_figures(errors),
-        "r2": _mean(defined) if len(defined) == len(per_target) else None,
+        "r2": _mean_of_all([row["r2"] for row in per_target.values()]),
+        "spearman": _mean_of_all([row["spearman"] for row in per_target.values()]),
         "per_target": per_target,
     }
 
@@ -233,6 +251,7 @@ def format_confusion(matrix: Sequence[Sequence[int]], class_names: Sequence[str]
 
 _TITLES = {
     "samples": "samples",
+    "threshold": "threshold",
     "loss": "loss",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -247,6 +266,7 @@ _TITLES = {
     "mae": "mean absolute error",
     "rmse": "root mean squared error",
     "r2": "R2",
+    "spearman": "Spearman",
 }
 
 
@@ -285,12 +305,15 @@ def _present_or_not(
     precision, recall, f1, _ = precision_recall_fscore_support(
         present, chosen, average="binary", zero_division=0
     )
-    average = float(average_precision_score(present, probability)) if present.any() else None
     return {
         **_class_figures(precision, recall, f1, present.sum()),
-        "average_precision": average,
+        "average_precision": _average_precision(present, probability),
         "threshold": threshold,
     }
+
+
+def _average_precision(present: np.ndarray, probability: np.ndarray) -> float | None:
+    return float(average_precision_score(present, probability)) if present.any() else None
 
 
 def _error_figures(errors: np.ndarray) -> dict[str, float]:
@@ -304,8 +327,19 @@ def _r2(true: np.ndarray, predicted: np.ndarray) -> float | None:
     return float(r2_score(true, predicted)) if np.ptp(true) > 0 else None
 
 
+def _spearman(true: np.ndarray, predicted: np.ndarray) -> float | None:
+    varies = np.ptp(true) > 0 and np.ptp(predicted) > 0
+    return float(spearmanr(true, predicted).statistic) if varies else None
+
+
 def _mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
+
+
+def _mean_of_all(values: list[float | None]) -> float | None:
+    """The mean; None where a value is."""
+    defined = [value for value in values if value is not None]
+    return _mean(defined) if len(defined) == len(values) else None
 
 
 def _shown(value: float | int | None) -> str:

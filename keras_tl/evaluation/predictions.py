@@ -11,6 +11,7 @@ from keras_tl import frozen_prefix
 from keras_tl.evaluation.metrics import decide
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
+from keras_tl.training.checks import warn_of_scaled_pixels
 from keras_tl.training.feeds import feature_batches
 from keras_tl.training.images import Images
 from keras_tl.training.passes import PrefixPass
@@ -33,7 +34,7 @@ def predict(model: keras.Model, dataset: tf.data.Dataset, *, verbose: int = 0) -
     """
 
     # A plain graph function: on a CPU less overhead than `Model.predict`.
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def run(inputs: tf.Tensor) -> tf.Tensor:
         cast = [
             tf.cast(value, tensor.dtype)
@@ -47,6 +48,8 @@ def predict(model: keras.Model, dataset: tf.data.Dataset, *, verbose: int = 0) -
     outputs = [np.zeros((0, model.output_shape[-1]), np.float32)]
     for batch in dataset:
         inputs = batch[0] if isinstance(batch, tuple) else batch
+        if len(outputs) == 1:
+            warn_of_scaled_pixels(inputs)
         outputs.append(run(inputs).numpy())
         progress.add(1)
     return np.concatenate(outputs)
@@ -96,11 +99,11 @@ def predictions_frame(
     """Lays predictions out as a table, one row for each sample.
 
     For "single-label": `id`, `true`, `predicted`, `confidence` (the predicted class's
-    probability) and `p_<class>` for every class. For "multi-label" the same, where `true` and
-    `predicted` are the classes present, joined by "|", and `confidence` is the smallest
-    probability, over the classes, of what was decided about it. For "regression": `id`,
-    `true_<target>` and `predicted_<target>` for every target. Without targets, without the
-    columns of true values.
+    probability; not always the larger one where the model has a threshold) and `p_<class>` for
+    every class. For "multi-label" the same, where `true` and `predicted` are the classes present,
+    joined by "|", and `confidence` is the smallest probability, over the classes, of what was
+    decided about it. For "regression": `id`, `true_<target>` and `predicted_<target>` for every
+    target. Without targets, without the columns of true values.
 
     Args:
         ids: The samples' names, `[samples]`.
@@ -125,7 +128,7 @@ def _class_columns(
     if info.task == "multi-label":
         confidence = np.where(chosen, probabilities, 1.0 - probabilities).min(axis=1)
     else:
-        confidence = probabilities.max(axis=1)
+        confidence = probabilities[chosen]
     columns = {}
     if targets is not None:
         columns["true"] = _joined(targets > 0.5, info.class_names)

@@ -27,9 +27,9 @@ def format_predictions(
         ids: A name for each sample.
         outputs: Float32 `[samples, outputs]`, probabilities or values.
         info: What the model takes and gives.
-        top: How many classes to show of each sample, the most probable first. None shows the
-            most probable one, or all that are present of several labels. A regression always
-            shows all its targets.
+        top: How many classes to show of each sample: the predicted one, then the most probable
+            others. None shows the predicted one, or all that are present of several labels. A
+            regression always shows all its targets.
         style: "table" (aligned text), "csv" or "json".
 
     Returns:
@@ -54,11 +54,14 @@ def _ranked(row: np.ndarray, info: ModelInfo, top: int | None) -> list[tuple[str
     if info.task == "regression":
         return [(name, float(v)) for name, v in zip(info.class_names, row, strict=True)]
     order = np.argsort(-row, kind="stable")
-    if top is None and info.task == "multi-label":
-        present = decide(row[None], info)[0]
-        order = order[present[order].astype(bool)]
+    chosen = decide(row[None], info)[0]
+    if top is None:
+        order = order[chosen[order]]
+    elif info.thresholds and info.task == "single-label":
+        # A threshold may decide for the less probable class.
+        order = order[np.argsort(~chosen[order], kind="stable")][:top]
     else:
-        order = order[: 1 if top is None else top]
+        order = order[:top]
     return [(info.class_names[i], float(row[i])) for i in order]
 
 

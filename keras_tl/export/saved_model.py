@@ -9,7 +9,7 @@ The SavedModel has three signatures, each for any number N of images:
 The first two return, for each task:
 
 - single-label: `probabilities` float32 `[N, classes]`, `class_index` int64 `[N]`, `class_name`
-  string `[N]`.
+  string `[N]`: the most probable class, or what the model's threshold decides.
 - multi-label: `probabilities` float32 `[N, classes]`, `predicted` bool `[N, classes]`, `labels`
   string `[N]`, the predicted classes joined by "|".
 - regression: `values` float32 `[N, targets]`.
@@ -68,7 +68,7 @@ def export_saved_model(
             full.
         CheckError: The SavedModel differs from the Keras model.
     """
-    _check_fit(model, info)
+    check_fit(model, info)
     path = Path(path)
     log.info("Exporting %s", path)
     with atomic_folder(path) as aside:
@@ -80,7 +80,12 @@ def export_saved_model(
     return path
 
 
-def _check_fit(model: keras.Model, info: ModelInfo) -> None:
+def check_fit(model: keras.Model, info: ModelInfo) -> None:
+    """Refuses a model that does not take or give what `info` says.
+
+    Raises:
+        InputError: It does not.
+    """
     size, outputs = info.image_input.size, len(info.class_names)
     received = (*model.input_shape[1:], model.output_shape[-1])
     # A side of None takes any size.
@@ -101,7 +106,7 @@ def _write(model: keras.Model, folder: Path, info: ModelInfo) -> None:
     decoded = tf.TensorSpec([None, size, size, 3], tf.uint8, name="pixels")
 
     # A function of its own, so that decoding is traced once for both signatures that decode.
-    @tf.function(input_signature=[encoded])
+    @tf.function(input_signature=[encoded], autograph=False)
     def decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
             lambda contents: decode(contents, info.image_input),
@@ -157,6 +162,9 @@ def _described(outputs: tf.Tensor, info: ModelInfo) -> dict[str, tf.Tensor]:
         labels = tf.strings.reduce_join(chosen, axis=1, separator="|")
         return {"probabilities": outputs, "predicted": predicted, "labels": labels}
     class_index = tf.argmax(outputs, axis=1)
+    if info.thresholds:
+        second = outputs[:, 1] >= tf.constant(info.thresholds[0], tf.float32)
+        class_index = tf.cast(second, tf.int64)
     return {
         "probabilities": outputs,
         "class_index": class_index,

@@ -19,7 +19,7 @@ from keras_tl.model_info import ModelInfo
 TOLERANCES = {"bfloat16": 3e-2, "float16": 5e-3, "float32": 1e-4}
 # Resizing in another graph may round a value that lies between two levels the other way.
 PIXEL_TOLERANCE = 1
-FIX = "The SavedModel must not be used; raise the tolerance only if this is harmless to you."
+FIX = "What was written must not be used; raise the tolerance only if this is harmless to you."
 
 log = logging.getLogger("keras_tl")
 
@@ -56,14 +56,14 @@ def verify_saved_model(
         CheckError: Something differs.
     """
     allowed = default_tolerance(model) if tolerance is None else tolerance
-    images = {**probe_images(), **_read(sample_files)}
-    pixels = _decode_as_in_training(images, info.image_input)
+    images = {**probe_images(), **read_samples(sample_files)}
+    pixels = decode_as_in_training(images, info.image_input)
     expected = np.asarray(
         tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32), np.float32
     )
     signatures = tf.saved_model.load(str(folder)).signatures
     encoded = tf.constant(list(images.values()))
-    _check_pixels(signatures["decode"](image_bytes=encoded)["pixels"].numpy(), pixels, images)
+    check_pixels(signatures["decode"](image_bytes=encoded)["pixels"].numpy(), pixels, images)
     results = {
         "serving_default": signatures["serving_default"](image_bytes=encoded),
         "pixels": signatures["pixels"](pixels=tf.constant(pixels)),
@@ -71,7 +71,8 @@ def verify_saved_model(
     largest = 0.0
     for name, result in results.items():
         outputs = result["values" if info.task == "regression" else "probabilities"].numpy()
-        largest = max(largest, _check_outputs(name, outputs, expected, images, info, allowed))
+        what = f"signature {name}"
+        largest = max(largest, check_outputs(what, outputs, expected, images, info, allowed))
         _check_labels(name, result, outputs, info)
     log.info(
         "The SavedModel agrees with the Keras model on %d images: difference %.1e, allowed %.1e",
@@ -117,7 +118,12 @@ def _with_orientation(jpeg: bytes, orientation: int) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
 
 
-def _read(sample_files: Sequence[str | Path | bytes]) -> dict[str, bytes]:
+def read_samples(sample_files: Sequence[str | Path | bytes]) -> dict[str, bytes]:
+    """Reads encoded images, paths or contents, by a name for each.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
     contents = {}
     for index, file in enumerate(sample_files):
         if isinstance(file, bytes):
@@ -130,10 +136,22 @@ def _read(sample_files: Sequence[str | Path | bytes]) -> dict[str, bytes]:
     return contents
 
 
-def _decode_as_in_training(images: Mapping[str, bytes], image_input: ImageInput) -> np.ndarray:
-    """What the data pipeline makes of encoded images: uint8 `[images, size, size, 3]`."""
+def decode_as_in_training(images: Mapping[str, bytes], image_input: ImageInput) -> np.ndarray:
+    """What the data pipeline makes of encoded images.
+
+    Args:
+        images: Encoded images by name.
+        image_input: How they are decoded and resized.
+
+    Returns:
+        uint8 `[images, size, size, 3]`.
+
+    Raises:
+        InputError: One cannot be decoded.
+    """
     dataset = tf.data.Dataset.from_tensor_slices(list(images.values()))
-    decoded = iter(dataset.map(lambda contents: decode(contents, image_input)))
+    plainly = tf.autograph.experimental.do_not_convert(lambda c: decode(c, image_input))
+    decoded = iter(dataset.map(plainly))
     pixels = []
     for name in images:
         try:
@@ -145,7 +163,17 @@ def _decode_as_in_training(images: Mapping[str, bytes], image_input: ImageInput)
     return np.stack(pixels)
 
 
-def _check_pixels(received: np.ndarray, expected: np.ndarray, images: Mapping[str, bytes]) -> None:
+def check_pixels(received: np.ndarray, expected: np.ndarray, images: Mapping[str, bytes]) -> None:
+    """Raises where decoded pixels differ by more than a level.
+
+    Args:
+        received: uint8 `[images, size, size, 3]`, from what was exported.
+        expected: The same from the data pipeline.
+        images: The images, by name.
+
+    Raises:
+        CheckError: They do.
+    """
     difference = np.abs(received.astype(int) - expected.astype(int)).max(axis=(1, 2, 3))
     worst = int(difference.argmax())
     if difference[worst] > PIXEL_TOLERANCE:
@@ -156,15 +184,30 @@ def _check_pixels(received: np.ndarray, expected: np.ndarray, images: Mapping[st
         )
 
 
-def _check_outputs(
-    signature: str,
+def check_outputs(
+    what: str,
     received: np.ndarray,
     expected: np.ndarray,
     images: Mapping[str, bytes],
     info: ModelInfo,
     allowed: float,
 ) -> float:
-    """Returns the largest difference, or raises where it is too large or not a number."""
+    """Compares outputs.
+
+    Args:
+        what: Where the outputs come from, for the error.
+        received: Float `[images, outputs]`, from what was exported.
+        expected: The same from the Keras model.
+        images: The images, by name.
+        info: The task.
+        allowed: The largest difference allowed.
+
+    Returns:
+        The largest difference; for a regression relative to the largest output.
+
+    Raises:
+        CheckError: It is larger than allowed, or not a number.
+    """
     largest_output = float(np.abs(expected).max()) or 1.0
     scale = largest_output if info.task == "regression" else 1.0
     differences = np.abs(received - expected).max(axis=1) / scale
@@ -172,7 +215,7 @@ def _check_outputs(
     difference = float(differences[worst])
     if not difference <= allowed:  # also where it is NaN
         raise CheckError(
-            f"outputs of signature {signature} within {allowed:.1e} of the Keras model's",
+            f"outputs of {what} within {allowed:.1e} of the Keras model's",
             f"a difference of {difference:.1e} for {list(images)[worst]}",
             FIX,
         )
@@ -183,7 +226,7 @@ def _check_labels(
     signature: str, result: Mapping[str, tf.Tensor], outputs: np.ndarray, info: ModelInfo
 ) -> None:
     """Raises where classes or names do not follow from the SavedModel's own probabilities."""
-    for name, expected in _labels(outputs, info).items():
+    for name, expected in decided(outputs, info).items():
         received = [
             item.decode() if isinstance(item, bytes) else item
             for item in result[name].numpy().tolist()
@@ -194,7 +237,8 @@ def _check_labels(
             )
 
 
-def _labels(outputs: np.ndarray, info: ModelInfo) -> dict[str, list]:
+def decided(outputs: np.ndarray, info: ModelInfo) -> dict[str, list]:
+    """What follows from outputs, float32 `[images, outputs]`, by the SavedModel's names for it."""
     if info.task == "regression":
         return {}
     if info.task == "multi-label":
@@ -205,6 +249,8 @@ def _labels(outputs: np.ndarray, info: ModelInfo) -> dict[str, list]:
             "labels": ["|".join(names[row]) for row in predicted],
         }
     class_index = outputs.argmax(axis=1).tolist()
+    if info.thresholds:
+        class_index = (outputs[:, 1] >= np.float32(info.thresholds[0])).astype(int).tolist()
     return {
         "class_index": class_index,
         "class_name": [info.class_names[index] for index in class_index],

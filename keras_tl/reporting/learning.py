@@ -121,22 +121,33 @@ def frozen(facts: Facts) -> Section:
 
 
 def time_spent(facts: Facts) -> Section:
-    """Seconds of each step, memory, and what the frozen prefix saved."""
+    """Seconds and memory of each step, and what the frozen prefix saved."""
     title, taken = "Time and passes over the data", facts.metrics.get("seconds")
     blocks: list[Block] = []
     if taken:
-        total = sum(taken.values())
-        rows = [
-            [Cell(name), Cell(seconds(value)), Cell(percent(value / total, 0), bar=value / total)]
-            for name, value in taken.items()
-        ]
-        blocks.append(Table(["step", "time", "share"], rows, f"{seconds(total)} in all."))
-    if memory := facts.metrics.get("peak_memory_bytes"):
-        blocks.append(Text(f"At most {memory / 2**30:.1f} GiB of memory were in use."))
+        blocks.append(_steps(taken, facts.metrics.get("peak_memory_mb", {})))
     blocks += _passes(facts)
     if not blocks:
         blocks.append(Text("metrics.json says nothing of time.", "quiet"))
     return Section(title, tuple(blocks))
+
+
+def _steps(taken: dict[str, float], memory: dict[str, int]) -> Table:
+    total = sum(taken.values())
+    rows = [
+        [
+            Cell(name),
+            Cell(seconds(value)),
+            Cell(percent(value / total, 0), bar=value / total),
+            *([Cell(f"{memory[name]:,} MB" if name in memory else "–")] if memory else []),
+        ]
+        for name, value in taken.items()
+    ]
+    head, caption = ["step", "time", "share"], f"{seconds(total)} in all."
+    if memory:
+        head.append("memory")
+        caption += " Memory: the most that the process had used until the end of the step."
+    return Table(head, rows, caption)
 
 
 def _passes(facts: Facts) -> list[Block]:

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
-from scipy.stats import binom
-from sklearn.metrics import mean_absolute_error, precision_recall_fscore_support, r2_score
+from scipy.stats import binom, spearmanr
+from sklearn.metrics import (
+    average_precision_score,
+    mean_absolute_error,
+    precision_recall_fscore_support,
+    r2_score,
+    roc_auc_score,
+)
 
 from keras_tl.evaluation import bootstrap
 from keras_tl.evaluation.bootstrap import (
@@ -9,6 +15,7 @@ from keras_tl.evaluation.bootstrap import (
     intervals,
     mcnemar,
     paired_difference,
+    ranking_intervals,
     regression_intervals,
     resamples,
 )
@@ -79,6 +86,57 @@ def test_class_figures_are_those_of_scikit_learn_on_the_same_draws(groups):
         np.testing.assert_allclose(found[name].high, high[k])
     # The twin: precision taken for recall is seen.
     assert not np.allclose(found["precision"].low, low[1])
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(60) // 3])
+def test_ranking_figures_are_those_of_scikit_learn_on_the_same_draws(groups):
+    random = np.random.default_rng(0)
+    positive = random.random(60) < 0.3
+    # Rounded, so that scores tie.
+    scores = np.round(random.normal(positive * 1.0, 1.0), 1)
+    present = np.stack([~positive, positive], axis=1)
+    both = np.stack([-scores, scores + 0.5 * (np.arange(60) % 2)], axis=1)
+    found = ranking_intervals(present, both, count=100, groups=groups)
+    rows = []
+    for times in draws(60, count=100, groups=groups):
+        k = np.repeat(np.arange(60), times)
+        areas, precisions = (
+            [figure(present[k, c], both[k, c]) for c in range(2)]
+            for figure in (roc_auc_score, average_precision_score)
+        )
+        rows.append([*precisions, np.mean(precisions), np.mean(areas)])
+    bounds = np.quantile(rows, [0.025, 0.975], axis=0)
+    names = ("average_precision", "mean_average_precision", "roc_auc")
+    for side, expected in zip(("low", "high"), bounds, strict=True):
+        received = np.hstack([getattr(found[name], side) for name in names])
+        np.testing.assert_allclose(received, expected)
+    # The twin: drawn singly where there are groups, or together where there are none, it shows.
+    other = ranking_intervals(
+        present, both, count=100, groups=np.arange(60) // 3 if groups is None else None
+    )
+    assert other["roc_auc"].low != pytest.approx(found["roc_auc"].low)
+
+
+def test_without_negatives_nothing_is_ranked():
+    found = ranking_intervals(np.ones((5, 1), bool), np.arange(5.0)[:, None], count=20)
+    assert np.isnan(found["roc_auc"].low)
+    assert found["average_precision"].low == found["mean_average_precision"].high == 1
+
+
+def test_spearman_is_that_of_scipy_on_the_same_draws():
+    random = np.random.default_rng(1)
+    true = np.round(random.normal(size=(40, 2)), 1)
+    predicted = np.round(true + random.normal(size=(40, 2)), 1)
+    found = regression_intervals(true, predicted, count=60)["spearman"]
+    rows = []
+    for times in draws(40, count=60):
+        k = np.repeat(np.arange(40), times)
+        rows.append([spearmanr(true[k, i], predicted[k, i]).statistic for i in range(2)])
+    low, high = np.quantile(rows, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose([found.low, found.high], [low, high])
+    # What does not vary has no ranks.
+    constant = regression_intervals(true, np.full_like(true, 0.1), count=20)["spearman"]
+    assert np.isnan(constant.low).all()
 
 
 def test_a_figure_that_is_never_defined_has_no_interval():

@@ -43,11 +43,34 @@ def test_single_label_against_figures_by_hand():
         },
         rel=1e-6,
     )
-    assert per_class["a"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
-    assert per_class["b"] == pytest.approx(
-        {"precision": 1 / 2, "recall": 1, "f1": 2 / 3, "support": 1}
+    # By falling probability of a: true, not, true. Of b: not, true. Of c: true and not at once.
+    average = {"average_precision": (1 + 2 / 3) / 2}
+    assert per_class["a"] == pytest.approx(
+        {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2, **average}
     )
-    assert per_class["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}
+    average = {"average_precision": 1 / 2}
+    assert per_class["b"] == pytest.approx(
+        {"precision": 1 / 2, "recall": 1, "f1": 2 / 3, "support": 1, **average}
+    )
+    assert per_class["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1, **average}
+
+
+def test_two_classes_with_a_threshold():
+    probabilities = _array([0.9, 0.1], [0.7, 0.3], [0.6, 0.4], [0.2, 0.8])
+    targets = _one_hot([0, 1, 0, 1], 2)
+    info = _info("single-label", "well", "ill", thresholds=(0.3,))
+    assert decide(probabilities, info).argmax(axis=1).tolist() == [0, 1, 1, 1]
+    figures = evaluate(probabilities, targets, info)
+    assert figures["threshold"] == 0.3
+    assert figures["accuracy"] == 3 / 4
+    assert figures["confusion_matrix"] == [[1, 1], [0, 2]]
+    assert figures["per_class"]["ill"]["recall"] == 1
+    assert "threshold" in summary(figures)
+    # The twin: by the larger probability the second image is called well.
+    plain = evaluate(probabilities, targets, _info("single-label", "well", "ill"))
+    assert plain["confusion_matrix"] == [[2, 0], [1, 1]]
+    assert "threshold" not in plain
+    assert plain["roc_auc"] == figures["roc_auc"]
 
 
 def test_single_label_with_classes_that_do_not_occur():
@@ -124,9 +147,13 @@ def test_regression_against_figures_by_hand():
         "mae": pytest.approx(4 / 6),
         "rmse": pytest.approx(sqrt(10 / 6)),
         "r2": None,
+        "spearman": None,
         "per_target": {
-            "u": pytest.approx({"mae": 1 / 3, "rmse": sqrt(1 / 3), "r2": 1 - 1 / 2}),
-            "v": {"mae": 1, "rmse": pytest.approx(sqrt(3)), "r2": None},
+            # Ranks 1, 2.5, 2.5 beside 1, 2, 3.
+            "u": pytest.approx(
+                {"mae": 1 / 3, "rmse": sqrt(1 / 3), "r2": 1 - 1 / 2, "spearman": sqrt(3) / 2}
+            ),
+            "v": {"mae": 1, "rmse": pytest.approx(sqrt(3)), "r2": None, "spearman": None},
         },
     }
 
@@ -164,9 +191,9 @@ def test_summary_is_a_table():
         "weighted F1        0.3333",
         "ROC AUC            0.5000",
         "",
-        "class      precision    recall        f1   support",
-        "defective     0.5000    1.0000    0.6667         1",
-        "ok            0.0000    0.0000    0.0000         1",
+        "class      precision    recall        f1   support  average precision",
+        "defective     0.5000    1.0000    0.6667         1             0.5000",
+        "ok            0.0000    0.0000    0.0000         1             0.5000",
     ]
 
 

@@ -44,6 +44,14 @@ def test_predict_returns_float32_of_a_bfloat16_model():
     assert predict(keras.Model(inputs, outputs), dataset).dtype == np.float32
 
 
+def test_the_confidence_is_that_of_what_the_threshold_decides():
+    probabilities = np.array([[0.75, 0.25], [0.875, 0.125]], np.float32)
+    info = _info("single-label", "ok", "bad", thresholds=(0.25,))
+    frame = predictions_frame(["a", "b"], probabilities, None, info)
+    assert frame["predicted"].tolist() == ["bad", "ok"]
+    assert frame["confidence"].tolist() == [0.25, 0.875]
+
+
 def test_single_label_table():
     probabilities = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
     targets = np.array([[1, 0], [1, 0]], np.float32)

@@ -1,0 +1,267 @@
+"""The gate of exports for other runtimes: their program must say what the Keras model says.
+
+`predict.py` is run as a program of its own on image files. In float32 and float16 every output
+must be within a tolerance; in int8, where each is rounded to one of 256 values, what counts is
+whether the same is decided and as often rightly, on images that the model was not trained on.
+"""
+
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_tl.cores import usable_cores
+from keras_tl.data.pipeline import Samples
+from keras_tl.engines.base import TensorFlowEngine
+from keras_tl.errors import CheckError
+from keras_tl.export.verify import (
+    FIX,
+    check_outputs,
+    check_pixels,
+    decided,
+    decode_as_in_training,
+    default_tolerance,
+    probe_images,
+    read_samples,
+)
+from keras_tl.model_info import ModelInfo
+
+PROGRAM = "predict.py"
+# Largest difference allowed: of another order of summation and of a few pixels that were rounded
+# the other way; and of weights, or all of the computation, with 11 bits.
+TOLERANCES = {"float32": 1e-3, "float16": 1e-2}
+# int8: the share of decisions that must be the same, and the accuracy that may be lost. More may be
+# where chance alone explains it: the difference of two models that are right on different images
+# varies by the square root of how many these are (McNemar, Psychometrika 12, 1947; one-sided 5 %).
+LEAST_AGREEMENT = 0.9
+LARGEST_LOSS = 0.02
+CHANCE = 1.645
+# int8, a regression: root mean squared difference, in standard deviations of the target.
+LARGEST_DEVIATION = 0.1
+HELD_OUT_IMAGES = 500
+FILES_A_RUN, BATCH = 100, 32
+# Timing: so many rounds at least and at most, and for so long.
+ROUNDS, TIMED_SECONDS = (5, 50), 2.0
+FIX_INT8 = "Take float16, or allow it by the tolerance."
+
+
+def verify_program(
+    folder: Path,
+    model: keras.Model,
+    info: ModelInfo,
+    *,
+    precision: str = "float32",
+    sample_files: Sequence[str | Path | bytes] = (),
+    held_out: Samples | None = None,
+    tolerance: float | None = None,
+) -> dict[str, Any]:
+    """Runs a folder's `predict.py` on image files and compares with the Keras model.
+
+    Args:
+        folder: With the model, `model.json` and `predict.py`.
+        model: The Keras model.
+        info: What it takes and gives.
+        precision: "float32", "float16" or "int8".
+        sample_files: Not for "int8": encoded images beside the `probe_images`.
+        held_out: For "int8": labelled images; at most 500 are drawn.
+        tolerance: The largest difference of a probability allowed (relative to the largest output
+            of a regression); by default 1e-3 for float32 and 1e-2 for float16, more where the
+            Keras model itself computes in less. For "int8" the accuracy that may be lost, by
+            default 0.02, more where chance explains it.
+
+    Returns:
+        What was found, ready for JSON: "images" and "largest_difference" with "allowed"; for
+        "int8" "agreement", "accuracy" and "keras_accuracy", or a regression's "difference".
+
+    Raises:
+        InputError: A sample file cannot be read or decoded.
+        CheckError: The program fails, or something differs.
+    """
+    images = {**probe_images(), **read_samples(sample_files)}
+    pixels = decode_as_in_training(images, info.image_input)
+    program = load_program(folder)
+    spec = json.loads(info.to_json())["image_input"]
+    received = [program.read_pixels(io.BytesIO(content), spec) for content in images.values()]
+    check_pixels(np.stack(received), pixels, images)
+    outputs = run_program(folder, list(images.values()), info)
+    if precision == "int8":
+        assert held_out is not None
+        allowed = LARGEST_LOSS if tolerance is None else tolerance
+        return _compare_decisions(folder, model, info, held_out, allowed)
+    least = max(TOLERANCES[precision], default_tolerance(model))
+    allowed = least if tolerance is None else tolerance
+    expected = TensorFlowEngine(model)(pixels)[0]
+    largest = check_outputs(PROGRAM, outputs, expected, images, info, allowed)
+    return {"images": len(images), "largest_difference": largest, "allowed": allowed}
+
+
+def load_program(folder: Path) -> ModuleType:
+    """Loads the `predict.py` of a folder as a module, whatever other there is of that name."""
+    spec = importlib.util.spec_from_file_location("exported_program", folder / PROGRAM)
+    assert spec and spec.loader
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    return program
+
+
+def run_program(folder: Path, files: Sequence[str | bytes], info: ModelInfo) -> np.ndarray:
+    """Runs a folder's `predict.py` as a program of its own.
+
+    Args:
+        folder: With the model, `model.json` and `predict.py`.
+        files: Image files, paths or contents.
+        info: The class names, and the thresholds that its decisions must follow from.
+
+    Returns:
+        Its outputs, float64 `[files, outputs]`.
+
+    Raises:
+        CheckError: It fails, or decides what does not follow from its outputs.
+    """
+    answers: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as aside:
+        names = [_as_file(file, Path(aside) / str(i)) for i, file in enumerate(files)]
+        for first in range(0, len(names), FILES_A_RUN):
+            chunk = names[first : first + FILES_A_RUN]
+            command = [sys.executable, str(folder / PROGRAM), "--json", *chunk]
+            done = subprocess.run(command, capture_output=True, encoding="utf-8")
+            if done.returncode:
+                lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+                raise CheckError(f"{PROGRAM} to run", lines[-1], FIX)
+            answers += [json.loads(line) for line in done.stdout.strip("\n").split("\n")]
+    key = "values" if info.task == "regression" else "probabilities"
+    outputs = np.array([[answer[key][name] for name in info.class_names] for answer in answers])
+    _check_decisions(answers, outputs, info)
+    return outputs
+
+
+def milliseconds(folder: Path, info: ModelInfo) -> dict[str, float | int]:
+    """Times a folder's model on one image, decoding apart, with one thread and with all cores.
+
+    Returns:
+        "one_thread" and "all_cores", medians of runs taken in turn, in milliseconds, and "cores".
+    """
+    program, cores, size = load_program(folder), usable_cores(), info.image_input.size
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3)).astype(np.uint8)
+    names = {"one_thread": 1, "all_cores": cores}
+    models = {name: program.load(folder, threads) for name, threads in names.items()}
+    taken: dict[str, list[float]] = {name: [] for name in models}
+    started = time.perf_counter()
+    for done in range(1 + ROUNDS[1]):
+        if done > ROUNDS[0] and time.perf_counter() - started > TIMED_SECONDS:
+            break
+        for name, run in models.items():
+            before = time.perf_counter()
+            run(pixels)
+            taken[name].append(time.perf_counter() - before)
+    # The first run of each prepares things.
+    medians = {name: round(1e3 * float(np.median(t[1:])), 3) for name, t in taken.items()}
+    return {**medians, "cores": cores}
+
+
+def _as_file(file: str | bytes, aside: Path) -> str:
+    """A path for an image, written aside where there is only its content."""
+    if isinstance(file, str):
+        return str(Path(file).absolute())
+    aside.write_bytes(file)
+    return str(aside)
+
+
+def _check_decisions(
+    answers: Sequence[Mapping[str, Any]], outputs: np.ndarray, info: ModelInfo
+) -> None:
+    """Raises where classes do not follow from the program's own probabilities."""
+    follows = decided(outputs.astype(np.float32), info)
+    for key, name in (("class", "class_name"), ("classes", "labels")):
+        if name in follows:
+            found = [answer[key] for answer in answers]
+            received = ["|".join(f) if isinstance(f, list) else f for f in found]
+            if received != follows[name]:
+                raise CheckError(f"{PROGRAM} to say {follows[name]}", str(received), FIX)
+
+
+def _compare_decisions(
+    folder: Path, model: keras.Model, info: ModelInfo, held_out: Samples, allowed: float
+) -> dict[str, Any]:
+    """Compares what program and Keras model make of held-out images."""
+    chosen = np.random.default_rng(0).permutation(len(held_out))[:HELD_OUT_IMAGES]
+    chosen.sort()
+    run = TensorFlowEngine(model)
+    expected = np.concatenate(
+        [run(batch)[0] for batch in held_out.images(chosen).batch(BATCH).as_numpy_iterator()]
+    )
+    files = [_encoded(held_out.source.items[i]) for i in chosen]
+    outputs, targets = run_program(folder, files, info), held_out.targets()[chosen]
+    if info.task == "regression":
+        return _compare_values(outputs, expected, targets)
+    theirs, ours, true = _choices(outputs, info), _choices(expected, info), targets > 0.5
+    right, keras_right = ((choices == true).all(axis=1) for choices in (theirs, ours))
+    # Of few images, one may always be decided otherwise.
+    least = min(LEAST_AGREEMENT, 1 - 1 / len(chosen))
+    figures = {
+        "agreement": float((theirs == ours).all(axis=1).mean()),
+        "least_agreement": least,
+        "accuracy": float(right.mean()),
+        "keras_accuracy": float(keras_right.mean()),
+        "loss_allowed": max(
+            allowed, CHANCE * float(np.sqrt((right != keras_right).sum())) / len(chosen)
+        ),
+    }
+    loss = round(figures["keras_accuracy"] - figures["accuracy"], 9)
+    if figures["agreement"] < least or loss > figures["loss_allowed"]:
+        raise CheckError(
+            f"int8 to decide as Keras does on {least:.1%} of {len(chosen)} held-out images and to "
+            f"lose at most {figures['loss_allowed']:.1%} of accuracy",
+            f"{figures['agreement']:.1%}, and {figures['accuracy']:.1%} right where Keras has "
+            f"{figures['keras_accuracy']:.1%}",
+            FIX_INT8,
+        )
+    return {"images": len(chosen), **figures}
+
+
+def _choices(outputs: np.ndarray, info: ModelInfo) -> np.ndarray:
+    """Bool `[images, classes]`: the classes decided for."""
+    found = decided(outputs.astype(np.float32), info)
+    if info.task == "multi-label":
+        return np.array(found["predicted"])
+    return np.arange(len(info.class_names)) == np.array(found["class_index"])[:, None]
+
+
+def _compare_values(
+    outputs: np.ndarray, expected: np.ndarray, targets: np.ndarray
+) -> dict[str, Any]:
+    unit = np.maximum(targets.std(axis=0), 1e-12)
+    difference = float(np.sqrt((((outputs - expected) / unit) ** 2).mean(axis=0)).max())
+    if not difference <= LARGEST_DEVIATION:
+        raise CheckError(
+            f"int8 within {LARGEST_DEVIATION} standard deviations of the target from Keras, on "
+            f"{len(targets)} held-out images",
+            f"{difference:.3f}",
+            FIX_INT8,
+        )
+    return {
+        "images": len(targets),
+        "difference": difference,
+        "largest_difference_allowed": LARGEST_DEVIATION,
+        "mean_absolute_error": float(np.abs(outputs - targets).mean()),
+        "keras_mean_absolute_error": float(np.abs(expected - targets).mean()),
+    }
+
+
+def _encoded(item: str | bytes | np.ndarray) -> str | bytes:
+    """An image as a file: of decoded pixels a PNG."""
+    if not isinstance(item, np.ndarray):
+        return item
+    import tensorflow as tf
+
+    return tf.io.encode_png(item).numpy()

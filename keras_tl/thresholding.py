@@ -1,0 +1,194 @@
+"""Setting the thresholds of a finished run: chosen on its val split, stored in what it exports."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from keras_tl.errors import InputError, did_you_mean
+from keras_tl.evaluation import thresholds as rules
+from keras_tl.evaluation.metrics import evaluate
+from keras_tl.evaluation.predictions import predictions_frame
+from keras_tl.export.saved_model import export_saved_model
+from keras_tl.files import atomic_write_text
+from keras_tl.model_info import FILE_NAME, ModelInfo
+from keras_tl.reporting.facts import Outcome, read_facts
+from keras_tl.reporting.page import write_report
+from keras_tl.reporting.result import thresholds_text
+from keras_tl.runs import Run
+
+# Rules that reach a share, and rules that look for a maximum.
+WITH_SHARE = {
+    "specificity": rules.at_specificity,
+    "sensitivity": rules.at_sensitivity,
+    "precision": rules.at_precision,
+}
+WITHOUT_SHARE = {"f1": rules.best_f1, "youden": rules.best_youden}
+# From fewer positives or negatives a threshold is mostly chance.
+FEW = 30
+
+log = logging.getLogger("keras_tl")
+
+
+def choose_thresholds(
+    run: Run, rule: str, share: float | None = None, *, positive: str | None = None
+) -> tuple[float, ...]:
+    """Chooses thresholds on a run's val split and stores them.
+
+    See `set_thresholds` for where. Of several labels each class gets a threshold of its own; one
+    for which the rule cannot be followed keeps what it has, which is said.
+
+    Args:
+        run: A finished run that tells two classes apart, or has several labels.
+        rule: "specificity", "sensitivity" or "precision" of at least `share`; "f1" or "youden"
+            for the highest. See `keras_tl.evaluation.thresholds`.
+        share: In (0, 1], for the first three.
+        positive: Of two classes the one looked for; None takes the rarer one of the val split.
+
+    Returns:
+        The thresholds, as in `ModelInfo`.
+
+    Raises:
+        InputError: The run has no val predictions or other kinds of classes, the rule or the
+            class does not exist, or the rule cannot be followed.
+        CheckError: The new SavedModel differs from the Keras model.
+    """
+    choose = _rule(rule, share)
+    facts = read_facts(run)
+    info, val = facts.info, facts.val_outcome
+    if info is None or val is None or not len(val):
+        raise InputError(
+            f"a run with {Run.VAL_PREDICTIONS}",
+            str(run.folder),
+            "Train it again with a val split: thresholds are chosen there.",
+        )
+    if info.task == "multi-label":
+        if positive is not None:
+            raise InputError("no positive class for several labels", positive, "Leave it out.")
+        chosen = _one_each(val, info, choose)
+    else:
+        positive = _positive(val, info, positive)
+        chosen = (_between_two(val, info.class_names.index(positive), choose),)
+    facts_of_choice = {"rule": rule, "share": share, "positive": positive, "images": len(val)}
+    set_thresholds(run, chosen, facts_of_choice)
+    log.info("%s", thresholds_text(read_facts(run)))
+    return chosen
+
+
+def set_thresholds(
+    run: Run, thresholds: Sequence[float], chosen_by: dict[str, Any] | None = None
+) -> None:
+    """Stores thresholds in a run, and measures it again with them.
+
+    `model.json`, the SavedModel (written anew, and compared with the Keras model), exports in
+    the run's folder, the tables of predictions, the figures and the report follow them.
+
+    Args:
+        run: A finished run.
+        thresholds: As in `ModelInfo`; none for what a new run has.
+        chosen_by: How they were chosen, to be kept with the figures.
+
+    Raises:
+        InputError: They do not fit the run's task and classes.
+        CheckError: The new SavedModel differs from the Keras model.
+    """
+    before = run.info
+    info = replace(before, thresholds=tuple(thresholds))
+    facts = read_facts(run)
+    model = run.model()
+    export_saved_model(model, run.path(Run.SAVED_MODEL), info)
+    for path in sorted(run.folder.glob(f"*/{FILE_NAME}")):
+        if ModelInfo.read(path) == before:
+            log.info("%s follows the new thresholds too", path.parent)
+            info.write(path.parent)
+    info.write(run.folder)
+    _write_predictions(run, Run.VAL_PREDICTIONS, facts.val_outcome, info)
+    _write_predictions(run, Run.PREDICTIONS, facts.outcome, info)
+    metrics = {name: value for name, value in run.metrics.items() if name not in _REPLACED}
+    if facts.outcome is not None:
+        metrics |= evaluate(_outputs(facts.outcome), facts.outcome.truth, info)
+    if chosen_by is not None:
+        metrics["thresholds_chosen_by"] = chosen_by
+    atomic_write_text(run.path(Run.METRICS), json.dumps(metrics, indent=2) + "\n")
+    write_report(run, model=model)
+
+
+# What is in the figures only where thresholds were set.
+_REPLACED = ("threshold", "thresholds_chosen_by")
+
+
+def _rule(rule: str, share: float | None) -> Callable[[np.ndarray, np.ndarray], float]:
+    if rule in WITHOUT_SHARE and share is None:
+        return WITHOUT_SHARE[rule]
+    if rule in WITH_SHARE and share is not None:
+        find = WITH_SHARE[rule]
+        return lambda positive, scores: find(positive, scores, share)
+    if rule in WITHOUT_SHARE or rule in WITH_SHARE:
+        expected, fix = ("a share", "Try 0.95.") if share is None else ("no share", "Leave it out.")
+        raise InputError(f"{expected} with {rule!r}", str(share), fix)
+    known = (*WITH_SHARE, *WITHOUT_SHARE)
+    raise InputError("a rule", repr(rule), did_you_mean(rule, known, f"Take {', '.join(known)}."))
+
+
+def _positive(val: Outcome, info: ModelInfo, name: str | None) -> str:
+    """The class looked for."""
+    if info.task != "single-label" or len(info.class_names) != 2:
+        raise InputError(
+            "two classes, or several labels, to choose thresholds for",
+            f"{len(info.class_names)} outputs of a {info.task} task",
+            "The most probable of more classes needs none.",
+        )
+    if name is None:
+        first, second = val.present.sum(axis=0)
+        return info.class_names[0] if first < second else info.class_names[1]
+    if name not in info.class_names:
+        hint = did_you_mean(name, info.class_names, f"Take {' or '.join(info.class_names)}.")
+        raise InputError("a class of the run", repr(name), hint)
+    return name
+
+
+def _between_two(
+    val: Outcome, positive: int, choose: Callable[[np.ndarray, np.ndarray], float]
+) -> float:
+    """The probability of the second class from which on it is predicted."""
+    truth, second = val.present[:, positive], _outputs(val)[:, 1]
+    _warn_of_few(truth)
+    if positive == 1:
+        return choose(truth, second)
+    # The first class from a threshold on is the second one strictly above the rest.
+    rest = np.float32(1.0 - choose(truth, 1.0 - second.astype(np.float64)))
+    return float(min(np.nextafter(rest, np.float32(2.0)), np.float32(1.0)))
+
+
+def _one_each(
+    val: Outcome, info: ModelInfo, choose: Callable[[np.ndarray, np.ndarray], float]
+) -> tuple[float, ...]:
+    chosen = list(info.thresholds)
+    for index, name in enumerate(info.class_names):
+        try:
+            chosen[index] = choose(val.present[:, index], _outputs(val)[:, index])
+        except InputError as error:
+            log.warning("%s keeps the threshold %.4f: %s", name, chosen[index], error)
+    return tuple(chosen)
+
+
+def _warn_of_few(truth: np.ndarray) -> None:
+    fewest = min(int(truth.sum()), int((~truth).sum()))
+    if fewest < FEW:
+        log.warning(
+            "Only %d images of one class chose the threshold: other images may need another", fewest
+        )
+
+
+def _outputs(outcome: Outcome) -> np.ndarray:
+    """Outputs as the model gave them; the table's text has all their digits."""
+    return outcome.outputs.astype(np.float32)
+
+
+def _write_predictions(run: Run, name: str, outcome: Outcome | None, info: ModelInfo) -> None:
+    if outcome is not None:
+        frame = predictions_frame(outcome.ids, _outputs(outcome), outcome.truth, info)
+        atomic_write_text(run.path(name), frame.to_csv(index=False))

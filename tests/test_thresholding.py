@@ -1,0 +1,187 @@
+"""Thresholds chosen on a run's val split, and all that has to follow them."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from PIL import Image
+from sklearn.metrics import confusion_matrix, f1_score
+
+from keras_tl import cli
+from keras_tl.config import TrainConfig
+from keras_tl.errors import InputError
+from keras_tl.evaluation import metrics as figures
+from keras_tl.job import train
+from keras_tl.runs import load_run
+from keras_tl.thresholding import choose_thresholds, set_thresholds
+
+pytestmark = pytest.mark.usefixtures("small_decoder")
+SETTINGS = {"backbone": "TinyNet", "weights": "none", "epochs": 1, "fine_tune_epochs": 0}
+
+
+def make_images(folder, labels):
+    """Grey noise, lighter for a "1", so that a model of one epoch tells some apart."""
+    random = np.random.default_rng(0)
+    rows = []
+    for index, label in enumerate(labels):
+        level = 110 + 40 * ("ill" in label)
+        pixels = np.clip(random.normal(level, 50, (16, 16, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+        rows.append({"path": f"{index}.png", "label": label, "patient": f"p{index // 2}"})
+    pd.DataFrame(rows).to_csv(folder / "list.csv", index=False)
+    return str(folder / "list.csv")
+
+
+@pytest.fixture(scope="module")
+def trained(small_decoder, tmp_path_factory):
+    """A run of two classes, a quarter of the images ill, two images a patient."""
+    folder = tmp_path_factory.mktemp("scans")
+    labels = ["ill" if index // 2 % 4 == 0 else "well" for index in range(160)]
+    config = TrainConfig(
+        make_images(folder, labels),
+        str(folder / "run"),
+        group_column="patient",
+        val_fraction=0.3,
+        test_fraction=0.3,
+        **SETTINGS,
+    )
+    return train(config, verbose=0)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy that a test may change."""
+    shutil.copytree(trained.folder, tmp_path / "run")
+    return load_run(tmp_path / "run")
+
+
+def table(run, name):
+    return pd.read_csv(run.path(name))
+
+
+def test_a_run_keeps_its_val_predictions(trained):
+    splits = table(trained, trained.SPLITS)
+    ids = splits.loc[splits["split"] == "val", "id"]
+    assert table(trained, trained.VAL_PREDICTIONS)["id"].tolist() == ids.tolist()
+
+
+@pytest.mark.parametrize("positive", ["ill", "well"])
+def test_a_specificity_holds_on_val_and_all_files_follow(run, positive):
+    before = run.metrics
+    (threshold,) = choose_thresholds(run, "specificity", 0.8, positive=positive)
+    val, test = table(run, run.VAL_PREDICTIONS), table(run, run.PREDICTIONS)
+    others = val[val["true"] != positive]
+    assert (others["predicted"] != positive).mean() >= 0.8
+    assert run.info.thresholds == (threshold,)
+    # "ill" is the first class, "well" the second.
+    for frame in (val, test):
+        second = frame["p_well"].to_numpy(np.float32) >= np.float32(threshold)
+        assert frame["predicted"].tolist() == np.where(second, "well", "ill").tolist()
+    after = run.metrics
+    matrix = confusion_matrix(test["true"], test["predicted"], labels=["ill", "well"])
+    assert after["confusion_matrix"] == matrix.tolist()
+    assert after["roc_auc"] == pytest.approx(before["roc_auc"])
+    assert after["loss"] == pytest.approx(before["loss"])
+    assert after["thresholds_chosen_by"]["positive"] == positive
+    assert {name: after[name] for name in ("images", "phases")} == {
+        name: before[name] for name in ("images", "phases")
+    }
+    called_from = 1 - threshold if positive == "ill" else threshold
+    said = f"“{positive}” is called from a probability of {called_from:.4g} on"
+    page = run.path(run.REPORT).read_text(encoding="utf-8")
+    assert said in page and "for a specificity of 80\u00a0%" in page
+
+
+def test_the_saved_model_and_the_command_line_decide_by_it(run, trained, capsys):
+    files = [trained.folder.parent / name for name in table(run, run.PREDICTIONS)["id"][:8]]
+    arguments = ["predict", str(run.folder), *map(str, files), "--format", "json"]
+    # Between two of these images' probabilities, so that both classes are called.
+    levels = np.sort(table(run, run.PREDICTIONS)["p_well"][:8])
+    set_thresholds(run, [float(levels[3:5].mean())])
+    contents = tf.constant([file.read_bytes() for file in files])
+    answer = tf.saved_model.load(str(run.path(run.SAVED_MODEL))).signatures["serving_default"]
+    names = [name.decode() for name in answer(image_bytes=contents)["class_name"].numpy()]
+    assert sorted(names) == ["ill"] * 4 + ["well"] * 4
+    assert cli.main(arguments) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["predictions"][0]["class"] for row in rows] == names
+    assert cli.main([*arguments, "--top", "2"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["predictions"][0]["class"] for row in rows] == names
+    assert all(len(row["predictions"]) == 2 for row in rows)
+    assert cli.main(["threshold", str(run.folder), "--reset"]) == 0
+    assert run.info.thresholds == ()
+    assert table(run, run.PREDICTIONS).equals(table(trained, trained.PREDICTIONS))
+    plain = {k: v for k, v in trained.metrics.items() if k != "seconds"}
+    assert {k: v for k, v in run.metrics.items() if k != "seconds"} == plain
+
+
+def test_the_rarer_class_is_looked_for(run, capsys):
+    assert cli.main(["threshold", str(run.folder), "--sensitivity", "1"]) == 0
+    assert "at the new thresholds" in capsys.readouterr().out
+    val = table(run, run.VAL_PREDICTIONS)
+    assert run.metrics["thresholds_chosen_by"]["positive"] == "ill"
+    assert (val[val["true"] == "ill"]["predicted"] == "ill").all()
+
+
+def test_a_copy_of_the_description_in_an_export_follows(run):
+    (run.folder / "litert").mkdir()
+    run.info.write(run.folder / "litert")
+    set_thresholds(run, [0.25])
+    assert json.loads((run.folder / "litert" / "model.json").read_text())["thresholds"] == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("specificty", 0.9), "Did you mean specificity"),
+        (("specificity",), "a share with 'specificity'"),
+        (("f1", 0.9), "no share with 'f1'"),
+        (("specificity", 95), "at most 1"),
+    ],
+)
+def test_rules_that_do_not_exist_are_refused(trained, arguments, message):
+    with pytest.raises(InputError, match=message):
+        choose_thresholds(trained, *arguments)
+    assert trained.info.thresholds == ()
+
+
+def test_a_class_that_does_not_exist_is_refused(trained):
+    with pytest.raises(InputError, match="Did you mean ill"):
+        choose_thresholds(trained, "f1", positive="il")
+
+
+def test_without_val_predictions_there_is_nothing_to_choose_on(run, capsys):
+    run.path(run.VAL_PREDICTIONS).unlink()
+    assert cli.main(["threshold", str(run.folder), "--best", "f1"]) == 2
+    assert "predictions_val.csv" in capsys.readouterr().err
+
+
+def test_each_of_several_labels_gets_its_best_f1(tmp_path):
+    random = np.random.default_rng(1)
+    kinds = ("ill", "old", "ill|old", "|")
+    labels = [kinds[k] for k in random.integers(0, 4, 90)]
+    config = TrainConfig(
+        make_images(tmp_path, labels),
+        str(tmp_path / "run"),
+        val_fraction=0.4,
+        test_fraction=0.2,
+        **SETTINGS,
+    )
+    run = train(config, verbose=0)
+    before = table(run, run.VAL_PREDICTIONS)
+    chosen = choose_thresholds(run, "f1")
+    assert run.info.thresholds == chosen
+    for name, threshold in zip(run.info.class_names, chosen, strict=True):
+        present = before["true"].fillna("").str.split("|").map(lambda names, n=name: n in names)
+        scores = before[f"p_{name}"].to_numpy(np.float32)
+        best = max(f1_score(present, scores >= score) for score in scores)
+        assert f1_score(present, scores >= np.float32(threshold)) == pytest.approx(best)
+    rows = run.metrics["per_class"]
+    assert [rows[name]["threshold"] for name in run.info.class_names] == list(chosen)
+    assert figures.summary(run.metrics)
+    with pytest.raises(InputError, match="no positive class"):
+        choose_thresholds(run, "f1", positive="ill")
