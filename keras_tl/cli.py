@@ -24,7 +24,9 @@ from keras_tl.quiet import quiet
 
 log = logging.getLogger("keras_tl")
 
-BAD_INPUT, FAILED_CHECK, SERIOUS, INTERRUPTED = 2, 1, 3, 130
+BAD_INPUT, FAILED_CHECK, SERIOUS = 2, 1, 3
+# As shells count: 128 and the signal.
+INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KerasTLError as error:
         print(f"keras-tl: {error}", file=sys.stderr)
         return _exit_code(error)
+    except BrokenPipeError:
+        # `| head` has seen enough. Python would else complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"keras-tl: {where}{error.strerror or error}", file=sys.stderr)

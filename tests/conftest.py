@@ -78,3 +78,21 @@ def three_colors():
     colors = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200]])
     images = colors[labels][:, None, None, :] + random.normal(0, 40, (60, 16, 16, 3))
     return np.clip(images, 0, 255).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def small_decoder():
+    """Exports decode in a graph that is quick to trace; for upright images of the model's size."""
+    import tensorflow as tf
+
+    from keras_tl.export import saved_model, verify
+
+    def decode(contents, image_input):
+        pixels = tf.io.decode_image(contents, channels=3, expand_animations=False)
+        resized = tf.image.resize(pixels, [image_input.size] * 2)
+        return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saved_model, "decode", decode)
+        patch.setattr(verify, "decode", decode)
+        yield

@@ -1,9 +1,6 @@
-"""The demo's recipe, and README's Python, on real photographs and weights."""
+"""The demo's recipe on real photographs and weights, and the vehicles' on small ones."""
 
 import json
-import re
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +8,6 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_tl.config import TrainConfig
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +72,3 @@ def test_vehicles_with_vgg16(photos, tmp_path, capsys):
     files = sorted((photos / "cat").iterdir())[:2]
     answer = predictor(image_bytes=tf.constant([file.read_bytes() for file in files]))
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(axis=1), 1, rtol=1e-5)
-
-
-@pytest.mark.slow
-def test_the_python_of_the_readme_runs(photos, tmp_path, monkeypatch):
-    shutil.copy(next((photos / "dog").iterdir()), tmp_path / "photo.jpg")
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    predict, job = blocks
-    names: dict = {}
-    exec(re.sub(r"epochs=\d+", "epochs=1", job), names)
-    # 40 photographs, 15 % of them to test; what one epoch learns of them is not the point.
-    assert names["metrics"]["samples"] == len(names["predictions"]) == 6
-    exec(predict.replace("run/saved_model", "exported"), {})

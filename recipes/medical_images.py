@@ -1,0 +1,98 @@
+"""Find the few images that matter, of patients that were never seen: screening.
+
+    python recipes/medical_images.py scans.csv --positive malignant --out runs/screening
+
+`scans.csv` has the columns `path`, `label` (two classes) and `patient`. No patient is in two
+splits, and the intervals come from drawing patients again, not images. Both classes count the
+same in the loss, however rare one is. The threshold is chosen on the val split so that 95 % of
+the negatives pass, and stored: the SavedModel's `class_name`, `keras-tl predict` and the report
+decide by it.
+
+Without a table it takes the solar cells of ELPV (the extra `demo`), 31 % of them defective.
+Stretches of 60 cells in the order of the file, where cells of one module are neighbours, stand
+for patients. Measured on 660 cells of 11 of them, with 7 minutes of processor time: ROC AUC 0.897
+(95 % interval 0.803 to 0.950), PR AUC 0.872; at the threshold that let 95 % of the val split's
+functional cells pass, sensitivity 0.751 (0.527 to 0.862) and specificity 0.861 (0.690 to 0.968):
+new modules differ more from those of val than cells of one module do from each other.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_tl.config import TrainConfig
+
+STRETCH = 60
+
+
+def cells_table(path: Path) -> str:
+    """Writes the solar cells as a table of patients."""
+    from keras_tl.recipes.solar_cells import read_cells
+
+    cells = read_cells()
+    defective = cells["probability"] > 0.5
+    cells["label"] = defective.map({True: "defective", False: "functional"})
+    cells["patient"] = [f"stretch {row // STRETCH}" for row in range(len(cells))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells[["path", "label", "patient"]].to_csv(path, index=False)
+    return str(path)
+
+
+def screen(config: TrainConfig, specificity: float, positive: str | None = None) -> list[str]:
+    """Trains, sets the threshold and measures: each figure with its interval on the test split."""
+    import keras_tl as ktl
+    from keras_tl.reporting.blocks import score
+    from keras_tl.reporting.facts import read_facts
+    from keras_tl.reporting.result import bounds, range_text
+
+    run = ktl.train(config)
+    ktl.choose_thresholds(run, "specificity", specificity, positive=positive)
+
+    facts, found = read_facts(run), run.metrics
+    positive = found["thresholds_chosen_by"]["positive"]
+    k = facts.class_names.index(positive)
+    of_positive, of_negative = (found["per_class"][facts.class_names[i]] for i in (k, 1 - k))
+    rows = [
+        ("ROC AUC", found["roc_auc"], bounds(facts, "roc_auc")),
+        ("PR AUC", of_positive["average_precision"], bounds(facts, "average_precision", k)),
+        ("sensitivity", of_positive["recall"], bounds(facts, "recall", k)),
+        ("specificity", of_negative["recall"], bounds(facts, "recall", 1 - k)),
+        ("precision", of_positive["precision"], bounds(facts, "precision", k)),
+    ]
+    return [f"{name:<12} {score(value)}  {range_text(found, score)}" for name, value, found in rows]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the job and prints the figures and the confusion matrix at the threshold."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="?", help="a table; the solar cells if not given")
+    parser.add_argument("--out", default="runs/screening")
+    parser.add_argument("--positive", help="the class looked for; the rarer one if not given")
+    parser.add_argument("--specificity", type=float, default=0.95)
+    parser.add_argument("--backbone", default="EfficientNetLite0")
+    parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    from keras_tl.evaluation.metrics import format_confusion
+    from keras_tl.runs import load_run
+
+    config = TrainConfig(
+        data=options.data or cells_table(Path(f"{options.out}-cells.csv")),
+        out=options.out,
+        backbone=options.backbone,
+        group_column="patient",
+        class_weights=True,
+        augment="dihedral",
+        epochs=options.epochs,
+        fine_tune_epochs=options.epochs,
+        val_fraction=0.2,
+        test_fraction=0.25,
+    )
+    print("\n".join(screen(config, options.specificity, options.positive)))
+    run = load_run(options.out)
+    print(format_confusion(run.metrics["confusion_matrix"], run.info.class_names))
+
+
+if __name__ == "__main__":
+    main()

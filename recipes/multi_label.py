@@ -1,0 +1,90 @@
+"""Say everything that an image shows: several labels at once, each with its own threshold.
+
+    python recipes/multi_label.py scenes.csv --out runs/scenes
+
+`scenes.csv` has the columns `path` and `label`, the labels of an image with | between them
+("beach|people"); | alone is an image with none. A column `group` keeps images together. After
+training each label gets the threshold with the highest F1 on the val split, which is stored in
+`model.json` and in the SavedModel.
+
+Without a table it takes the solar cells of ELPV (the extra `demo`) with two labels, "poly" (the
+others are of one crystal) and "defective". Stretches of 60 cells in the order of the file, where
+cells of one module are neighbours, are kept together. Measured on 660 cells of stretches that
+were not trained on, with 5 minutes of processor time behind `medical_images.py`, which had stored
+most of what is frozen: mean average precision 0.912; macro F1 0.802 at 0.5 and 0.819 (95 %
+interval 0.643 to 0.915) at the chosen thresholds, micro F1 0.886 and 0.893. At these the F1 of
+"poly" is 1.000, that of "defective" 0.638.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_tl.config import TrainConfig
+
+FIGURES = ("mean_average_precision", "micro_f1", "macro_f1", "subset_accuracy")
+
+
+def cells_table(path: Path) -> str:
+    """Writes the solar cells as a table of labels."""
+    from keras_tl.recipes.solar_cells import read_cells
+
+    cells = read_cells()
+    present = {"poly": cells["type"] == "poly", "defective": cells["probability"] > 0.5}
+    shown = [[name for name in present if present[name][row]] for row in range(len(cells))]
+    cells["label"] = ["|".join(names) or "|" for names in shown]
+    cells["group"] = [f"stretch {row // 60}" for row in range(len(cells))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells[["path", "label", "group"]].to_csv(path, index=False)
+    return str(path)
+
+
+def label(config: TrainConfig) -> list[str]:
+    """Trains, sets the thresholds, measures on the test split: at 0.5 and at the chosen ones."""
+    import keras_tl as ktl
+    from keras_tl.reporting.blocks import score
+    from keras_tl.reporting.facts import read_facts
+    from keras_tl.reporting.result import bounds, range_text
+
+    run = ktl.train(config)
+    before = run.metrics
+    ktl.choose_thresholds(run, "f1")
+
+    facts, after = read_facts(run), run.metrics
+    lines = [f"{'':<24} at 0.5  chosen  95 % interval"]
+    for name in FIGURES:
+        interval = range_text(bounds(facts, name), score)
+        shown = f"{score(before[name]):>6}  {score(after[name]):>6}  {interval}"
+        lines.append(f"{name.replace('_', ' '):<24} {shown}")
+    for name, row in after["per_class"].items():
+        lines.append(f"{name}: from {row['threshold']:.3f} on, F1 {row['f1']:.3f}")
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the job and prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="?", help="a table; the solar cells if not given")
+    parser.add_argument("--out", default="runs/multi-label")
+    parser.add_argument("--backbone", default="EfficientNetLite0")
+    parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    config = TrainConfig(
+        data=options.data or cells_table(Path(f"{options.out}-cells.csv")),
+        out=options.out,
+        backbone=options.backbone,
+        task="multi-label",
+        augment="dihedral",
+        epochs=options.epochs,
+        fine_tune_epochs=options.epochs,
+        val_fraction=0.2,
+        test_fraction=0.25,
+    )
+    print("\n".join(label(config)))
+
+
+if __name__ == "__main__":
+    main()

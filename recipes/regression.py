@@ -1,0 +1,94 @@
+"""Read a number off an image: regression, beside a guess that does not look.
+
+    python recipes/regression.py ages.csv --target age --out runs/ages
+
+`ages.csv` has the columns `path` and the target, in any unit: the head starts at the training
+images' mean and learns in their deviation. A column `group` keeps images together. MAE, RMSE, R2
+and Spearman's correlation of the ranks come with intervals; an error counts only beside that of
+always answering the training mean, so the difference of the two has an interval as well.
+
+Without a table it takes the solar cells of ELPV (the extra `demo`) and predicts the annotated
+probability of a defect (0, 1/3, 2/3, 1). Stretches of 60 cells in the order of the file, where
+cells of one module are neighbours, are kept together. Measured on 644 cells of stretches that
+were not trained on, with 4 minutes of processor time behind `medical_images.py`, which had stored
+most of what is frozen: MAE 0.231 (95 % interval 0.185 to 0.271) where the mean has 0.382, RMSE
+0.296, R2 0.535 (0.125 to 0.700), Spearman 0.627 (0.265 to 0.792).
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_tl.config import TrainConfig
+
+
+def cells_table(path: Path) -> str:
+    """Writes the solar cells as a table of numbers."""
+    from keras_tl.recipes.solar_cells import read_cells
+
+    cells = read_cells()
+    cells["group"] = [f"stretch {row // 60}" for row in range(len(cells))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells[["path", "probability", "group"]].to_csv(path, index=False)
+    return str(path)
+
+
+def measure_off(config: TrainConfig) -> list[str]:
+    """Trains and measures on the test split, and compares with the training mean."""
+    import keras_tl as ktl
+    from keras_tl.evaluation.bootstrap import paired_difference
+    from keras_tl.reporting.blocks import number
+    from keras_tl.reporting.facts import read_facts
+    from keras_tl.reporting.result import bounds, range_text
+
+    run = ktl.train(config)
+
+    facts, found = read_facts(run), run.metrics
+    lines = []
+    for name in ("mae", "rmse", "r2", "spearman"):
+        lines.append(
+            f"{name:<10}{number(found[name]):>8}  {range_text(bounds(facts, name), number)}"
+        )
+    learnt = facts.splits.loc[facts.splits["split"] == "train", "label"].astype(float)
+    true, predicted = facts.outcome.truth[:, 0], facts.outcome.outputs[:, 0]
+    guess = np.abs(true - learnt.mean())
+    gain = paired_difference(guess, np.abs(true - predicted), groups=facts.groups)
+    interval = range_text((gain.low, gain.high), number)
+    lines.append(
+        f"MAE of the mean {number(guess.mean())}; the model's less that: "
+        f"{number(gain.value)} ({interval})"
+    )
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the job and prints the figures with their 95 % intervals."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="?", help="a table; the solar cells if not given")
+    parser.add_argument("--target", default="probability", help="the column to predict")
+    parser.add_argument("--out", default="runs/regression")
+    parser.add_argument("--backbone", default="EfficientNetLite0")
+    parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    config = TrainConfig(
+        data=options.data or cells_table(Path(f"{options.out}-cells.csv")),
+        out=options.out,
+        backbone=options.backbone,
+        task="regression",
+        label_column=options.target,
+        augment="dihedral",
+        epochs=options.epochs,
+        fine_tune_epochs=options.epochs,
+        val_fraction=0.2,
+        test_fraction=0.25,
+    )
+    print("\n".join(measure_off(config)))
+
+
+if __name__ == "__main__":
+    main()
