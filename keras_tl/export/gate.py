@@ -31,6 +31,7 @@ from keras_tl.export.verify import (
     decided,
     decode_as_in_training,
     default_tolerance,
+    keras_outputs,
     probe_images,
     read_samples,
 )
@@ -100,7 +101,7 @@ def verify_program(
         return _compare_decisions(folder, model, info, held_out, allowed)
     least = max(TOLERANCES[precision], default_tolerance(model))
     allowed = least if tolerance is None else tolerance
-    expected = TensorFlowEngine(model)(pixels)[0]
+    expected = keras_outputs(model, pixels)
     largest = check_outputs(PROGRAM, outputs, expected, images, info, allowed)
     return {"images": len(images), "largest_difference": largest, "allowed": allowed}
 

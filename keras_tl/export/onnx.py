@@ -114,11 +114,13 @@ def _with_constants(model: Any, constants: dict[str, tf.Tensor]) -> Any:
     """Gives constants of layers (a Normalization's mean) their values; tf2onnx asks for them."""
     from onnx import numpy_helper
 
+    used = {name for node in model.graph.node for name in node.input}
     for asked in list(model.graph.input):
         if asked.name in constants:
+            model.graph.input.remove(asked)
+        if asked.name in used & constants.keys():
             value = constants[asked.name].numpy()
             model.graph.initializer.append(numpy_helper.from_array(value, asked.name))
-            model.graph.input.remove(asked)
     return model
 
 

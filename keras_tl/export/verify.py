@@ -58,9 +58,7 @@ def verify_saved_model(
     allowed = default_tolerance(model) if tolerance is None else tolerance
     images = {**probe_images(), **read_samples(sample_files)}
     pixels = decode_as_in_training(images, info.image_input)
-    expected = np.asarray(
-        tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32), np.float32
-    )
+    expected = keras_outputs(model, pixels)
     signatures = tf.saved_model.load(str(folder)).signatures
     encoded = tf.constant(list(images.values()))
     check_pixels(signatures["decode"](image_bytes=encoded)["pixels"].numpy(), pixels, images)
@@ -90,6 +88,15 @@ def default_tolerance(model: keras.Model) -> float:
         (allowed for dtype, allowed in TOLERANCES.items() if dtype in computed_in),
         TOLERANCES["float32"],
     )
+
+
+def keras_outputs(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    """What a Keras model makes of pixels, uint8 `[images, size, size, 3]`: float32 `[images, ...]`.
+
+    Run eagerly: to trace a graph would take longer than a few images.
+    """
+    outputs = model(tf.cast(pixels, tf.float32), training=False)
+    return np.asarray(tf.cast(outputs, tf.float32), np.float32)
 
 
 def probe_images() -> dict[str, bytes]:
