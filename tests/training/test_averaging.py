@@ -52,15 +52,17 @@ def train(tiny_model, three_colors):
             layer.rate = 0.0
     start = tiny_model.get_weights()
     data = Samples(from_arrays(*three_colors), ImageInput(size=16))
+    labels = three_colors[1].copy()
 
     def run(one_phase, val=False, each_step=True):
         tiny_model.set_weights(start)
         seen = Steps()
+        validation = Samples(from_arrays(three_colors[0], labels), ImageInput(size=16))
         result = run_phases(
             tiny_model,
             [one_phase],
             data,
-            data if val else None,
+            validation if val else None,
             batch_size=20,
             each_step=each_step,
             callbacks=lambda _: [seen],
@@ -68,7 +70,7 @@ def train(tiny_model, three_colors):
         )
         return result.history, seen, [v.numpy() for v in tiny_model.trainable_variables]
 
-    run.model, run.data = tiny_model, data
+    run.model, run.data, run.labels = tiny_model, data, labels
     return run
 
 
@@ -126,9 +128,11 @@ def test_what_is_validated_and_kept_is_the_average(train, averaging):
 
 def test_a_phase_that_stops_early_ends_with_the_best_average(train):
     """Keras' own swap of averages forgets, where a training is stopped, to swap them in."""
-    restless = replace(phase(EMA(0.5), freezing.All(), patience=1), epochs=40, learning_rate=1e3)
-    history, seen, end = train(restless, val=True)
-    assert len(history) < 40
+    train.labels[::5] += 1  # of validation: the surer the model, the worse it is at these
+    train.labels %= 3
+    sure = replace(phase(EMA(0.5), freezing.All(), patience=1), epochs=40, learning_rate=3.0)
+    history, seen, end = train(sure, val=True)
+    assert 2 < len(history) < 40
     assert_equal(end, seen.after_epochs[int(np.argmin([row["val_loss"] for row in history]))])
 
 

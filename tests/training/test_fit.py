@@ -251,7 +251,7 @@ def test_a_phase_that_only_makes_things_worse_leaves_the_weights_as_they_were(
     head = phase(freezing.All(), epochs=20)
     run_phases(tiny_model, [head], train, val, batch_size=8)
     start = tiny_model.get_weights()
-    assert not caplog.records
+    assert "No epoch" not in caplog.text
     ruinous = phase(freezing.AllButLast(1), rate=50.0, clip_norm=1.0)
     run_phases(tiny_model, [ruinous], train, val, batch_size=8)
     for value, expected in zip(tiny_model.get_weights(), start, strict=True):
