@@ -91,9 +91,7 @@ def train(config: TrainConfig, *, source: Source | None = None, verbose: int = 1
 def _train(
     config: TrainConfig, run: Run, source: Source | None, journal: Journal, verbose: int
 ) -> None:
-    if config.tensorboard and find_spec("tensorboard") is None:
-        fix = "Install it with pip install tensorboard, or leave --tensorboard out."
-        raise InputError("the package tensorboard", "none installed", fix)
+    _check_tensorboard(config)
     spec = registry.get(config.backbone)
     # Before the images are read, which may take a while.
     size = check_image_size(spec, config.image_size)
@@ -125,29 +123,45 @@ def _train(
     )
     _save(model, info, data.source, run)
     journal.lap("export")
+    about = {
+        "images": data.counts,
+        "skipped": [{"id": s.id, "reason": s.reason} for s in data.source.skipped],
+        "phases": [_phase_facts(report) for report in result.phases],
+        **({"fine_tune_decision": decision} if decision else {}),
+    }
+    how: dict[str, Any] = {"store": store, "engine": config.engine, "verbose": verbose}
+    _measure_run(run, model, info, data, about, journal, **how)
+
+
+def _check_tensorboard(config: TrainConfig) -> None:
+    if config.tensorboard and find_spec("tensorboard") is None:
+        fix = "Install it with pip install tensorboard, or leave --tensorboard out."
+        raise InputError("the package tensorboard", "none installed", fix)
+
+
+def _measure_run(
+    run: Run,
+    model: keras.Model,
+    info: ModelInfo,
+    data: ImageData,
+    about: dict[str, Any],
+    journal: Journal,
+    **options: Any,
+) -> None:
+    """Measures a trained model and writes predictions, report and, last, metrics.json."""
     split = next(name for name in ("test", "val", "train") if data.counts[name])
     log.info("Measuring on %s", NOTES[split])
-    metrics, predictions = measure(
-        model, data.samples(split), info, store=store, engine=config.engine, verbose=verbose
-    )
+    metrics, predictions = measure(model, data.samples(split), info, **options)
     journal.lap("evaluation")
     _write_csv(predictions, run.path(Run.PREDICTIONS))
     if data.counts["val"]:
         on_val = predictions
         if split != "val":
-            outputs = predict_images(model, data.val, store, engine=config.engine)
+            outputs = predict_images(model, data.val, **options)
             on_val = predictions_frame(data.val.source.ids, outputs, data.val.targets(), info)
         _write_csv(on_val, run.path(Run.VAL_PREDICTIONS))
-    facts = {
-        "measured_on": split,
-        "note": NOTES[split],
-        **metrics,
-        "images": data.counts,
-        "skipped": [{"id": s.id, "reason": s.reason} for s in data.source.skipped],
-        "phases": [_phase_facts(report) for report in result.phases],
-        **({"fine_tune_decision": decision} if decision else {}),
-        **journal.facts(),
-    }
+    note = {"measured_on": split, "note": NOTES[split]}
+    facts = {**note, **metrics, **about, **journal.facts()}
     try:
         # Before what marks the run as whole: who kills it here can start it again.
         write_report(run, source=data.source, model=model, metrics=facts)

@@ -28,7 +28,6 @@ from keras_tl.training.feeds import feature_batches, run_in_batches
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.images import Images
 from keras_tl.training.mixup import mixup
-from keras_tl.training.optimizers import Treatment
 from keras_tl.training.passes import LaterPrefix, Pass, PrefixPass, later_prefixes, views_of
 from keras_tl.training.phases import Phase
 from keras_tl.training.sampling import Order, order_of
@@ -157,10 +156,7 @@ def run_phases(
     strategy = strategy or tf.distribute.get_strategy()
     store = FeatureStore() if feature_store is True else feature_store or None
     store = store and store.for_a_run()
-    if len(train) < strategy.num_replicas_in_sync:
-        raise InputError(
-            "at least one training image for each device", str(len(train)), "Add some."
-        )
+    _check_enough(train, strategy)
     val = val if val is not None and len(val) else None
     batch_size = _whole_batch(batch_size, len(train), strategy.num_replicas_in_sync)
     weights = _sample_weights(train, class_weights)
@@ -176,9 +172,7 @@ def run_phases(
             warn_of_fast_rate(model, phase)
         with strategy.scope():
             runner = _PhaseRun(model, phase, store, later[index], engine, verbose)
-            treatments = phase.treatments(model, starts)
-            loss, steps = _loss(task, phase, train), len(train) // batch_size
-            runner.compile(loss, task, steps, treatments, each_step)
+            runner.compile(train, task, batch_size, starts, each_step)
         started = time.perf_counter()
         phase_seed = seed + 7919 * index
         order = order_of(phase.sampling, train, phase_seed, task)
@@ -224,18 +218,19 @@ class _PhaseRun:
 
     def compile(
         self,
-        loss: keras.losses.Loss,
+        train: Images,
         task: str,
-        steps_per_epoch: int,
-        treatments: dict[int, Treatment],
+        batch_size: int,
+        starts: dict[int, np.ndarray],
         each_step: bool,
     ) -> None:
-        self.steps = steps_per_epoch
+        self.steps = len(train) // batch_size
+        treatments = self.phase.treatments(self.whole, starts)
         self.fitted.compile(
-            optimizer=self.phase.build_optimizer(steps_per_epoch, treatments),
-            loss=loss,
+            optimizer=self.phase.build_optimizer(self.steps, treatments),
+            loss=_loss(task, self.phase, train),
             metrics=list(tasks.get(task).metrics),
-            steps_per_execution=1 if each_step else self._steps_at_once(steps_per_epoch),
+            steps_per_execution=1 if each_step else self._steps_at_once(self.steps),
         )
 
     def _steps_at_once(self, steps: int) -> int:
@@ -347,6 +342,13 @@ class _PhaseRun:
             shuffle=False,
             callbacks=[guard, *chosen, *callbacks],
             verbose=self.verbose,
+        )
+
+
+def _check_enough(train: Images, strategy: tf.distribute.Strategy) -> None:
+    if len(train) < strategy.num_replicas_in_sync:
+        raise InputError(
+            "at least one training image for each device", str(len(train)), "Add some."
         )
 
 

@@ -149,7 +149,9 @@ class Audit:
     def log(self) -> None:
         """Says in a few lines what was found, without what is merely good to know."""
         LOG.info("The audit found %s.", self.found)
-        named = [finding for finding in self.findings if finding.severity != SEVERITIES[-1]]
+        # Of files that cannot be read, inspection has told.
+        told = [finding for finding in self.findings if finding.kind != "unreadable"]
+        named = [finding for finding in told if finding.severity != SEVERITIES[-1]]
         for finding in named[:LOGGED]:
             is_serious = finding.severity == SEVERITIES[0]
             LOG.log(logging.WARNING if is_serious else logging.INFO, "  %s", finding.brief)
