@@ -306,7 +306,9 @@ def test_class_weights_let_all_classes_count_the_same(photos, tmp_path, monkeypa
     assert seen["class_weights"] == pytest.approx([2.5, 0.625])
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"]
+)
 def test_mixed_precision_trains_and_exports(photos, tmp_path, precision):
     out = str(tmp_path / "run")
     config = TrainConfig(str(photos), out, precision=precision, tensorboard=True, **SETTINGS)

@@ -17,8 +17,8 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
-# The pages that a new reader comes to first; the others are slow tests.
-FIRST = ("docs/index.md", "docs/start/")
+# The first pages of a new reader; the others are slow tests.
+FIRST = ("docs/index.md", "docs/start/install.md")
 # Runs that a page has trained, by the arguments; the next one that asks for the same gets a copy.
 TRAINED: dict[tuple[str, ...], Path] = {}
 

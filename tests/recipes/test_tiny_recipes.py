@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, mean_absolute_error, recall_score, roc_auc
 
 from keras_tl.runs import load_run
 
-pytestmark = pytest.mark.usefixtures("small_decoder")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_decoder")]
 TINY = ["--backbone", "TinyNet", "--epochs", "2"]
 
 
