@@ -3,6 +3,7 @@
     python benchmarks/audit.py cells
     python benchmarks/audit.py photographs --images 2000
     python benchmarks/audit.py speed --images 20000
+    python benchmarks/audit.py texts --images 20000
 
 `cells` takes the 2,624 solar cells of ELPV (the extra `demo`), those in class "defective" or
 "functional" where the annotators were sure; `photographs` makes pictures by code: noise with the
@@ -25,6 +26,9 @@ originals, without the audit and with it.
 
 `speed` makes JPEGs of 256 x 256 pixels and times each step of the audit, twice: first with an
 empty cache, then with what is remembered.
+
+`texts` makes letters (see `made_texts.py`), alters copies of a tenth of them in five ways in turn,
+and prints what share of the copies is found, what else is found, and how long it takes.
 """
 
 import argparse
@@ -90,7 +94,7 @@ class Planted:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("cells", "photographs", "speed"))
+    parser.add_argument("what", choices=("cells", "photographs", "speed", "texts"))
     parser.add_argument("--images", type=int, default=2000, help="how many are made")
     parser.add_argument("--wrong", type=float, default=0.05, help="share of wrong labels")
     parser.add_argument("--seed", type=int, default=0)
@@ -98,6 +102,9 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if args.what == "speed":
         speed(args.images)
+        return
+    if args.what == "texts":
+        compare_texts(args.images, args.seed)
         return
     contents, labels = cells() if args.what == "cells" else photographs(args.images)
     planted = plant(contents, labels, args.wrong, np.random.default_rng(args.seed))
@@ -269,11 +276,14 @@ def speed(count: int) -> None:
 
 def timed_steps(folder: str) -> Iterator[tuple[str, float]]:
     from keras_tl.auditing import findings_on_labels, plain_features
+    from keras_tl.config import TrainConfig
+    from keras_tl.data import augment
     from keras_tl.data.audit.judging import judge, look_through
     from keras_tl.data.audit.looks import look
     from keras_tl.data.image_input import ImageInput
     from keras_tl.data.inspection import inspect
     from keras_tl.data.open import open_data
+    from keras_tl.data.prepare import ImageData
 
     started = time.perf_counter()
 
@@ -291,10 +301,36 @@ def timed_steps(folder: str) -> Iterator[tuple[str, float]]:
     seen = look_through(source, image_input)
     judge(source, seen)
     yield lap("comparing all with all")
-    features = plain_features(source, image_input, verbose=0)
+    data = ImageData(source, image_input, augment.get("none"))
+    features = plain_features(TrainConfig("", ""), data, verbose=0)
     yield lap("a backbone's features")
     findings_on_labels(features, source, seen)
     yield lap("judging labels")
+
+
+def compare_texts(count: int, seed: int) -> None:
+    import made_texts as made
+
+    from keras_tl.data.audit.text_judging import audit_texts
+    from keras_tl.data.texts import from_texts
+
+    rng = np.random.default_rng(seed)
+    originals = made.texts(count * 10 // 11, seed)
+    ways = list(made.WAYS)
+    copies = [
+        made.WAYS[ways[i % len(ways)]](originals[i], rng) for i in range(count - len(originals))
+    ]
+    labels = rng.integers(0, 2, count).tolist()
+    source = from_texts([*originals, *copies], labels)
+    started = time.perf_counter()
+    findings = {finding.kind: finding for finding in audit_texts(source).findings}
+    print(f"{count:,} texts in {time.perf_counter() - started:.1f} s")
+    said = {frozenset(s) for k in ("duplicates", "near-duplicates") for s in findings[k].sets}
+    pairs = [frozenset(source.ids[[i, len(originals) + i]]) for i in range(len(copies))]
+    for number, way in enumerate(ways):
+        planted = set(pairs[number :: len(ways)])
+        print(f"{way}: {len(planted & said)} of {len(planted)} found")
+    print(f"found beside: {len(said - set(pairs))}")
 
 
 def encoded(image: Image.Image, quality: int = 90) -> bytes:

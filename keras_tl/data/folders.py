@@ -4,6 +4,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,26 @@ UNREAD_IMAGE_EXTENSIONS = frozenset(
 HIDDEN_NAMES = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
 
 
-class _Image(NamedTuple):
+@dataclass(frozen=True)
+class FileKind:
+    """What files of a folder are items.
+
+    Attributes:
+        noun: What an item is.
+        extensions: Of the files that are, in lower case.
+        unread: Of files that would be, and are not read: leaving them out is a loss.
+    """
+
+    noun: str
+    extensions: frozenset[str]
+    unread: frozenset[str] = frozenset()
+
+
+IMAGES = FileKind("image", IMAGE_EXTENSIONS, UNREAD_IMAGE_EXTENSIONS)
+TEXTS = FileKind("text", frozenset((".txt", ".text")))
+
+
+class _Found(NamedTuple):
     path: Path
     class_name: str
     split: str
@@ -57,25 +77,49 @@ def from_folder(
         InputError: There is no such folder, no class folders, fewer than two classes, a class
             without images, or another task was asked for.
     """
+    return class_folders(path, IMAGES, task=task, class_names=class_names)
+
+
+def class_folders(
+    path: str | os.PathLike[str],
+    kind: FileKind,
+    *,
+    task: str = "auto",
+    class_names: Sequence[str] | None = None,
+) -> Source:
+    """As `from_folder`, for files of any kind.
+
+    Args:
+        path: The folder.
+        kind: What files are items.
+        task: See `from_folder`.
+        class_names: See `from_folder`.
+
+    Returns:
+        A source like that of `from_folder`.
+
+    Raises:
+        InputError: As of `from_folder`.
+    """
     root = _require_folder(Path(os.path.abspath(path)))
     _require_single_label(task)
-    walk = _Walk(root)
-    found, classes = _find_images(walk)
-    counts = Counter(image.class_name for image in found)
+    walk = _Walk(root, kind)
+    found, classes = _find_files(walk)
+    counts = Counter(file.class_name for file in found)
     if class_names is None:
-        _refuse_empty_classes(classes, counts)
+        _refuse_empty_classes(classes, counts, kind)
         names = tuple(sorted(classes))
     else:
         refuse_unknown_classes(counts, class_names)
         names = tuple(class_names)
     index = {name: i for i, name in enumerate(names)}
     return Source(
-        ids=np.array([walk.id(image.path) for image in found], dtype=object),
-        items=[str(image.path) for image in found],
-        labels=np.array([index[image.class_name] for image in found], np.int64),
+        ids=np.array([walk.id(file.path) for file in found], dtype=object),
+        items=[str(file.path) for file in found],
+        labels=np.array([index[file.class_name] for file in found], np.int64),
         class_names=names,
-        splits=np.array([image.split for image in found], dtype=object),
-        given_splits=tuple(s for s in SPLITS if any(image.split == s for image in found)),
+        splits=np.array([file.split for file in found], dtype=object),
+        given_splits=tuple(s for s in SPLITS if any(file.split == s for file in found)),
         skipped=tuple(walk.skipped),
     )
 
@@ -93,15 +137,16 @@ def list_images(path: str | os.PathLike[str]) -> tuple[list[str], tuple[Skipped,
         InputError: There is no such folder.
     """
     root = _require_folder(Path(os.path.abspath(path)))
-    walk = _Walk(root)
-    return [walk.id(image) for image in walk.images_below(root)], tuple(walk.skipped)
+    walk = _Walk(root, IMAGES)
+    return [walk.id(image) for image in walk.files_below(root)], tuple(walk.skipped)
 
 
 class _Walk:
     """Looks into folders and notes what is passed over."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, kind: FileKind):
         self.root = root
+        self.kind = kind
         self.real_root = Path(os.path.realpath(root))
         self.skipped: list[Skipped] = []
 
@@ -114,9 +159,9 @@ class _Walk:
         self.skipped.append(Skipped(readable, reason, bad))
 
     def look(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """The visible folders and the image files directly in a folder, each sorted."""
+        """The visible folders and the wanted files directly in a folder, each sorted."""
         folders: list[Path] = []
-        images: list[Path] = []
+        files: list[Path] = []
         try:
             names = sorted(os.listdir(folder))
         except OSError as error:
@@ -129,24 +174,25 @@ class _Walk:
                 self.skip(path, "name is not valid UTF-8", bad=True)
             elif os.path.isdir(path):
                 folders.append(path)
-            elif self._is_image(path):
-                images.append(path)
-        return folders, images
+            elif self._is_wanted(path):
+                files.append(path)
+        return folders, files
 
-    def _is_image(self, path: Path) -> bool:
-        extension = path.suffix.lower()
-        if extension in UNREAD_IMAGE_EXTENSIONS:
-            self.skip(path, f"image format {extension} is not read", bad=True)
-        elif extension not in IMAGE_EXTENSIONS:
-            self.skip(path, f"not an image file ({extension or 'no extension'})")
+    def _is_wanted(self, path: Path) -> bool:
+        extension, noun = path.suffix.lower(), self.kind.noun
+        if extension in self.kind.unread:
+            self.skip(path, f"{noun} format {extension} is not read", bad=True)
+        elif extension not in self.kind.extensions:
+            article = "an" if noun == "image" else "a"
+            self.skip(path, f"not {article} {noun} file ({extension or 'no extension'})")
         elif not os.path.isfile(path):
             self.skip(path, "broken link" if path.is_symlink() else "not a regular file", bad=True)
         else:
             return True
         return False
 
-    def images_below(self, folder: Path) -> list[Path]:
-        """Every image file in a folder and the folders below it, sorted by id."""
+    def files_below(self, folder: Path) -> list[Path]:
+        """Every wanted file in a folder and the folders below it, sorted by id."""
         found: list[Path] = []
         visited: set[Path] = set()
         waiting = [folder]
@@ -158,8 +204,8 @@ class _Walk:
                 self.skip(current, "link to a folder that is visited already")
                 continue
             visited.add(real)
-            folders, images = self.look(current)
-            found.extend(images)
+            folders, files = self.look(current)
+            found.extend(files)
             waiting.extend(folders)
         return sorted(found, key=self.id)
 
@@ -193,8 +239,8 @@ def _require_single_label(task: str) -> None:
     raise InputError("a task's name", repr(task), hint)
 
 
-def _find_images(walk: _Walk) -> tuple[list[_Image], set[str]]:
-    """Every image with its class and split, and the names of all class folders."""
+def _find_files(walk: _Walk) -> tuple[list[_Found], set[str]]:
+    """Every file with its class and split, and the names of all class folders."""
     folders, loose = walk.look(walk.root)
     split_of = {folder: SPLIT_ALIASES.get(folder.name.lower(), "") for folder in folders}
     if 1 < sum(map(bool, split_of.values())) < len(folders):
@@ -206,44 +252,44 @@ def _find_images(walk: _Walk) -> tuple[list[_Image], set[str]]:
         names = ", ".join(folder.name for folder in folders)
         raise InputError("one folder for each split", names, "Merge those that mean the same.")
     _skip_loose(walk, loose)
-    found: list[_Image] = []
+    found: list[_Found] = []
     classes: set[str] = set()
     for folder, split in sorted(split_of.items(), key=lambda item: SPLITS.index(item[1])):
-        images, names_here = _find_classes(walk, folder, *walk.look(folder), split)
-        found.extend(images)
+        files, names_here = _find_classes(walk, folder, *walk.look(folder), split)
+        found.extend(files)
         classes.update(names_here)
     return found, classes
 
 
 def _find_classes(
     walk: _Walk, parent: Path, folders: list[Path], loose: list[Path], split: str
-) -> tuple[list[_Image], set[str]]:
-    """The images of the class folders directly in `parent`, and the classes."""
+) -> tuple[list[_Found], set[str]]:
+    """The files of the class folders directly in `parent`, and the classes."""
     if not folders:
         raise InputError(
             f"a folder for each class inside {str(parent)!r}",
-            f"{len(loose)} images directly in it" if loose else "no folders",
-            "Put the images of each class into a folder of the class's name.",
+            f"{len(loose)} {walk.kind.noun}s directly in it" if loose else "no folders",
+            f"Put the {walk.kind.noun}s of each class into a folder of the class's name.",
         )
     _skip_loose(walk, loose)
     found = [
-        _Image(path, folder.name, split) for folder in folders for path in walk.images_below(folder)
+        _Found(path, folder.name, split) for folder in folders for path in walk.files_below(folder)
     ]
     return found, {folder.name for folder in folders}
 
 
 def _skip_loose(walk: _Walk, loose: list[Path]) -> None:
     for path in loose:
-        walk.skip(path, "image outside a class folder", bad=True)
+        walk.skip(path, f"{walk.kind.noun} outside a class folder", bad=True)
 
 
-def _refuse_empty_classes(classes: set[str], counts: Counter[str]) -> None:
+def _refuse_empty_classes(classes: set[str], counts: Counter[str], kind: FileKind) -> None:
     empty = sorted(classes - set(counts))
     if empty:
         raise InputError(
-            "images in every class folder",
+            f"{kind.noun}s in every class folder",
             f"none in {first_few([repr(name) for name in empty])}",
-            f"Add images ({', '.join(sorted(IMAGE_EXTENSIONS))}), or delete the folder.",
+            f"Add {kind.noun}s ({', '.join(sorted(kind.extensions))}), or delete the folder.",
         )
     if len(classes) < 2:
         raise InputError(

@@ -1,7 +1,5 @@
 """A pandas DataFrame or a CSV file that lists images as a `Source`."""
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,21 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_tl.data.labels import (
-    Labels,
-    class_text,
-    first_few,
-    read_label_columns,
-    read_labels,
-    refuse_emptied_classes,
-)
-from keras_tl.data.source import SPLITS, Skipped, Source
-from keras_tl.data.splits import parse_split
-from keras_tl.errors import InputError, did_you_mean
-
-SPLIT_COLUMN = "split"
-GROUP_COLUMN = "group"
-DELIMITERS = (",", ";", "\t", " ")
+from keras_tl.data.labels import first_few, refuse_emptied_classes
+from keras_tl.data.source import Skipped, Source
+from keras_tl.data.tables import SPLIT_COLUMN, Notes, cells, read_notes, read_table
+from keras_tl.errors import InputError
 
 
 def from_dataframe(
@@ -67,24 +54,18 @@ def from_dataframe(
         InputError: A column is missing, a cell is empty or cannot be read, no file exists, a
             class has no file left, or a path has contradicting rows.
     """
-    label_columns = [label_column] if isinstance(label_column, str) else list(label_column)
-    if group_column is None and GROUP_COLUMN in frame.columns:
-        group_column = GROUP_COLUMN
-    has_splits = split_column != SPLIT_COLUMN or SPLIT_COLUMN in frame.columns
-    wanted = [path_column, *label_columns]
-    wanted += [split_column] if has_splits else []
-    wanted += [group_column] if group_column is not None else []
-    _require_columns(frame, wanted)
-    rows = [f"{frame.index.name or 'row'} {label}" for label in frame.index]
-    if not rows:
-        raise InputError("at least one row", "none", "List images in it.")
-    labels = _read_labels(frame, label_columns, rows, task, separator, class_names)
-    paths = _read_paths(frame[path_column], rows)
-    splits = [""] * len(rows)
-    if has_splits:
-        splits = [parse_split(str(cell or "")) for cell in _cells(frame[split_column])]
-    groups = None if group_column is None else _read_groups(frame[group_column])
-    return _build(Path(os.path.abspath(root)), paths, rows, labels, splits, groups)
+    notes = read_notes(
+        frame,
+        [path_column],
+        label_column=label_column,
+        split_column=split_column,
+        group_column=group_column,
+        task=task,
+        separator=separator,
+        class_names=class_names,
+    )
+    paths = _read_paths(frame[path_column], notes.rows)
+    return _build(Path(os.path.abspath(root)), paths, notes)
 
 
 def from_csv(
@@ -125,7 +106,7 @@ def from_csv(
             `from_dataframe` refuses what is in it.
     """
     path = Path(path)
-    frame = _read_csv(path, path_column)
+    frame = read_table(path, [path_column])
     folder = Path(os.path.abspath(path.parent if root is None else root))
     if path_column in frame.columns:
         _refuse_leaving(frame[path_column], folder)
@@ -142,61 +123,9 @@ def from_csv(
     )
 
 
-def _read_csv(path: Path, path_column: str) -> pd.DataFrame:
-    """All cells as text; the index holds the line numbers.
-
-    The csv module is used because pandas takes a first row that is too long for an index column,
-    fills one that is too short, and makes numbers or missing values of words.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError("a CSV file", f"{str(path)!r}: {error.strerror}", "Check it.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            "a CSV file in UTF-8", f"{str(path)!r} in another encoding", "Save it as UTF-8."
-        ) from error
-    reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text, path_column), strict=True)
-    records: list[list[str]] = []
-    numbers: list[int] = []
-    try:
-        for record in reader:
-            if record:
-                records.append(record)
-                numbers.append(reader.line_num)
-    except csv.Error as error:
-        raise InputError(
-            "a CSV file", f"line {reader.line_num} of {str(path)!r}: {error}", "Correct that line."
-        ) from error
-    return _frame(records, numbers, path)
-
-
-def _frame(records: list[list[str]], numbers: list[int], path: Path) -> pd.DataFrame:
-    if not records:
-        raise InputError("a CSV file with a row of column names", "an empty file", "Fill it.")
-    header = [name.strip() for name in records[0]]
-    for record, number in zip(records, numbers, strict=True):
-        if len(record) != len(header):
-            raise InputError(
-                f"{len(header)} cells in each line of {str(path)!r}",
-                f"{len(record)} in line {number}",
-                "Correct that line, with quotes around cells that hold the delimiter.",
-            )
-    index = pd.Index(numbers[1:], name="line")
-    return pd.DataFrame(records[1:], columns=pd.Index(header), index=index, dtype=object)
-
-
-def _delimiter(text: str, path_column: str) -> str:
-    header = text.lstrip().partition("\n")[0]
-    for delimiter in DELIMITERS:
-        names = next(csv.reader([header], delimiter=delimiter), [])
-        if path_column in (name.strip() for name in names):
-            return delimiter
-    return DELIMITERS[0]
-
-
 def _refuse_leaving(paths: pd.Series, root: Path) -> None:
-    for line, cell in paths.items():
+    for line, value in paths.items():
+        cell = str(value)
         leaves = not Path(os.path.normpath(root / cell)).is_relative_to(root)
         if leaves and not os.path.isabs(cell):
             raise InputError(
@@ -206,48 +135,8 @@ def _refuse_leaving(paths: pd.Series, root: Path) -> None:
             )
 
 
-def _require_columns(frame: pd.DataFrame, wanted: Sequence[str]) -> None:
-    columns = [str(name) for name in frame.columns]
-    for name in wanted:
-        if columns.count(name) == 1:
-            continue
-        if name in columns:
-            raise InputError(f"one column {name!r}", "several", "Rename the others.")
-        raise InputError(
-            f"a column {name!r}",
-            f"the columns {', '.join(columns)}",
-            did_you_mean(name, columns, "Name the column to use instead."),
-        )
-
-
-def _cells(column: pd.Series) -> list[Any]:
-    """Python objects, None for what is missing."""
-    return column.astype(object).where(column.notna(), None).tolist()
-
-
-def _read_labels(
-    frame: pd.DataFrame,
-    columns: Sequence[str],
-    rows: Sequence[str],
-    task: str,
-    separator: str,
-    class_names: Sequence[str] | None,
-) -> Labels:
-    if len(columns) == 1:
-        return read_labels(
-            _cells(frame[columns[0]]),
-            task=task,
-            separator=separator,
-            class_names=class_names,
-            name=columns[0],
-            rows=rows,
-        )
-    cells = {name: _cells(frame[name]) for name in columns}
-    return read_label_columns(cells, task=task, class_names=class_names, rows=rows)
-
-
 def _read_paths(column: pd.Series, rows: Sequence[str]) -> list[str]:
-    paths = ["" if cell is None else str(cell).strip() for cell in _cells(column)]
+    paths = ["" if cell is None else str(cell).strip() for cell in cells(column)]
     empty = [row for row, path in zip(rows, paths, strict=True) if not path]
     if empty:
         raise InputError(
@@ -258,22 +147,13 @@ def _read_paths(column: pd.Series, rows: Sequence[str]) -> list[str]:
     return paths
 
 
-def _read_groups(column: pd.Series) -> list[str]:
-    return ["" if cell is None else class_text(cell).strip() for cell in _cells(column)]
-
-
-def _build(
-    root: Path,
-    paths: Sequence[str],
-    rows: Sequence[str],
-    labels: Labels,
-    splits: Sequence[str],
-    groups: Sequence[str] | None,
-) -> Source:
+def _build(root: Path, paths: Sequence[str], notes: Notes) -> Source:
+    labels = notes.labels
     files = [os.path.normpath(root / path) for path in paths]
     ids = [_id(file, root) for file in files]
-    told = list(zip(labels.values.tolist(), splits, groups or splits, strict=True))
-    once, repeated = _once(ids, rows, told)
+    groups = notes.splits if notes.groups is None else notes.groups
+    told = list(zip(labels.values.tolist(), notes.splits, groups, strict=True))
+    once, repeated = _once(ids, notes.rows, told)
     kept = [i for i in once if os.path.isfile(files[i])]
     missing = [Skipped(ids[i], "file not found") for i in once if not os.path.isfile(files[i])]
     if not kept:
@@ -290,9 +170,9 @@ def _build(
         labels=values,
         class_names=labels.class_names,
         task=labels.task,
-        groups=None if groups is None else np.array([groups[i] for i in kept], dtype=object),
-        splits=np.array([splits[i] for i in kept], dtype=object),
-        given_splits=tuple(name for name in SPLITS if name in splits),
+        groups=None if notes.groups is None else notes.groups[kept],
+        splits=notes.splits[kept],
+        given_splits=notes.given_splits,
         skipped=tuple(missing + repeated),
     )
 

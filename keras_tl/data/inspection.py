@@ -67,9 +67,7 @@ def inspect(
     Raises:
         InputError: Too many items are bad, none is left, or a class has none left.
     """
-    if not 0 <= max_bad_fraction <= 1:
-        fix = "Try --max-bad-fraction 0.1."
-        raise InputError("a share of bad images from 0 to 1", str(max_bad_fraction), fix)
+    check_bad_fraction(max_bad_fraction)
     if source.items and isinstance(source.items[0], str):
         findings = _examine_files(source.items, image_input, max_file_bytes)
     else:
@@ -80,7 +78,7 @@ def inspect(
         if finding.reason
     )
     bad = [skip for skip in source.skipped if skip.bad] + list(left_out)
-    _judge(bad, len(source) + len(bad) - len(left_out), max_bad_fraction)
+    refuse_too_many_bad(bad, len(source) + len(bad) - len(left_out), max_bad_fraction)
     good = np.array([i for i, found in enumerate(findings) if not found.reason], np.int64)
     hashes = np.array([found.sha256 for found in findings], dtype=object)
     inspected = replace(source, hashes=hashes, skipped=source.skipped + left_out).take(good)
@@ -228,17 +226,40 @@ def _reported(findings: Iterable[_Finding], count: int) -> Iterator[_Finding]:
         yield finding
 
 
-def _judge(bad: list[Skipped], total: int, max_bad_fraction: float) -> None:
-    """Says which items are bad, and refuses too many of them."""
+def check_bad_fraction(max_bad_fraction: float) -> None:
+    """Refuses a share of bad items that is none.
+
+    Raises:
+        InputError: It is not from 0 to 1.
+    """
+    if not 0 <= max_bad_fraction <= 1:
+        fix = "Try --max-bad-fraction 0.1."
+        raise InputError("a share of bad items from 0 to 1", str(max_bad_fraction), fix)
+
+
+def refuse_too_many_bad(
+    bad: list[Skipped], total: int, max_bad_fraction: float, noun: str = "image"
+) -> None:
+    """Says which items are bad, and refuses too many of them.
+
+    Args:
+        bad: The bad ones.
+        total: How many items there are, the bad ones included.
+        max_bad_fraction: The share of bad ones over which this raises, in [0, 1].
+        noun: What the items are.
+
+    Raises:
+        InputError: Too many are bad, or all.
+    """
     named = first_few([f"{skip.id!r} ({skip.reason})" for skip in bad], WARNED_OF)
     if bad:
-        LOG.warning("%d of %d images are bad and left out: %s.", len(bad), total, named)
+        LOG.warning("%d of %d %ss are bad and left out: %s.", len(bad), total, noun, named)
     if len(bad) == total:
-        received = f"{total} bad ones: {named}" if bad else "no images"
-        raise InputError("at least one readable image", received, "Check the data.")
+        received = f"{total} bad ones: {named}" if bad else f"no {noun}s"
+        raise InputError(f"at least one readable {noun}", received, "Check the data.")
     if len(bad) > max_bad_fraction * total:
         raise InputError(
-            f"at most {max_bad_fraction:.0%} bad images",
+            f"at most {max_bad_fraction:.0%} bad {noun}s",
             f"{len(bad)} of {total}: {named}",
             "Repair or remove them, or raise --max-bad-fraction.",
         )

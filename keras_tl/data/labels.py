@@ -144,7 +144,11 @@ def class_counts(labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
 
 
 def refuse_emptied_classes(
-    before: np.ndarray, after: np.ndarray, class_names: Sequence[str], task: str
+    before: np.ndarray,
+    after: np.ndarray,
+    class_names: Sequence[str],
+    task: str,
+    noun: str = "image",
 ) -> None:
     """Refuses data of which a class has lost every item.
 
@@ -153,6 +157,7 @@ def refuse_emptied_classes(
         after: Labels of the items that are left.
         class_names: The classes.
         task: The task; a regression has no classes to lose, nor have items without labels.
+        noun: What the items are.
 
     Raises:
         InputError: A class that had items has none any more.
@@ -163,9 +168,9 @@ def refuse_emptied_classes(
     lost = [name for name, old, new in zip(class_names, had, has, strict=True) if old and not new]
     if lost:
         raise InputError(
-            "at least one readable image in each class",
+            f"at least one readable {noun} in each class",
             f"none in {first_few([repr(name) for name in lost])}",
-            "Repair or add images of that class, or leave the class out.",
+            f"Repair or add {noun}s of that class, or leave the class out.",
         )
 
 

@@ -1,14 +1,16 @@
-"""One word for any data: a folder, a CSV file or a TFDS name."""
+"""One word for any data: a folder, a table or a TFDS name."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_tl.data.folders import from_folder
 from keras_tl.data.frames import from_csv
 from keras_tl.data.source import Source
-from keras_tl.data.tfds import from_tfds
+from keras_tl.data.texts import from_text_csv, from_text_folder
+from keras_tl.data.tfds import from_text_tfds, from_tfds
 from keras_tl.errors import InputError
 
 TFDS_PREFIX = "tfds:"
@@ -24,11 +26,16 @@ def open_data(
     group_column: str | None = None,
     class_names: tuple[str, ...] | None = None,
     download: bool = True,
+    text_column: str | None = None,
+    pair: bool = False,
+    id_column: str | None = None,
+    encoding: str = "utf-8",
 ) -> Source:
     """Opens data by what its name says it is.
 
     Args:
-        data: "tfds:NAME", a `.csv` file, or a folder of class folders.
+        data: "tfds:NAME", a `.csv` file (of texts also `.tsv`, `.jsonl`), or a folder of class
+            folders.
         task: "auto" or a name in `keras_tl.tasks`.
         path_column: CSV: the column of image paths.
         label_column: CSV: the column of labels, or several separated by commas.
@@ -37,6 +44,11 @@ def open_data(
         class_names: The classes of a trained model, matched by name, whose order the labels
             then have; None takes the classes that occur.
         download: TFDS: whether to download and prepare what is not there.
+        text_column: The column, or the TFDS feature, of texts, or several separated by commas;
+            the data are texts where it is given. Of a folder it says just that.
+        pair: Texts: whether two columns are a pair rather than joined.
+        id_column: Texts in a table: the column of ids.
+        encoding: Texts: of the file or the files.
 
     Returns:
         The items; nothing is decoded yet.
@@ -46,20 +58,27 @@ def open_data(
             that were given.
     """
     if data.startswith(TFDS_PREFIX):
-        source = from_tfds(data.removeprefix(TFDS_PREFIX), task=task, download=download)
+        name = data.removeprefix(TFDS_PREFIX)
+        if text_column is None:
+            source = from_tfds(name, task=task, download=download)
+        else:
+            source = from_text_tfds(name, text_column, pair=pair, task=task, download=download)
         return source if class_names is None else align_classes(source, class_names)
-    if Path(data).is_file():
-        labels = label_column.split(",")
-        return from_csv(
-            data,
-            path_column=path_column,
-            label_column=labels if len(labels) > 1 else label_column,
-            split_column=split_column,
-            group_column=group_column,
-            task=task,
-            class_names=class_names,
-        )
-    return from_folder(data, task=task, class_names=class_names)
+    labels = label_column.split(",")
+    columns: dict[str, Any] = {
+        "label_column": labels if len(labels) > 1 else label_column,
+        "split_column": split_column,
+        "group_column": group_column,
+    }
+    options: dict[str, Any] = {"task": task, "class_names": class_names}
+    if text_column is None:
+        if Path(data).is_file():
+            return from_csv(data, path_column=path_column, **columns, **options)
+        return from_folder(data, **options)
+    options["encoding"] = encoding
+    if Path(data).is_dir():
+        return from_text_folder(data, **options)
+    return from_text_csv(data, text_column, pair=pair, id_column=id_column, **columns, **options)
 
 
 def align_classes(source: Source, class_names: tuple[str, ...]) -> Source:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,7 @@ from keras_tl.data import augment, mixing
 from keras_tl.data.augment import Augmentation
 from keras_tl.data.decoding import ImageInput, decode, fit_to_input
 from keras_tl.data.source import Source, content_hash
+from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError
 
 THREADS_OF_A_CORE = 2
@@ -37,22 +38,35 @@ def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
     return generator.permutation(n).astype(np.int64)
 
 
+class Tokenize(Protocol):
+    """What makes tokens of strings; `keras_tl.backbones.host.Tokenize` is one."""
+
+    @property
+    def key(self) -> str:
+        """Tells it apart from others that make other tokens."""
+
+    def __call__(self, strings: tf.Tensor) -> tf.Tensor:
+        """Makes int32 `[batch, 2, length]` of strings `[batch]`, or of pairs `[batch, 2]`."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """The items of a source as a model's inputs and targets.
 
     Attributes:
         source: The items and their labels.
-        image_input: How they are decoded and resized.
-        augmentation: What is done to them in training.
+        input_spec: How images are decoded and resized, or texts are cut.
+        augmentation: What is done to images in training.
+        tokenize: What makes tokens of texts; None leaves them strings.
 
     Raises:
         InputError: Targets of a regression were to be mixed by area.
     """
 
     source: Source
-    image_input: ImageInput
+    input_spec: ImageInput | TextInput
     augmentation: Augmentation = augment.PRESETS["none"]
+    tokenize: Tokenize | None = None
 
     def __post_init__(self) -> None:
         if self.mixes and self.source.task == "regression":
@@ -105,12 +119,14 @@ class Samples:
         return self._mixed_rows(values, np.arange(len(self)), np.full(len(self), view))
 
     def fingerprint(self, view: int | None) -> dict[str, Any]:
-        """Returns all that decides a view's pixels beside what it shows, as JSON-ready facts.
+        """Returns all that decides a view's inputs beside what it shows, as JSON-ready facts.
 
         Args:
             view: The view's number, or None for the images as they are.
         """
-        facts: dict[str, Any] = asdict(self.image_input)
+        facts: dict[str, Any] = asdict(self.input_spec)
+        if self.tokenize is not None:
+            facts["tokenizer"] = self.tokenize.key
         if view is not None and self.views > 1:
             facts |= {"augmentation": self.augmentation.fingerprint(), "view": view}
         return facts
@@ -120,7 +136,7 @@ class Samples:
         return permutation(len(self), seed, epoch)
 
     def images(self, indices: Indices, view: Indices | int | None = None) -> tf.data.Dataset:
-        """Reads, decodes, resizes and augments samples, in the order given.
+        """Reads, decodes, resizes and augments samples, in the order given; of texts makes tokens.
 
         Args:
             indices: int64 `[k]`, which samples.
@@ -128,12 +144,15 @@ class Samples:
                 `[k]`, one for each.
 
         Returns:
-            A dataset of k uint8 images `[size, size, 3]`, 0..255.
+            A dataset of k uint8 images `[size, size, 3]`, 0..255; of texts, of int32 tokens
+            `[2, length]` or of strings `[]` (pairs: `[2]`).
         """
         indices = tf.convert_to_tensor(indices, tf.int64)
         dataset = tf.data.Dataset.from_tensor_slices(indices)
+        if isinstance(self.input_spec, TextInput):
+            return _parallel_map(dataset, self._text_loader(self.input_spec))
         if view is None or self.views == 1:
-            return _parallel_map(dataset, self._loader(self.image_input))
+            return _parallel_map(dataset, self._loader(self.input_spec))
         views = tf.broadcast_to(tf.cast(view, tf.int64), tf.shape(indices))
         dataset = tf.data.Dataset.zip((dataset, tf.data.Dataset.from_tensor_slices(views)))
         show = self._viewer()
@@ -188,8 +207,8 @@ class Samples:
                 are epochs.
 
         Returns:
-            A dataset of `(x, y)` or `(x, y, w)`: uint8 `[batch, size, size, 3]` in 0..255,
-            float32 `[batch, outputs]`, float32 `[batch]`.
+            A dataset of `(x, y)` or `(x, y, w)`: uint8 `[batch, size, size, 3]` in 0..255 (of
+            texts, see `images`), float32 `[batch, outputs]`, float32 `[batch]`.
 
         Raises:
             InputError: Several epochs without a seed, or no full batch.
@@ -258,7 +277,7 @@ class Samples:
 
     def _mixed_rows(self, values: np.ndarray, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
         mix = self._cutmix(indices, views)
-        share = mix.areas / self.image_input.size**2
+        share = mix.areas / self._pictures.size**2
         share = share.reshape(-1, *[1] * (values.ndim - 1)).astype(np.float32)
         mixed = (1 - share) * values[indices] + share * values[mix.partners]
         return mixed.astype(np.float32)
@@ -274,17 +293,40 @@ class Samples:
             views,
             probability=self.augmentation.cutmix,
             settings=self.augmentation.fingerprint(),
-            size=self.image_input.size,
+            size=self._pictures.size,
         )
 
     @functools.cached_property
     def _seeds(self) -> np.ndarray:
         return augment.image_seeds(self.keys)
 
+    @property
+    def _pictures(self) -> ImageInput:
+        """The input of images, for what only they have."""
+        if isinstance(self.input_spec, TextInput):
+            raise InputError("images to augment", "texts", "Leave the augmentation out.")
+        return self.input_spec
+
+    def _text_loader(self, text_input: TextInput) -> Callable[[tf.Tensor], tf.Tensor]:
+        """A function from a sample's index to its tokens, or to its strings."""
+        items, texts, tokenize = self.source.items, text_input.texts, self.tokenize
+
+        # Looked up one by one: as tensors, the texts would be in memory twice.
+        def encoded(index: np.ndarray) -> np.ndarray:
+            found = [text.encode("utf-8", "replace") for text in items[index]]
+            return np.array(found if texts > 1 else found[0], dtype=object)
+
+        def load(index: tf.Tensor) -> tf.Tensor:
+            strings = tf.numpy_function(encoded, [index], tf.string)
+            strings = tf.ensure_shape(strings, [texts] if texts > 1 else [])
+            return strings if tokenize is None else tokenize(strings[None])[0]
+
+        return load
+
     def _viewer(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """A function from a sample's index and a view to its uint8 `[size, size, 3]`."""
-        larger = self.augmentation.read_size(self.image_input.size)
-        load = self._loader(replace(self.image_input, size=larger))
+        larger = self.augmentation.read_size(self._pictures.size)
+        load = self._loader(replace(self._pictures, size=larger))
         seeds = tf.constant(self._seeds, tf.int64)
         # 15 and 15.0 are equal, and draw differently.
         vary = _traced(augment.augment, self.augmentation, self.augmentation.fingerprint())

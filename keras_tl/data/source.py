@@ -1,6 +1,7 @@
 """Labelled items of one data set, wherever they come from."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ import numpy as np
 SPLITS = ("train", "val", "test")
 
 
-def content_hash(item: str | bytes | np.ndarray) -> str:
+def content_hash(item: str | bytes | np.ndarray | tuple[str, ...]) -> str:
     """Returns the SHA-256 of an item's content, whatever its name.
 
     Args:
-        item: A file's path, encoded bytes, or decoded pixels (whose shape counts too).
+        item: A file's path, encoded bytes, decoded pixels (whose shape counts too), or texts.
     """
     if isinstance(item, np.ndarray):
         content = str(item.shape).encode() + np.ascontiguousarray(item).tobytes()
+    elif isinstance(item, tuple):
+        # JSON's quotes keep ("ab", "c") and ("a", "bc") apart.
+        content = json.dumps(item).encode()
     else:
         content = Path(item).read_bytes() if isinstance(item, str) else item
     return hashlib.sha256(content).hexdigest()
@@ -45,8 +49,9 @@ class Source:
 
     Attributes:
         ids: Unique, stable, readable names, one for each item (a path relative to the data).
-        items: What to read, one for each id: file paths (`str`), encoded images (`bytes`), or
-            decoded images (uint8 arrays `[height, width, 1, 3 or 4]`).
+        items: What to read, one for each id: file paths (`str`), encoded images (`bytes`),
+            decoded images (uint8 arrays `[height, width, 1, 3 or 4]`), or texts (tuples of one
+            `str`, or of two for pairs, so that no text is taken for a path).
         labels: int64 `[items]`, class indices, for "single-label"; float32
             `[items, classes]` of zeros and ones for "multi-label"; float32
             `[items, targets]` for "regression".

@@ -1,7 +1,8 @@
 """A TensorFlow Datasets (TFDS) data set as a `Source`."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from keras_tl.data.checks import refuse_scaled_pixels
 from keras_tl.data.labels import Labels, first_few, read_labels
 from keras_tl.data.source import SPLITS, Source
 from keras_tl.data.splits import SPLIT_ALIASES, parse_split
+from keras_tl.data.texts import as_texts
 from keras_tl.errors import InputError, did_you_mean
 
 LOG = logging.getLogger("keras_tl")
@@ -54,17 +56,79 @@ def from_tfds(
             pixels are 0 or 1, or the download failed.
     """
     builder = _open(name, data_dir, download)
+    features = _require_features(builder, name, [image_key, label_key])
+    _require_images(features[image_key], image_key)
+    plan = _plan(name, list(builder.info.splits), splits)
+    source = _source(builder, plan, [image_key], label_key, task)
+    source = replace(source, items=[item[0] for item in source.items])
+    refuse_scaled_pixels(source.items)
+    return source
+
+
+def from_text_tfds(
+    name: str,
+    text_key: str = "text",
+    *,
+    pair: bool = False,
+    data_dir: str | None = None,
+    splits: Mapping[str, str] | None = None,
+    label_key: str = "label",
+    task: str = "auto",
+    download: bool = True,
+) -> Source:
+    """Reads a TFDS data set of texts, see `from_tfds`.
+
+    Args:
+        name: A TFDS name: "imdb_reviews".
+        text_key: The feature with texts, or several separated by commas.
+        pair: Whether two features are a pair of texts; else they are joined.
+        data_dir: See `from_tfds`.
+        splits: See `from_tfds`; None leaves out splits that are called otherwise, and says so.
+        label_key: See `from_tfds`.
+        task: See `from_tfds`.
+        download: See `from_tfds`.
+
+    Returns:
+        A source whose items are tuples of one text, or of two. What shows nothing is listed in
+        `skipped` as bad.
+
+    Raises:
+        InputError: As of `from_tfds`.
+    """
+    builder = _open(name, data_dir, download)
+    keys = [key.strip() for key in text_key.split(",")]
+    _require_features(builder, name, [*keys, label_key])
+    existing = list(builder.info.splits)
+    if splits is None and (known := [s for s in existing if s.lower() in SPLIT_ALIASES]):
+        if left_out := sorted(set(existing) - set(known)):
+            LOG.info("Left out, as it is neither train, val nor test: %s.", ", ".join(left_out))
+        existing = known
+    source = _source(builder, _plan(name, existing, splits), keys, label_key, task)
+    return as_texts(source, pair)
+
+
+def _require_features(
+    builder: tfds.core.DatasetBuilder, name: str, wanted: Sequence[str]
+) -> tfds.features.FeaturesDict:
     features = builder.info.features
-    for key in (image_key, label_key):
+    for key in wanted:
         if key not in features:
             hint = did_you_mean(key, features, "Name one of them.")
             raise InputError(f"a feature {key!r} in {name}", ", ".join(features), hint)
-    _require_images(features[image_key], image_key)
-    plan = _plan(name, list(builder.info.splits), splits)
-    ids, items, labels, given = _read(builder, plan, image_key, label_key)
+    return features
+
+
+def _source(
+    builder: tfds.core.DatasetBuilder,
+    plan: Mapping[str, str],
+    keys: Sequence[str],
+    label_key: str,
+    task: str,
+) -> Source:
+    """All examples; items are tuples of what the features `keys` hold."""
+    ids, items, labels, given = _read(builder, plan, keys, label_key)
     _refuse_overlap(ids, plan)
-    refuse_scaled_pixels(items)
-    read = _read_labels(labels, features[label_key], label_key, task)
+    read = _read_labels(labels, builder.info.features[label_key], label_key, task)
     return Source(
         ids=np.array(ids, dtype=object),
         items=items,
@@ -139,28 +203,31 @@ def _plan(name: str, existing: list[str], wanted: Mapping[str, str] | None) -> d
 
 
 def _read(
-    builder: tfds.core.DatasetBuilder, plan: Mapping[str, str], image_key: str, label_key: str
+    builder: tfds.core.DatasetBuilder, plan: Mapping[str, str], keys: Sequence[str], label_key: str
 ) -> tuple[list[str], list[Any], list[Any], list[str]]:
-    """Ids, images, labels and splits of all examples."""
+    """Ids, items, labels and splits of all examples."""
     ids: list[str] = []
     items: list[Any] = []
     labels: list[Any] = []
     given: list[str] = []
     for part, split in plan.items():
-        for example in _examples(builder, part, image_key, label_key):
+        for example in _examples(builder, part, keys, label_key):
             ids.append(example["tfds_id"].decode())
-            items.append(example[image_key])
+            items.append(tuple(example[key] for key in keys))
             labels.append(example[label_key])
             given.append(split)
     return ids, items, labels, given
 
 
-def _examples(builder: tfds.core.DatasetBuilder, part: str, image_key: str, label_key: str) -> Any:
+def _examples(
+    builder: tfds.core.DatasetBuilder, part: str, keys: Sequence[str], label_key: str
+) -> Any:
     """Examples of one split as NumPy values, in TFDS' own order, images still encoded."""
-    encoded = isinstance(builder.info.features[image_key], tfds.features.Image)
+    features = builder.info.features
+    images = [key for key in keys if isinstance(features[key], tfds.features.Image)]
     decoders = tfds.decode.PartialDecoding(
-        {image_key: True, label_key: True},
-        decoders={image_key: tfds.decode.SkipDecoding()} if encoded else None,
+        dict.fromkeys((*keys, label_key), True),
+        decoders={key: tfds.decode.SkipDecoding() for key in images} or None,
     )
     try:
         dataset = builder.as_dataset(

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from keras_tl.data.tfds import from_tfds
+from keras_tl.data.tfds import from_text_tfds, from_tfds
 from keras_tl.errors import InputError
 
 COUNTS = {"train": 6, "validation": 3, "test": 2}
@@ -188,3 +188,59 @@ def test_mocked_public_data_sets(tmp_path, name, classes):
         source = from_tfds(name, data_dir=str(tmp_path), splits={"train": "train"})
     assert len(source) == 20 and len(source.class_names) == classes
     assert all(isinstance(item, bytes) for item in source.items)
+
+
+class TinyReviews(tfds.core.GeneratorBasedBuilder):
+    """Reviews; those of one split have no class, as in imdb_reviews."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "title": tfds.features.Text(),
+            "text": tfds.features.Text(),
+            "label": tfds.features.ClassLabel(names=["neg", "pos"]),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {name: self._generate_examples(name) for name in ("train", "test", "unsupervised")}
+
+    def _generate_examples(self, split):
+        label = -1 if split == "unsupervised" else 1
+        yield 0, {"title": "T", "text": f"{split} caf\u00e9", "label": label}
+        yield 1, {"title": " ", "text": "", "label": label}
+        yield 2, {"title": "U", "text": f"{split} two", "label": label and 0}
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("reviews"))
+    TinyReviews(data_dir=folder).download_and_prepare()
+    return folder
+
+
+def test_texts(reviews):
+    source = from_text_tfds("tiny_reviews", data_dir=reviews)
+    assert sorted(source.items) == [
+        ("test café",),
+        ("test two",),
+        ("train café",),
+        ("train two",),
+    ]
+    assert source.given_splits == ("train", "test") and source.class_names == ("neg", "pos")
+    classes = {item[0]: int(label) for item, label in zip(source.items, source.labels, strict=True)}
+    assert classes["train café"] == 1 and classes["train two"] == 0
+    assert [skip.reason for skip in source.skipped] == ["no text"] * 2
+
+
+def test_two_features_of_texts(reviews):
+    joined = from_text_tfds("tiny_reviews", "title,text", data_dir=reviews)
+    assert ("T\ntrain café",) in joined.items
+    paired = from_text_tfds("tiny_reviews", "title,text", pair=True, data_dir=reviews)
+    assert ("T", "train café") in paired.items
+
+
+def test_a_feature_of_texts_that_is_not_there(reviews):
+    with pytest.raises(InputError, match=r"a feature 'txet' in .*Did you mean text"):
+        from_text_tfds("tiny_reviews", "txet", data_dir=reviews)

@@ -40,11 +40,12 @@ def findings_on_files(source: Source) -> Iterator[Finding]:
             )
 
 
-def findings_on_classes(source: Source) -> Iterator[Finding]:
+def findings_on_classes(source: Source, noun: str = "image") -> Iterator[Finding]:
     """Says which classes have few images, and which training will not see.
 
     Args:
         source: The images, with their splits where these are known.
+        noun: What an item is.
 
     Yields:
         What was found.
@@ -59,14 +60,14 @@ def findings_on_classes(source: Source) -> Iterator[Finding]:
         yield Finding(
             "imbalance",
             "warning",
-            f"The largest class ({most}) has {present.max():,} images, the smallest ({least}) "
+            f"The largest class ({most}) has {present.max():,} {noun}s, the smallest ({least}) "
             f"{present.min():,}: consider --class-weights, and look at figures of each class.",
         )
     few = [f"{names[c]} ({counts[c]})" for c in np.argsort(counts) if counts[c] < FEW_IMAGES]
     if few:
-        noun = "class has" if len(few) == 1 else "classes have"
-        text = f"{len(few):,} {noun} fewer than {FEW_IMAGES} images: {first_few(few)}."
-        yield Finding("few-images", "warning", text)
+        verb = "class has" if len(few) == 1 else "classes have"
+        text = f"{len(few):,} {verb} fewer than {FEW_IMAGES} {noun}s: {first_few(few)}."
+        yield Finding(f"few-{noun}s", "warning", text)
     yield from _unseen(source, names)
 
 

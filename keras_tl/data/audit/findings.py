@@ -32,7 +32,7 @@ class Finding:
         kind: A short name that does not change ("leak", "blurred").
         severity: One of `SEVERITIES`.
         text: What it is and what it means, in a sentence.
-        sets: The ids of the images: one set for each time it occurs, of one or more images.
+        sets: The ids of the items: one set for each time it occurs, of one or more items.
         why: For each set what is known of it.
     """
 
@@ -73,14 +73,16 @@ class Audit:
     """All that was found in a data set.
 
     Attributes:
-        images: How many images each split has; "" counts those without a split.
-        classes: How many images each class has; of a regression, nothing.
+        images: How many items each split has; "" counts those without a split.
+        classes: How many items each class has; of a regression, nothing.
         findings: The worst first.
+        noun: What an item is, "image" or "text".
     """
 
     images: dict[str, int]
     classes: dict[str, int]
     findings: tuple[Finding, ...]
+    noun: str = "image"
 
     @property
     def serious(self) -> tuple[Finding, ...]:
@@ -112,6 +114,7 @@ class Audit:
         """All of it, ready for JSON."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "noun": self.noun,
             "images": self.images,
             "classes": self.classes,
             "serious": len(self.serious),
@@ -149,7 +152,7 @@ class Audit:
     def log(self) -> None:
         """Says in a few lines what was found, without what is merely good to know."""
         LOG.info("The audit found %s.", self.found)
-        # Of files that cannot be read, inspection has told.
+        # Of what cannot be read, inspection has told.
         told = [finding for finding in self.findings if finding.kind != "unreadable"]
         named = [finding for finding in told if finding.severity != SEVERITIES[-1]]
         for finding in named[:LOGGED]:
@@ -161,7 +164,7 @@ class Audit:
     def __str__(self) -> str:
         total = sum(self.images.values())
         told = ", ".join(f"{count:,} {name}" for name, count in self.images.items() if name)
-        head = f"{total:,} images" + (f": {told}" if told else "")
+        head = f"{total:,} {self.noun}s" + (f": {told}" if told else "")
         if self.classes:
             head += f"; {len(self.classes):,} class{'' if len(self.classes) == 1 else 'es'}"
         if not self.findings:
@@ -201,7 +204,7 @@ def read_audit(path: str | os.PathLike[str]) -> Audit:
         )
         for row in facts["findings"]
     )
-    return Audit(facts["images"], facts["classes"], findings)
+    return Audit(facts["images"], facts["classes"], findings, facts.get("noun", "image"))
 
 
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -90,10 +90,16 @@ def _linked(
         near[other].add(one)
     group_of = {key: [key] for key in sizes}
     refused: list[set[str]] = []
+    # Two groups are asked about once, until one of them has grown.
+    asked: set[tuple[int, ...]] = set()
     for one, other in pairs:
         here, there = group_of[one], group_of[other]
+        question = (id(here), len(here), id(there), len(there))
+        if here is there or question in asked:
+            continue
+        asked.add(question)
         links = sum(len(near[key].intersection(there)) for key in here)
-        if here is there or links < LINKED * len(here) * len(there):
+        if links < LINKED * len(here) * len(there):
             continue
         if sum(sizes[key] for key in (*here, *there)) > limit:
             refused = _with(refused, {*here, *there})

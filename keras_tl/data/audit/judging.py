@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from keras_tl.data.audit.appearance import findings_on_appearance
 from keras_tl.data.audit.balance import findings_on_classes, findings_on_files
 from keras_tl.data.audit.copies import findings_on_copies
-from keras_tl.data.audit.findings import Audit, in_order
+from keras_tl.data.audit.findings import Audit, Finding, in_order
 from keras_tl.data.audit.groups import NearGroups, bounded_groups
 from keras_tl.data.audit.looks import Looks, look
 from keras_tl.data.audit.near import Pairs, remembered_duplicates
@@ -110,10 +111,24 @@ def judge(source: Source, seen: Seen) -> Audit:
         *findings_on_classes(source),
         *findings_on_appearance(source, seen.looks, seen.size),
     ]
+    return audit_of(source, findings)
+
+
+def audit_of(source: Source, findings: Sequence[Finding], noun: str = "image") -> Audit:
+    """Puts findings together with how many items there are.
+
+    Args:
+        source: The items, with splits where there are some.
+        findings: What was found.
+        noun: What an item is.
+
+    Returns:
+        The audit.
+    """
     splits = Counter(str(name) for name in source.splits)
-    images = {name: splits[name] for name in (*SPLITS, "") if splits[name]}
+    items = {name: splits[name] for name in (*SPLITS, "") if splits[name]}
     classes: dict[str, int] = {}
     if source.task != "regression" and source.class_names:
         counts = class_counts(source.labels, source.class_names)
         classes = {name: int(n) for name, n in zip(source.class_names, counts, strict=True)}
-    return Audit(images, classes, in_order(findings))
+    return Audit(items, classes, in_order(findings), noun)

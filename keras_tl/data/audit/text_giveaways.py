@@ -1,0 +1,207 @@
+"""Phrases that give the label away, and lines that many texts open or close with.
+
+A model that learns these scores well on such data, and poorly on any other: the names of sources,
+datelines, signatures. Whether that is what it should learn, only the user can say.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_tl.data.audit.findings import Finding
+from keras_tl.data.audit.text_words import Words, plain, read_words
+from keras_tl.data.source import Source
+
+# A phrase gives the label away where so many of the texts with it are of one class (at least `SURE`
+# at the lower end of a 95 % interval), at most a tenth as many are not as would be by chance, and
+# so large a share of the class has it.
+PRECISION, SURE, FEWER_OTHERS, RECALL = 0.95, 0.9, 0.1, 0.2
+# Fewer texts are never so sure.
+LEAST_TEXTS = 35
+# Of phrases that are in the same texts but for this share, one is named; and so many in all.
+SAME_TEXTS, MOST = 0.8, 20
+# A line that this share of the texts open or close with, and so many at least, is boilerplate.
+SHARE, LEAST_LINES = 0.05, 10
+# Of texts of one line, so many words are looked at, where it has twice as many.
+EDGE_WORDS = 6
+# So many texts are named for each.
+EXAMPLES = 20
+_Z = 1.96
+
+
+@dataclass(frozen=True)
+class Giveaway:
+    """A phrase that nearly decides the label alone.
+
+    Attributes:
+        phrase: The words, as they stand in a text.
+        class_name: The class.
+        texts: How many texts hold it.
+        precision: The share of these that are of the class.
+        recall: The share of the class's texts that hold it.
+        examples: Indices of some texts that hold it.
+    """
+
+    phrase: str
+    class_name: str
+    texts: int
+    precision: float
+    recall: float
+    examples: tuple[int, ...]
+
+
+def giveaways(source: Source, words: Words | None = None) -> list[Giveaway]:
+    """Finds words, and pairs of them, that nearly decide the label alone.
+
+    Args:
+        source: Texts with classes.
+        words: Their words, where they are known already.
+
+    Returns:
+        The phrases, the best ones first; of those in the same texts, one.
+    """
+    if source.task == "regression" or len(source.class_names) < 2:
+        return []
+    words = words or read_words(source.items)
+    texts = np.bincount(words.held.indices, minlength=words.held.shape[1])
+    frequent = np.flatnonzero(texts >= LEAST_TEXTS)
+    held = words.held[:, frequent].tocsc()
+    texts = texts[frequent].astype(np.float64)
+    targets = source.targets()
+    of_class = np.asarray(held.T.astype(np.float64) @ targets)
+    sizes = np.maximum(targets.sum(axis=0), 1)
+    precision, recall = of_class / np.maximum(texts, 1)[:, None], of_class / sizes
+    needed = np.maximum(PRECISION, 1 - FEWER_OTHERS * (1 - sizes / max(len(source), 1)))
+    is_sure = _lower_bound(precision, texts[:, None]) >= SURE
+    decides = is_sure & (precision >= needed) & (recall >= RECALL)
+    phrase, label = np.nonzero(decides)
+    score = 2 / (1 / precision[phrase, label] + 1 / recall[phrase, label])
+    # Of equals the longer phrase says more.
+    is_pair = words.phrases[frequent[phrase], 0] >= 0
+    order = np.lexsort((~is_pair, -score.round(3)))
+    found: list[Giveaway] = []
+    named: list[tuple[int, set[int]]] = []
+    for i in order:
+        p, c = int(phrase[i]), int(label[i])
+        holding = held.indices[held.indptr[p] : held.indptr[p + 1]]
+        if any(c == other and _overlap(holding, known) > SAME_TEXTS for other, known in named):
+            continue
+        named.append((c, set(holding.tolist())))
+        examples = holding[targets[holding, c] > 0]
+        found.append(
+            Giveaway(
+                _as_written(words.phrase(int(frequent[p])), source.items[examples[0]]),
+                source.class_names[c],
+                len(holding),
+                float(precision[p, c]),
+                float(recall[p, c]),
+                tuple(examples[:EXAMPLES].tolist()),
+            )
+        )
+        if len(found) == MOST:
+            break
+    return found
+
+
+def findings_on_giveaways(source: Source, words: Words | None = None) -> list[Finding]:
+    """Says which words and phrases nearly decide the label alone.
+
+    Args:
+        source: Texts with classes.
+        words: Their words, where they are known already.
+
+    Returns:
+        One finding with a set of examples for each phrase, or none.
+    """
+    found = giveaways(source, words)
+    if not found:
+        return []
+    noun, verb = ("phrase", "decides") if len(found) == 1 else ("phrases", "decide")
+    named = [f"{entry.phrase!r} ({entry.class_name})" for entry in found[:3]]
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    text = (
+        f"{len(found)} {noun} nearly {verb} the label alone: {', '.join(named)}{more}. Is that "
+        "what a model should learn? If not, take them out of the texts."
+    )
+    return [
+        Finding(
+            "giveaways",
+            "warning",
+            text,
+            tuple(tuple(str(source.ids[i]) for i in entry.examples) for entry in found),
+            tuple(
+                f"{entry.phrase!r}: {entry.precision:.1%} of {entry.texts:,} texts with it are "
+                f"{entry.class_name}, and {entry.recall:.1%} of all {entry.class_name} have it"
+                for entry in found
+            ),
+        )
+    ]
+
+
+def findings_on_boilerplate(source: Source, words: Words) -> Iterator[Finding]:
+    """Says which lines many texts open or close with; of equal texts one is counted.
+
+    Args:
+        source: The texts.
+        words: Their words.
+
+    Yields:
+        What was found.
+    """
+    _, first_of = np.unique(words.keys.astype(str), return_index=True)
+    edges: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i in np.sort(first_of).tolist():
+        for edge in _edges(source.items[i]):
+            edges[edge].append(i)
+    least = max(LEAST_LINES, SHARE * len(first_of))
+    counts = Counter({edge: len(texts) for edge, texts in edges.items() if len(texts) >= least})
+    if not counts:
+        return
+    found = counts.most_common(MOST)
+    noun, verb = ("line", "opens or closes") if len(counts) == 1 else ("lines", "open or close")
+    (how, line), count = found[0]
+    yield Finding(
+        "boilerplate",
+        "note",
+        f"{len(counts)} {noun} {verb} many texts, such as {line!r}, which {how} {count:,}: "
+        "it takes room of what can be read.",
+        tuple(tuple(str(source.ids[i]) for i in edges[edge][:EXAMPLES]) for edge, _ in found),
+        tuple(f"{how} {count:,} texts: {line!r}" for (how, line), count in found),
+    )
+
+
+def _lower_bound(share: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Wilson's lower bound (Journal of the American Statistical Association 22, 1927)."""
+    middle = share + _Z**2 / (2 * count)
+    width = _Z * np.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    return (middle - width) / (1 + _Z**2 / count)
+
+
+def _overlap(holding: np.ndarray, known: set[int]) -> float:
+    """The Jaccard index of two sets of texts."""
+    common = len(known.intersection(holding.tolist()))
+    return common / (len(holding) + len(known) - common)
+
+
+def _as_written(phrase: list[str], item: tuple[str, ...]) -> str:
+    """The phrase with the case and the signs that it has in a text."""
+    text = "\n".join(item)
+    pattern = r"\W+".join(map(re.escape, phrase))
+    match = re.search(pattern, text, re.IGNORECASE) or re.search(pattern, plain(text))
+    return " ".join(match[0].split()) if match else " ".join(phrase)
+
+
+def _edges(item: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """How a text opens and closes: whole lines, or some words of a text of one line."""
+    lines = [" ".join(line.split()) for line in "\n".join(item).splitlines() if line.strip()]
+    if len(lines) == 1:
+        words = lines[0].split()
+        if len(words) < 2 * EDGE_WORDS:
+            return
+        lines = [" ".join(words[:EDGE_WORDS]), " ".join(words[-EDGE_WORDS:])]
+    if lines:
+        yield "opens", lines[0]
+        yield "closes", lines[-1]

@@ -1,0 +1,117 @@
+"""Findings on how long texts are, and on what of them a model will not see."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_tl.data.audit.findings import Finding
+from keras_tl.data.labels import first_few
+from keras_tl.data.source import Source
+from keras_tl.data.text_input import LARGEST_WINDOWS, OWN_TOKENS, TextInput
+
+# Texts of fewer words say little; a larger share of them should be looked at.
+SHORT, MANY_SHORT = 3, 0.05
+# A larger share of texts that are cut should be looked at.
+MANY_CUT = 0.1
+# So many of the texts should be read whole.
+WHOLE = 0.8
+
+
+def findings_on_empty(source: Source) -> Iterator[Finding]:
+    """Says which texts were left out, and what else was passed over.
+
+    Args:
+        source: The texts, with what was passed over.
+
+    Yields:
+        What was found.
+    """
+    for bad, kind, severity, what in (
+        (True, "unreadable", "warning", "cannot be read: {} left out"),
+        (False, "foreign", "note", "not looked at"),
+    ):
+        skipped = [entry for entry in source.skipped if entry.bad == bad]
+        if skipped:
+            verb = "is" if len(skipped) == 1 else "are"
+            noun = ("text" if bad else "file") + ("" if len(skipped) == 1 else "s")
+            told = what.format(verb) if bad else f"{verb} {what}"
+            reasons = sorted({entry.reason for entry in skipped}) if bad else []
+            yield Finding(
+                kind,
+                severity,
+                f"{len(skipped):,} {noun} {told}{f' ({first_few(reasons)})' if reasons else ''}.",
+                tuple((entry.id,) for entry in skipped),
+                tuple(entry.reason for entry in skipped),
+            )
+
+
+def findings_on_lengths(
+    source: Source, words: np.ndarray, tokens: np.ndarray | None, text_input: TextInput
+) -> Iterator[Finding]:
+    """Says how long texts are, which are very short, and how many are cut.
+
+    Args:
+        source: The texts.
+        words: int64 `[texts]`, how many words each has.
+        tokens: int64 `[texts]`, how many tokens each has, the encoder's own not counted; None
+            where that is not known.
+        text_input: How many tokens a model reads.
+
+    Yields:
+        What was found.
+    """
+    yield Finding("lengths", "note", f"Texts have {_spread(words)} words.")
+    short = np.flatnonzero(words < SHORT)
+    if len(short):
+        noun = "text has" if len(short) == 1 else "texts have"
+        yield Finding(
+            "very-short",
+            "warning" if len(short) > MANY_SHORT * len(source) else "note",
+            f"{len(short):,} {noun} fewer than {SHORT} words.",
+            tuple((str(source.ids[i]),) for i in short),
+            tuple(_shown(source.items[i]) for i in short),
+        )
+    if tokens is not None:
+        yield from _cut(source, tokens, text_input)
+
+
+def _cut(source: Source, tokens: np.ndarray, text_input: TextInput) -> Iterator[Finding]:
+    cut = np.flatnonzero(tokens > text_input.room)
+    if not len(cut):
+        return
+    share = len(cut) / len(source)
+    windows = text_input.windows
+    held = f"{text_input.max_tokens} tokens" + (f" in {windows} windows" if windows > 1 else "")
+    unread = 1 - np.minimum(tokens, text_input.room).sum() / tokens.sum()
+    longest = cut[np.argsort(-tokens[cut], kind="stable")]
+    yield Finding(
+        "truncated",
+        "warning" if share > MANY_CUT else "note",
+        f"{share:.1%} of the texts are longer than {held} and are cut: {unread:.1%} of all that "
+        f"is written is not read. Texts have {_spread(tokens)} tokens{_more(tokens, text_input)}.",
+        tuple((str(source.ids[i]),) for i in longest),
+        tuple(f"{tokens[i]:,} tokens" for i in longest),
+    )
+
+
+def _more(tokens: np.ndarray, text_input: TextInput) -> str:
+    """How many windows would do for most texts; nothing where they do already."""
+    room = text_input.room // text_input.windows
+    windows = math.ceil(float(np.quantile(tokens, WHOLE, method="higher")) / room)
+    if not text_input.windows < windows <= LARGEST_WINDOWS:
+        return ""
+    whole = (tokens <= windows * room).mean()
+    longer = windows * room + OWN_TOKENS + text_input.texts - 1
+    return f"; --windows {windows} (or --max-tokens {longer}) would read {whole:.0%} of them whole"
+
+
+def _spread(lengths: np.ndarray) -> str:
+    low, quarter, half, three, high = np.quantile(lengths, (0, 0.25, 0.5, 0.75, 1))
+    middle = f"median {half:,.0f}, half of them {quarter:,.0f} to {three:,.0f}"
+    return f"{low:,.0f} to {high:,.0f} ({middle})"
+
+
+def _shown(item: tuple[str, ...], most: int = 40) -> str:
+    text = " / ".join(" ".join(part.split()) for part in item)
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -1,0 +1,88 @@
+"""Texts as sets of their words and of their pairs of neighbouring words."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+# Scripts that put no blanks between words, and pictures: there a character is a word.
+_ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(f"[{_ALONE}\u2600-\u27bf\U0001f000-\U0001faff]|[^\\W_{_ALONE}]+")
+# Texts of fewer words are equal only where their characters are: ":)" is not ":(".
+FEW_WORDS = 3
+_SHIFT = 32
+
+
+@dataclass(frozen=True)
+class Words:
+    """What texts consist of.
+
+    Attributes:
+        vocabulary: The words that occur, as compared: without case, compatible characters
+            (full width, ligatures) as one.
+        counts: int64 `[texts]`, how many words each text has.
+        keys: Object `[texts]`, equal for texts that are equal but for case, blanks and
+            punctuation.
+        phrases: int64 `[phrases, 2]`, indices into the vocabulary: -1 and a word, or a word and
+            the one that follows.
+        held: Sparse uint8 `[texts, phrases]`, 1 where a text holds a phrase.
+    """
+
+    vocabulary: list[str]
+    counts: np.ndarray
+    keys: np.ndarray
+    phrases: np.ndarray
+    held: sparse.csr_matrix
+
+    def phrase(self, index: int) -> list[str]:
+        """The words of a phrase."""
+        return [self.vocabulary[word] for word in self.phrases[index] if word >= 0]
+
+
+def read_words(items: Sequence[tuple[str, ...]]) -> Words:
+    """Takes texts apart.
+
+    Args:
+        items: Texts, or pairs of them, which are read one after the other.
+
+    Returns:
+        Their words.
+    """
+    index: dict[str, int] = {}
+    counts = np.zeros(len(items), np.int64)
+    keys = np.empty(len(items), dtype=object)
+    codes = []
+    for i, item in enumerate(items):
+        text = plain("\n".join(item))
+        words = _WORD.findall(text)
+        numbers = np.array([index.setdefault(word, len(index)) for word in words], np.int64)
+        counts[i] = len(words)
+        keys[i] = _key(words if len(words) >= FEW_WORDS else text.split())
+        codes.append(np.unique(np.concatenate((numbers, _pairs(numbers)))))
+    lengths = [len(row) for row in codes]
+    known, columns = np.unique(np.concatenate([*codes, [0]])[:-1], return_inverse=True)
+    starts = np.concatenate(([0], np.cumsum(lengths)))
+    held = sparse.csr_matrix(
+        (np.ones(len(columns), np.uint8), columns.astype(np.int32), starts),
+        shape=(len(items), len(known)),
+    )
+    phrases = np.stack(((known >> _SHIFT) - 1, known & (2**_SHIFT - 1)), axis=1)
+    return Words(list(index), counts, keys, phrases, held)
+
+
+def plain(text: str) -> str:
+    """A text as it is compared: compatible characters as one, without case."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _pairs(numbers: np.ndarray) -> np.ndarray:
+    """A code for each pair of neighbours; a word's own number is its code."""
+    return ((numbers[:-1] + 1) << _SHIFT) + numbers[1:]
+
+
+def _key(words: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()

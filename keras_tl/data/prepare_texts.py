@@ -1,0 +1,125 @@
+"""From texts to three splits that are ready to train on."""
+
+from dataclasses import dataclass
+
+from keras_tl.data.audit.findings import Audit
+from keras_tl.data.audit.text_judging import (
+    CountTokens,
+    SeenTexts,
+    judge_texts,
+    look_through_texts,
+)
+from keras_tl.data.checks import warn_of_untrained_classes
+from keras_tl.data.pipeline import Samples, Tokenize
+from keras_tl.data.source import SPLITS, Source
+from keras_tl.data.splits import assign_splits
+from keras_tl.data.text_input import TextInput
+from keras_tl.data.texts import inspect_texts
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Texts, inspected and divided.
+
+    Attributes:
+        source: All texts in which something can be seen, and what was passed over.
+        text_input: How they become tokens.
+        tokenize: What makes tokens of them.
+        seen: What was seen of all texts; None where they were not looked through.
+        audit: What is wrong with them by that, or might be; None likewise.
+    """
+
+    source: Source
+    text_input: TextInput
+    tokenize: Tokenize | None = None
+    seen: SeenTexts | None = None
+    audit: Audit | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the model's outputs."""
+        return self.source.class_names
+
+    @property
+    def task(self) -> str:
+        """A name in `keras_tl.tasks`."""
+        return self.source.task
+
+    @property
+    def train(self) -> Samples:
+        """The texts to learn from."""
+        return self.samples("train")
+
+    @property
+    def val(self) -> Samples:
+        """The texts that choose the best epoch; may be empty."""
+        return self.samples("val")
+
+    @property
+    def test(self) -> Samples:
+        """The texts that the final figures are measured on; may be empty."""
+        return self.samples("test")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many texts each split has."""
+        return {name: int((self.source.splits == name).sum()) for name in SPLITS}
+
+    def samples(self, split: str) -> Samples:
+        """The texts of one split, "train", "val" or "test"."""
+        return Samples(self.source.split(split), self.text_input, tokenize=self.tokenize)
+
+
+def prepare_texts(
+    source: Source,
+    text_input: TextInput | None = None,
+    *,
+    tokenize: Tokenize | None = None,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+    max_bad_fraction: float = 0.1,
+    audit: bool = True,
+    strict: bool = False,
+    count_tokens: CountTokens | None = None,
+) -> TextData:
+    """Leaves out texts in which nothing can be seen, looks the others through, divides them.
+
+    Args:
+        source: Texts, see `keras_tl.data.texts`.
+        text_input: How they become tokens; None is the default.
+        tokenize: What makes tokens of them, see `Samples`.
+        val_fraction: See `assign_splits`.
+        test_fraction: See `assign_splits`.
+        seed: Decides the splits.
+        max_bad_fraction: See `inspect_texts`.
+        audit: Whether to look through the texts, see `look_through_texts`: near-duplicates then
+            stay on one side of a split that is made here, and what is found is said.
+        strict: Whether to refuse data in which something serious is found.
+        count_tokens: Counts the tokens of texts, so that the audit can say how many are cut.
+
+    Returns:
+        The splits.
+
+    Raises:
+        InputError: The data cannot be used.
+        AuditError: It is strict, and something serious was found.
+    """
+    text_input = text_input or TextInput()
+    source = inspect_texts(source, max_bad_fraction=max_bad_fraction)
+    seen = look_through_texts(source, count_tokens) if audit or strict else None
+    source = assign_splits(
+        source,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        near=seen.groups if seen else None,
+    )
+    found = judge_texts(source, seen, text_input) if seen else None
+    if found:
+        found.log()
+    else:
+        warn_of_untrained_classes(source)
+    if found and strict:
+        found.refuse_serious()
+    return TextData(source, text_input, tokenize, seen, found)

@@ -1,0 +1,334 @@
+"""Tables of items, whatever the file: what images and texts that are listed in one share."""
+
+import codecs
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from keras_tl.data.labels import Labels, class_text, read_label_columns, read_labels
+from keras_tl.data.source import SPLITS
+from keras_tl.data.splits import parse_split
+from keras_tl.errors import InputError, did_you_mean
+
+SPLIT_COLUMN = "split"
+GROUP_COLUMN = "group"
+DELIMITERS = (",", ";", "\t", " ")
+JSON_EXTENSIONS = (".jsonl", ".ndjson", ".json")
+# A cell may have so many characters.
+LARGEST_CELL = 2**24
+# So much of a column's name is shown in an error: in a file without a header it is a text.
+SHOWN_NAME = 40
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a table says of its items.
+
+    Attributes:
+        rows: How to name each row ("line 17").
+        labels: The labels; without classes where they were not asked for.
+        splits: "train", "val", "test" or "" for each row.
+        groups: One group name for each row, "" for an item on its own; None without groups.
+    """
+
+    rows: list[str]
+    labels: Labels
+    splits: np.ndarray
+    groups: np.ndarray | None
+
+    @property
+    def given_splits(self) -> tuple[str, ...]:
+        """The splits that occur."""
+        return tuple(name for name in SPLITS if name in self.splits)
+
+
+def read_notes(
+    frame: pd.DataFrame,
+    item_columns: Sequence[str],
+    *,
+    label_column: str | Sequence[str] | None,
+    split_column: str = SPLIT_COLUMN,
+    group_column: str | None = None,
+    task: str = "auto",
+    separator: str = "|",
+    class_names: Sequence[str] | None = None,
+) -> Notes:
+    """Reads labels, splits and groups.
+
+    Args:
+        frame: One row for each item.
+        item_columns: The columns of the items themselves, which must be there too.
+        label_column: The column of labels, or several; None reads none.
+        split_column: The column of splits; one of the default name may be missing.
+        group_column: The column of groups; None takes "group" where there is one.
+        task: "auto" or a task's name.
+        separator: What stands between the classes of a multi-label cell.
+        class_names: The classes to use, in this order.
+
+    Returns:
+        What was read.
+
+    Raises:
+        InputError: A column is missing, there is no row, or a cell cannot be read.
+    """
+    labelled = [label_column] if isinstance(label_column, str) else list(label_column or ())
+    if group_column is None and GROUP_COLUMN in frame.columns:
+        group_column = GROUP_COLUMN
+    has_splits = split_column != SPLIT_COLUMN or SPLIT_COLUMN in frame.columns
+    wanted = [*item_columns, *labelled]
+    wanted += [split_column] if has_splits else []
+    wanted += [group_column] if group_column is not None else []
+    require_columns(frame, wanted)
+    rows = [f"{frame.index.name or 'row'} {label}" for label in frame.index]
+    if not rows:
+        raise InputError("at least one row", "none", "Fill the table.")
+    splits = [""] * len(rows)
+    if has_splits:
+        splits = [parse_split(str(cell or "")) for cell in cells(frame[split_column])]
+    return Notes(
+        rows,
+        _read_labels(frame, labelled, rows, task, separator, class_names),
+        np.array(splits, dtype=object),
+        None if group_column is None else _read_groups(frame[group_column]),
+    )
+
+
+def read_table(
+    path: str | os.PathLike[str], columns: Sequence[str], *, encoding: str = "utf-8"
+) -> pd.DataFrame:
+    """Reads a table whose first row, or whose keys, name its columns.
+
+    A `.jsonl`, `.ndjson` or `.json` file has one JSON object a line (or is one list of them);
+    any other file is delimited by the first of comma, semicolon, tab and blank that makes
+    `columns` columns. Where quotes do not add up in a file that is delimited by tabs, they are
+    taken for characters. A byte order mark is understood.
+
+    Args:
+        path: The file.
+        columns: Names of columns that it should have.
+        encoding: Its encoding.
+
+    Returns:
+        All cells of a delimited file as text, JSON's values as they are; None is a missing one.
+        The index holds the number of the line where a row begins (its place in a list).
+
+    Raises:
+        InputError: The file cannot be read, is empty, ragged, of another encoding, or has a
+            cell of more than `LARGEST_CELL` characters.
+    """
+    path = Path(path)
+    text = read_text(path, encoding)
+    if path.suffix.lower() in JSON_EXTENSIONS:
+        return _read_json(text, path)
+    delimiter = _delimiter(text, columns)
+    try:
+        return _read_delimited(text, path, delimiter, csv.QUOTE_MINIMAL)
+    except InputError:
+        if delimiter != "\t":
+            raise
+        return _read_delimited(text, path, delimiter, csv.QUOTE_NONE)
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Reads a text file, see `decoded`.
+
+    Args:
+        path: The file.
+        encoding: Its encoding.
+
+    Returns:
+        The text.
+
+    Raises:
+        InputError: It cannot be read, or is of another encoding.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            "a file of text", f"{str(path)!r}: {error.strerror}", "Check it."
+        ) from error
+    return decoded(content, encoding, str(path))
+
+
+def decoded(content: bytes, encoding: str, name: str) -> str:
+    """Decodes the content of a file of text.
+
+    Args:
+        content: The bytes. With a byte order mark of UTF-16 they are taken for that.
+        encoding: Their encoding.
+        name: The file's name.
+
+    Returns:
+        The text without a byte order mark; lines end with a line feed.
+
+    Raises:
+        InputError: They are of another encoding, or there is no such encoding.
+    """
+    if content.startswith(_UTF_16):
+        encoding = "utf-16"
+    try:
+        text = content.decode(encoding)
+    except LookupError as error:
+        raise InputError(
+            "an encoding such as utf-8 or cp1252", repr(encoding), "Try utf-8."
+        ) from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"text in {encoding.upper()}",
+            f"byte 0x{content[error.start]:02x} at offset {error.start} (line {line}) of {name!r}",
+            "Save it as UTF-8, or give its encoding where texts are read (cp1252, latin-1).",
+        ) from error
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def require_columns(frame: pd.DataFrame, wanted: Sequence[str]) -> None:
+    """Refuses a table without one of the columns, or with several of one name.
+
+    Raises:
+        InputError: So it is.
+    """
+    columns = [str(name) for name in frame.columns]
+    for name in wanted:
+        if columns.count(name) == 1:
+            continue
+        if name in columns:
+            raise InputError(f"one column {name!r}", "several", "Rename the others.")
+        shown = [c if len(c) <= SHOWN_NAME else f"{c[:SHOWN_NAME]}..." for c in columns]
+        raise InputError(
+            f"a column {name!r}",
+            f"the columns {', '.join(shown)}",
+            did_you_mean(name, columns, "Name the column to use instead."),
+        )
+
+
+def cells(column: pd.Series) -> list[Any]:
+    """Python objects, None for what is missing."""
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def _read_delimited(text: str, path: Path, delimiter: str, quoting: Literal[0, 3]) -> pd.DataFrame:
+    """All cells as text.
+
+    The csv module is used because pandas takes a first row that is too long for an index column,
+    fills one that is too short, and makes numbers or missing values of words.
+    """
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True, quoting=quoting)
+    records: list[list[str]] = []
+    numbers: list[int] = []
+    begins = 1
+    try:
+        with _largest_cell():
+            for record in reader:
+                if record:
+                    records.append(record)
+                    numbers.append(begins)
+                begins = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            "a CSV file", f"line {begins} of {str(path)!r}: {error}", "Correct that line."
+        ) from error
+    return _frame(records, numbers, path)
+
+
+@contextmanager
+def _largest_cell() -> Iterator[None]:
+    before = csv.field_size_limit(LARGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _frame(records: list[list[str]], numbers: list[int], path: Path) -> pd.DataFrame:
+    if not records:
+        raise InputError("a CSV file with a row of column names", "an empty file", "Fill it.")
+    header = [name.strip() for name in records[0]]
+    for record, number in zip(records, numbers, strict=True):
+        if len(record) != len(header):
+            raise InputError(
+                f"{len(header)} cells in each line of {str(path)!r}",
+                f"{len(record)} in line {number}",
+                "Correct that line, with quotes around cells that hold the delimiter.",
+            )
+    index = pd.Index(numbers[1:], name="line")
+    return pd.DataFrame(records[1:], columns=pd.Index(header), index=index, dtype=object)
+
+
+def _delimiter(text: str, columns: Sequence[str]) -> str:
+    """The first delimiter that finds the columns; without one, that of the most columns."""
+    header = text.lstrip().partition("\n")[0]
+    with _largest_cell():
+        found = {d: next(csv.reader([header], delimiter=d), []) for d in DELIMITERS}
+    for delimiter, names in found.items():
+        if {name.strip() for name in names}.issuperset(columns):
+            return delimiter
+    return max(DELIMITERS[:-1], key=lambda delimiter: len(found[delimiter]))
+
+
+def _read_json(text: str, path: Path) -> pd.DataFrame:
+    """One object a line, or one list of objects."""
+    is_list = text.lstrip().startswith("[")
+    name = "row" if is_list else "line"
+    found = dict(enumerate(_parsed(text, repr(str(path)))) if is_list else _json_lines(text, path))
+    if not found:
+        raise InputError("one JSON object a line", "an empty file", "Fill it.")
+    for number, row in found.items():
+        if not isinstance(row, dict):
+            received = f"{type(row).__name__} in {name} {number} of {str(path)!r}"
+            raise InputError("a JSON object", received, 'Such as {"text": "...", "label": "..."}.')
+    columns = list(dict.fromkeys(key for row in found.values() for key in row))
+    table = [[row.get(key) for key in columns] for row in found.values()]
+    return pd.DataFrame(table, columns=columns, index=pd.Index(found, name=name), dtype=object)
+
+
+def _json_lines(text: str, path: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield number, _parsed(line, f"line {number} of {str(path)!r}")
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError("JSON", f"{where}: {error}", "Correct it.") from error
+
+
+def _read_labels(
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    task: str,
+    separator: str,
+    class_names: Sequence[str] | None,
+) -> Labels:
+    if not columns:
+        return Labels(np.zeros(len(rows), np.int64), (), "single-label")
+    if len(columns) == 1:
+        return read_labels(
+            cells(frame[columns[0]]),
+            task=task,
+            separator=separator,
+            class_names=class_names,
+            name=columns[0],
+            rows=rows,
+        )
+    values = {name: cells(frame[name]) for name in columns}
+    return read_label_columns(values, task=task, class_names=class_names, rows=rows)
+
+
+def _read_groups(column: pd.Series) -> np.ndarray:
+    names = ["" if cell is None else class_text(cell).strip() for cell in cells(column)]
+    return np.array(names, dtype=object)

@@ -1,0 +1,57 @@
+"""What a model sees of a text: how many tokens, in how many windows, of how many texts."""
+
+from dataclasses import dataclass
+
+from keras_tl.errors import InputError
+
+# The first and the last token of a window are the encoder's own, and so is one between two texts.
+OWN_TOKENS = 2
+LARGEST_MAX_TOKENS, LARGEST_WINDOWS = 2**16, 64
+
+# Raised whenever the same text would become other tokens.
+TOKENIZER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """How texts become the tokens that a model is fed.
+
+    One value of this is shared by training, evaluation, prediction and the exported model.
+
+    Attributes:
+        max_tokens: How many tokens a window has, those at its ends included; what is beyond is
+            cut off, or goes into the next window.
+        windows: Into how many windows a long text is cut at most.
+        texts: 1, or 2 for pairs of texts (a title and a body).
+        tokenizer_version: The version of the tokenizer that these settings were made for.
+
+    Raises:
+        InputError: A setting is out of range.
+    """
+
+    max_tokens: int = 128
+    windows: int = 1
+    texts: int = 1
+    tokenizer_version: int = TOKENIZER_VERSION
+
+    def __post_init__(self) -> None:
+        if self.texts not in (1, 2):
+            raise InputError("1 text, or 2 for pairs", repr(self.texts), "Join the others.")
+        least = OWN_TOKENS + 2 * self.texts - 1
+        for name, value, low, high, usual in (
+            ("max_tokens", self.max_tokens, least, LARGEST_MAX_TOKENS, 128),
+            ("windows", self.windows, 1, LARGEST_WINDOWS, 1),
+        ):
+            if not low <= value <= high:
+                raise InputError(f"{name} from {low} to {high}", repr(value), f"Try {usual}.")
+        if self.tokenizer_version != TOKENIZER_VERSION:
+            raise InputError(
+                f"tokenizer version {TOKENIZER_VERSION}",
+                repr(self.tokenizer_version),
+                "The model was made with another version of keras_tl: use that one.",
+            )
+
+    @property
+    def room(self) -> int:
+        """How many tokens of a text are read at most, the encoder's own not counted."""
+        return self.windows * (self.max_tokens - OWN_TOKENS - (self.texts - 1))
