@@ -4,7 +4,7 @@ Keras keeps the calls of a functional model in `_nodes_by_depth`. No public name
 this module is the one place that reads it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import keras
@@ -31,6 +31,18 @@ def ancestors(model: keras.Model, layer_name: str) -> set[str]:
             found.add(node.operation.name)
             wanted.update(id(tensor) for tensor in node.input_tensors)
     found |= {producer(tensor) for tensor in model.inputs if id(tensor) in wanted}
+    return found
+
+
+def descendants(model: keras.Model, layer_names: Collection[str]) -> set[str]:
+    """Names of the operations that depend on one of these layers' output, the layers included."""
+    moving: set[int] = set()
+    found: set[str] = set()
+    for node in calls(model):
+        depends = any(id(tensor) in moving for tensor in node.input_tensors)
+        if depends or node.operation.name in layer_names:
+            found.add(node.operation.name)
+            moving.update(id(tensor) for tensor in node.outputs)
     return found
 
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_tl.backbones import layers
+from keras_tl.backbones.adapters import CONFIG_KEYS, merged_weights
 
 Replace = Callable[[keras.Layer], keras.Layer]
 
@@ -24,8 +25,9 @@ def rebuild(
     """Copies a functional model as one flat graph: nested models are inlined.
 
     Every layer is made again from its configuration, with its `trainable` flag and a copy of
-    its weights. Layers that are called twice stay shared. The call arguments of a nested model
-    (`training=False`) are dropped: what is frozen is said by flags alone.
+    its weights; low-rank adapters are merged into the kernels. Layers that are called twice stay
+    shared. The call arguments of a nested model (`training=False`) are dropped: what is frozen is
+    said by flags alone.
 
     Args:
         model: A functional or Sequential model, built.
@@ -98,6 +100,21 @@ def to_freezable(model: keras.Model) -> keras.Model:
         A `keras.Model` with the same names, flags, weights and outputs.
     """
     return rebuild(model, replace=layers.freezable)
+
+
+def merge_adapters(model: keras.Model) -> keras.Model:
+    """Copies `model` with what its low-rank adapters add in the kernels, and without adapters.
+
+    `keras_tl.freezing.LoRA` makes adapters; the copy can have new ones. Saved runs and exports are
+    merged: so is every copy that this module makes.
+
+    Args:
+        model: A functional model.
+
+    Returns:
+        A `keras.Model` with the same names, layers' flags and outputs.
+    """
+    return rebuild(model)
 
 
 def set_weights(layer: keras.Layer, values: list[np.ndarray]) -> None:
@@ -193,7 +210,7 @@ class _Copies:
         """Copies the weights of every layer, by value."""
         for original, copy in self._made.values():
             if isinstance(original, keras.Layer) and original.weights:
-                set_weights(copy, original.get_weights())
+                set_weights(copy, merged_weights(original))
 
     def _add(self, operation: keras.Operation, left: Any, right: Any) -> Any:
         """Makes a sum of two tensors a layer: the end of a ConvNeXt block is one."""
@@ -206,7 +223,7 @@ class _Copies:
             source = operation
             if isinstance(operation, keras.Layer):
                 source = self._replace(operation)
-            config = source.get_config()
+            config = {k: v for k, v in source.get_config().items() if k not in CONFIG_KEYS}
             if "name" in config:
                 config["name"] = self._names[id(operation)]
             self._made[id(operation)] = (operation, type(source).from_config(config))

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_tl import freezing
+from keras_tl.backbones.adapters import adapter_weights
 from keras_tl.errors import sentence
 from keras_tl.training.phases import Phase
 from keras_tl.training.rates import variable_rates
@@ -73,14 +74,17 @@ def _rounded_down(value: float) -> float:
 
 
 def _sizes_of_kernels(model: keras.Model, phase: Phase) -> list[float]:
-    """The root mean square of each kernel of the backbone that trains, as a share of its rate."""
+    """The root mean square of each kernel of the backbone that trains, as a share of its rate.
+
+    The factors of an adapter are new: there is nothing in them to lose.
+    """
     rates = variable_rates(model, phase.layer_decay) if phase.layer_decay < 1 else {}
     return [
         float(np.sqrt(np.mean(np.square(weight.numpy())))) / rates.get(id(weight), 1.0)
         for layer in model.layers
         if not layer.name.startswith("head_")
         for weight in layer.trainable_weights
-        if len(weight.shape) > 1
+        if len(weight.shape) > 1 and all(weight is not factor for factor in adapter_weights(layer))
     ]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tl import frozen_prefix, tasks
+from keras_tl.backbones.host import behind_host
 from keras_tl.errors import InputError, sentence
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.freezing import FreezingSummary
@@ -160,10 +161,12 @@ def run_phases(
     val = val if val is not None and len(val) else None
     batch_size = _whole_batch(batch_size, len(train), strategy.num_replicas_in_sync)
     weights = _sample_weights(train, class_weights)
-    check_averaging(model, phases)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}
-    # Applies every policy once, so that one that does not fit is refused before any work.
-    later = later_prefixes(model, phases, train)
+    # Applies every policy once, so that one that does not fit is refused before any work; adapters
+    # are made here.
+    with strategy.scope():
+        check_averaging(model, phases)
+        later = later_prefixes(model, phases, train)
     result = TrainingResult()
     for index, phase in enumerate(phases):
         summary = phase.freezing.apply(model)
@@ -203,7 +206,7 @@ class _PhaseRun:
         self.prefix: PrefixPass | None = None
         self.cut: tuple[str, ...] = ()
         self.passes: list[Pass] = []
-        part = model
+        part = behind_host(model)
         parts = frozen_prefix.split(model)
         self.has_prefix = parts.prefix is not None
         if parts.prefix is not None and store is not None:
@@ -294,7 +297,7 @@ class _PhaseRun:
             )
             plain = None if val is None else self.prefix.recompute(val.batches(batch_size))
             return self.prefix.recompute(batches), plain
-        log.info("Frozen up to %s: computed once for each image", where)
+        log.info("Frozen up to %s: computed once for each item", where)
         features = [self.prefix.features(train, view) for view in views]
         batches = feature_batches(
             features, train, batch_size, order=order, epochs=epochs, weights=weights
@@ -304,7 +307,7 @@ class _PhaseRun:
             validation = feature_batches([self.prefix.features(val)], val, batch_size)
         asked = sum(done.images for done in self.passes)
         computed = sum(done.computed for done in self.passes)
-        log.info("  %d passes, %d images: %d computed now", len(self.passes), asked, computed)
+        log.info("  %d passes, %d items: %d computed now", len(self.passes), asked, computed)
         return batches, validation
 
     def _batch_loss(self, train: Images) -> Callable[[list[np.ndarray], np.ndarray], float]:

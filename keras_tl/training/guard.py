@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tl.backbones.adapters import adapter_of
+from keras_tl.backbones.hub_layer import HubLayer
 from keras_tl.errors import CheckError
 from keras_tl.topology import leaf_layers
 
@@ -19,8 +21,9 @@ class FreezingGuard(keras.callbacks.Callback):
     """Checks a phase around its first update and stops it loudly where a check fails.
 
     Before the first step every trainable variable must get a finite, non-zero gradient from a
-    batch. After the first update with a non-zero rate every other variable of the whole model,
-    the moving statistics of frozen layers included, must be bit-identical to what it was.
+    batch, but for the first factor of a low-rank adapter whose second one is still zero. After the
+    first update with a non-zero rate every other variable of the whole model, the moving statistics
+    of frozen layers included, must be bit-identical to what it was.
 
     Args:
         whole: The whole model, also where only its suffix is fitted.
@@ -87,7 +90,8 @@ class FreezingGuard(keras.callbacks.Callback):
         if not variables:
             raise CheckError("something to train", "a model that is all frozen", "Unfreeze a part.")
         saved = [(v, v.numpy()) for v in self.model.non_trainable_variables]
-        bad = [v.path for v in variables if v.path not in self.allowed]
+        resting = _resting(self.whole)
+        bad = [v.path for v in variables if v.path not in self.allowed and id(v) not in resting]
         # Stochastic depth may leave a block out in one draw, in a small batch for all images.
         for _ in range(DRAWS):
             gradients = _gradients(self.model, self.batch)
@@ -108,8 +112,14 @@ class FreezingGuard(keras.callbacks.Callback):
 
 def _frozen_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     """What must not move; the states of random generators are not among a layer's weights."""
-    moves = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    moves = isinstance(layer, (keras.layers.BatchNormalization, HubLayer)) and layer.trainable
     return [] if moves else layer.non_trainable_weights
+
+
+def _resting(model: keras.Model) -> set[int]:
+    """Ids of the factors A of adapters whose B is zero still: B learns first, and then A."""
+    adapters = map(adapter_of, leaf_layers(model))
+    return {id(found.a) for found in adapters if found is not None and found.is_idle}
 
 
 def _gradients(model: keras.Model, batch: tuple[Any, ...]) -> list[Any]:

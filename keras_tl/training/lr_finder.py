@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
+from keras_tl.freezing import Policy
 from keras_tl.topology import leaf_layers
 from keras_tl.training.fit import run_phases
 from keras_tl.training.images import Images
@@ -168,7 +169,7 @@ def find_learning_rate(
     def losses(first: float, last: float, still: np.ndarray | None = None) -> np.ndarray:
         recorder = _Recorder(steps, still)
         schedule = Sweep(first, last, steps)
-        with _restored(model):
+        with _restored(model, phase.freezing, strategy):
             run_phases(
                 model,
                 [replace(phase, schedule=schedule, epochs=epochs, patience=None, averaging=None)],
@@ -192,10 +193,15 @@ def find_learning_rate(
 
 
 @contextmanager
-def _restored(model: keras.Model) -> Iterator[None]:
+def _restored(
+    model: keras.Model, policy: Policy, strategy: tf.distribute.Strategy | None
+) -> Iterator[None]:
     """Puts back variables, the states of random generators among them, and `trainable` flags."""
-    saved = [(variable, variable.numpy()) for variable in model.variables]
     flags = [(layer, layer.trainable) for layer in leaf_layers(model)]
+    with (strategy or tf.distribute.get_strategy()).scope():
+        # Adapters that it makes are there before the variables are noted.
+        policy.apply(model)
+    saved = [(variable, variable.numpy()) for variable in model.variables]
     try:
         yield
     finally:

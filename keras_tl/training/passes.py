@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tl import engines, frozen_prefix
+from keras_tl.backbones.adapters import CONFIG_KEYS, merged_weights
 from keras_tl.engines import Engine
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter, no_room
@@ -111,7 +112,10 @@ def later_prefixes(
 
 
 def fingerprint(prefix: keras.Model) -> str:
-    """SHA-256 of a model's graph and weights; names and `trainable` flags do not count."""
+    """SHA-256 of a model's graph and weights; names and `trainable` flags do not count.
+
+    Nor do low-rank adapters, but what they add to the kernels.
+    """
     digest = hashlib.sha256()
     made = {id(tensor): index for index, tensor in enumerate(prefix.inputs)}
     for node in calls(prefix):
@@ -125,14 +129,15 @@ def fingerprint(prefix: keras.Model) -> str:
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
         for tensor in node.outputs:
             made[id(tensor)] = len(made)
-        for weight in getattr(node.operation, "weights", ()):
-            digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
+        for weight in merged_weights(node.operation):
+            digest.update(np.ascontiguousarray(weight).tobytes())
     digest.update(str([made[id(tensor)] for tensor in prefix.outputs]).encode())
     return digest.hexdigest()
 
 
 def _without_names(config: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in config.items() if k not in ("name", "trainable", "seed")}
+    left_out = ("name", "trainable", "seed", *CONFIG_KEYS)
+    return {k: v for k, v in config.items() if k not in left_out}
 
 
 class PrefixPass:
@@ -324,7 +329,7 @@ class PrefixPass:
                 done += len(batch)
                 if self.verbose and time.monotonic() - said > SECONDS_BETWEEN_LINES:
                     said = time.monotonic()
-                    log.info("  %d of %d images through the frozen part", done, len(missing))
+                    log.info("  %d of %d through the frozen part", done, len(missing))
 
     def _engine(self, models: list[keras.Model], sample: np.ndarray, total: float) -> Engine:
         """The engine for these prefixes in one, chosen when the first images are there."""

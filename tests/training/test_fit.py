@@ -177,7 +177,7 @@ def test_a_regression_counts_errors_in_deviations(tiny_model, three_colors):
 
 def test_an_empty_val_is_no_val(tiny_model, three_colors):
     data = samples(three_colors)
-    none = Samples(data.source.take(np.array([], int)), data.image_input, data.augmentation)
+    none = Samples(data.source.take(np.array([], int)), data.input_spec, data.augmentation)
     for store in (False, True):
         result = run_phases(
             tiny_model, [phase(freezing.All(), epochs=1)], data, none, feature_store=store
@@ -309,7 +309,7 @@ def test_a_large_batch_is_lowered_and_no_images_are_refused(tiny_model, three_co
     assert len(result.history) == 1
     assert "batch size is 60" in caplog.text
     empty = samples(three_colors, part=slice(0, 3))
-    empty = Samples(empty.source.take(np.array([], int)), empty.image_input, empty.augmentation)
+    empty = Samples(empty.source.take(np.array([], int)), empty.input_spec, empty.augmentation)
     with pytest.raises(InputError, match="at least one training image"):
         run_phases(tiny_model, [phase(freezing.All())], empty)
 

@@ -126,7 +126,7 @@ def test_other_draws_would_be_seen(tiny_model, three_colors, monkeypatch):
     """The twin of the test above: random states that are not put back."""
     data = Samples(from_arrays(*three_colors), ImageInput(size=16), augment.get("light"))
     phase = Phase(freezing.AllButLast(1), 1, 1.0, optimizer="sgd")
-    monkeypatch.setattr(lr_finder, "_restored", lambda model: nullcontext())
+    monkeypatch.setattr(lr_finder, "_restored", lambda *_: nullcontext())
     found = find_learning_rate(tiny_model, phase, data, **STILL)
     assert np.ptp(found.losses) > 1e-2
 

@@ -1,0 +1,188 @@
+"""Policies under which a few weights of each layer train: low-rank adapters, or the biases.
+
+All kernels stay what they were. Both follow the flags of single weights, not of layers: what a
+policy that is applied later does to a layer's flag sets those of its weights too.
+"""
+
+import fnmatch
+from abc import abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import keras
+
+from keras_tl.backbones.adapters import adapter_size, adapter_weights, attach, can_adapt
+from keras_tl.errors import InputError
+from keras_tl.freezing.parts import head_of, layers_from
+from keras_tl.freezing.policies import Policy
+from keras_tl.freezing.summary import FreezingSummary
+from keras_tl.topology import descendants, leaf_layers
+
+# Hu et al. adapt the queries and values of attention, section 4.2.
+ATTENTION = ("*query", "*value")
+BIASES = ("bias", "beta")
+
+
+@dataclass(frozen=True)
+class FewWeights(Policy):
+    """What `LoRA` and `BitFit` have in common.
+
+    Dropout, and BatchNormalization with `batch_norm="trained"`, are in training behind the first
+    layer of which something trains, as they are where the whole layer trains.
+    """
+
+    @abstractmethod
+    def touched_layers(self, model: keras.Model) -> Collection[str]:
+        """Names of the pretrained layers of which some weights train."""
+
+    @abstractmethod
+    def trains(self, layer: keras.layers.Layer, weight: keras.Variable) -> bool:
+        """Whether a weight of such a layer is one of them."""
+
+    def frozen_layers(self, model: keras.Model) -> Collection[str]:
+        """See `Policy.frozen_layers`."""
+        touched, head = set(self.touched_layers(model)), set(head_of(model))
+        behind = descendants(model, touched)
+        batch_norm = keras.layers.BatchNormalization
+        return [
+            layer.name
+            for layer in leaf_layers(model)
+            if layer.name not in touched | head
+            and (layer.name not in behind or (layer.weights and not isinstance(layer, batch_norm)))
+        ]
+
+    def choose_weights(self, model: keras.Model) -> None:
+        """See `Policy.choose_weights`."""
+        super().choose_weights(model)
+        touched = set(self.touched_layers(model))
+        for layer in leaf_layers(model):
+            if layer.name in touched:
+                for weight in layer.weights:
+                    weight.trainable = self.trains(layer, weight)
+
+
+@dataclass(frozen=True)
+class LoRA(FewWeights):
+    """Trains low-rank adapters beside frozen kernels, and the head.
+
+    The adapters are those of Keras' `enable_lora`: a layer computes with W + alpha / rank * A B.
+    They are made when the policy is first applied and change nothing until they are trained; a
+    phase that comes before theirs is not disturbed by them. Under any other policy they rest, and
+    `keras_tl.backbones.graph.merge_adapters` gives the model without them.
+
+    Reference: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.
+
+    Attributes:
+        rank: Columns of A and rows of B, at least 1.
+        alpha: What A B is multiplied by, times `rank`; above 0. None is `rank`, a factor of 1.
+        layers: A shell-style pattern of layer names; case-sensitive. None takes the queries and
+            values of attention ("block_0_query"), and where there are none all dense and
+            pointwise kernels that an adapter is smaller than.
+        blocks: Only the last so many blocks of the backbone; None takes all of it.
+    """
+
+    rank: int = 8
+    alpha: float | None = None
+    layers: str | None = None
+    blocks: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank < 1:
+            raise InputError("a rank of at least 1", str(self.rank), "8 is common.")
+        if self.alpha is not None and self.alpha <= 0:
+            raise InputError("an alpha above 0", str(self.alpha), "Leave it out for the rank.")
+
+    def apply(self, model: keras.Model) -> FreezingSummary:
+        """See `Policy.apply`; call it in the strategy's scope."""
+        touched = set(self.touched_layers(model))
+        alpha = self.rank if self.alpha is None else self.alpha
+        added = [
+            attach(layer, self.rank, alpha) for layer in leaf_layers(model) if layer.name in touched
+        ]
+        if any(added):
+            # What Keras has traced does not know the adapters.
+            model.train_function = model.test_function = model.predict_function = None
+        return super().apply(model)
+
+    def touched_layers(self, model: keras.Model) -> Collection[str]:
+        """See `FewWeights.touched_layers`."""
+        body = set(layers_from(model, self.blocks))
+        layers = [layer for layer in leaf_layers(model) if layer.name in body and can_adapt(layer)]
+        names = [layer.name for layer in layers]
+        if self.layers is not None:
+            found = fnmatch.filter(names, self.layers)
+        else:
+            found = [name for name in names if any(fnmatch.fnmatch(name, p) for p in ATTENTION)]
+            found = found or [x.name for x in layers if _is_dense(x) and _is_worth_it(x, self.rank)]
+        if not found:
+            what = "that Keras has adapters for (Dense, EinsumDense, Embedding, Conv)"
+            example = f'Name some, such as layers="{names[-1]}".' if names else "Take all blocks."
+            asked = f"layers={self.layers!r}" if self.layers else "none by default"
+            raise InputError(f"layers of the backbone {what}", asked, example)
+        return found
+
+    def trains(self, layer: keras.layers.Layer, weight: keras.Variable) -> bool:
+        """See `FewWeights.trains`."""
+        return any(weight is factor for factor in adapter_weights(layer))
+
+    def __str__(self) -> str:
+        return f"LoRA of rank {self.rank}" + _where(self.blocks)
+
+
+@dataclass(frozen=True)
+class BitFit(FewWeights):
+    """Trains the biases of the backbone, and the head.
+
+    The shift (beta) of LayerNormalization is a bias, and that of BatchNormalization where
+    `batch_norm` is "trained". Many backbones for images have no others: see the summary.
+
+    Reference: Ben-Zaken, Ravfogel and Goldberg, "BitFit: Simple Parameter-efficient Fine-tuning
+    for Transformer-based Masked Language-models", ACL 2022.
+
+    Attributes:
+        blocks: Only the last so many blocks of the backbone, and what is behind them; None takes
+            all of it.
+    """
+
+    blocks: int | None = None
+
+    def touched_layers(self, model: keras.Model) -> Collection[str]:
+        """See `FewWeights.touched_layers`."""
+        body = set(layers_from(model, self.blocks))
+        held = keras.layers.BatchNormalization if self.batch_norm == "frozen" else ()
+        found = [
+            layer.name
+            for layer in leaf_layers(model)
+            if layer.name in body
+            and not isinstance(layer, held)
+            and any(self.trains(layer, weight) for weight in layer.weights)
+        ]
+        if not found:
+            fix = 'With batch_norm="trained" the shifts of BatchNormalization train, or take LoRA.'
+            raise InputError("a backbone with biases outside BatchNormalization", "none", fix)
+        return found
+
+    def trains(self, layer: keras.layers.Layer, weight: keras.Variable) -> bool:
+        """See `FewWeights.trains`."""
+        return weight.name in BIASES
+
+    def __str__(self) -> str:
+        return "Only biases train" + _where(self.blocks)
+
+
+def _is_dense(layer: keras.layers.Layer) -> bool:
+    """Whether a kernel mixes channels alone: of a dense layer, or of 1 x 1."""
+    dense = isinstance(layer, (keras.layers.Dense, keras.layers.EinsumDense))
+    return dense or set(getattr(layer, "kernel_size", ())) == {1}
+
+
+def _is_worth_it(layer: keras.layers.Layer, rank: int) -> bool:
+    """Whether an adapter has fewer parameters than the kernel."""
+    return adapter_size(layer, rank) < int(keras.ops.size(layer.weights[0]))
+
+
+def _where(blocks: int | None) -> str:
+    if blocks is None:
+        return ""
+    return " in the last block" if blocks == 1 else f" in the last {blocks} blocks"
