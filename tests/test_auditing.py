@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_tl import auditing, freezing
+from keras_tl import freezing
 from keras_tl.auditing import (
     audit,
     audit_with_labels,
@@ -13,15 +13,17 @@ from keras_tl.auditing import (
     head_features,
     plain_features,
 )
+from keras_tl.config import TrainConfig
+from keras_tl.data import augment
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
-from keras_tl.data.prepare import prepare
+from keras_tl.data.prepare import ImageData, prepare
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
 
-RANDOM_TINY = {"backbone": "TinyNet", "weights": None, "engine": "tensorflow", "verbose": 0}
+RANDOM_TINY = {"backbone": "TinyNet", "weights": "none", "engine": "tensorflow", "verbose": 0}
 
 
 def numbered(labels, groups=None):
@@ -47,7 +49,9 @@ def test_the_features_are_those_of_the_plain_backbone(three_colors):
     images, labels = three_colors
     source = inspect(from_arrays(images, labels), ImageInput(size=16))
     keras.utils.set_random_seed(7)
-    features = plain_features(source, ImageInput(size=16), **RANDOM_TINY)
+    data = ImageData(source, ImageInput(size=16), augment.get("none"))
+    config = TrainConfig("", "", backbone="TinyNet", weights="none")
+    features = plain_features(config, data, engine="tensorflow", verbose=0)
     keras.utils.set_random_seed(7)
     model = build_image_model("TinyNet", outputs=3, weights=None)
     last = model.get_layer("head_predictions").input
@@ -133,7 +137,7 @@ def test_neighbours_that_give_each_other_away():
     stretch = np.arange(600) // 30
     features = random.normal(0, 3, (20, 40))[stretch] + random.normal(0, 0.5, (600, 40))
     found = kinds(findings_on_labels(features.astype(np.float32), numbered(labels)))
-    assert "a probe is right on 100.0% of images whose neighbours" in found["order-leak"].text
+    assert "a probe is right on 100.0% of items whose neighbours" in found["order-leak"].text
     order = random.permutation(600)
     shuffled = findings_on_labels(features[order].astype(np.float32), numbered(labels[order]))
     assert "order-leak" not in kinds(shuffled)
@@ -179,7 +183,8 @@ def test_flipped_labels_of_solar_cells():
     source = inspect(
         from_arrays(contents, labels, class_names=["functional", "defective"]), ImageInput()
     )
-    features = plain_features(source, ImageInput(), backbone=auditing.BACKBONE, verbose=0)
+    data = ImageData(source, ImageInput(), augment.get("none"))
+    features = plain_features(TrainConfig("", ""), data, verbose=0)
     found = kinds(findings_on_labels(features, source))
     suspects = [int(ids[0]) for ids in found["wrong-label"].sets]
     hits = np.isin(suspects, flipped)

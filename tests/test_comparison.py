@@ -10,9 +10,10 @@ from PIL import Image
 
 from keras_tl import cli, comparison
 from keras_tl.backbones import registry
+from keras_tl.compare_config import CompareConfig
 from keras_tl.comparison import compare
 from keras_tl.comparison_table import format_comparison
-from keras_tl.config import CompareConfig, TrainConfig
+from keras_tl.config import TrainConfig
 from keras_tl.data.arrays import from_arrays
 from keras_tl.errors import InputError
 from keras_tl.job import train

@@ -7,9 +7,11 @@ import pytest
 from data.audit.audit_pictures import COPIES, encoded, photograph
 
 from keras_tl import cli
-from keras_tl.config import CompareConfig, TrainConfig
+from keras_tl.compare_config import CompareConfig
+from keras_tl.config import TrainConfig
 from keras_tl.data.audit.findings import read_audit
-from keras_tl.job import prepare_data, train
+from keras_tl.job import train
+from keras_tl.preparing import prepare_data
 
 SETTINGS = {"backbone": "TinyNet", "weights": "none", "image_size": 16, "batch_size": 8}
 SETTINGS |= {"epochs": 1, "fine_tune_epochs": 0}

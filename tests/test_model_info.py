@@ -34,7 +34,7 @@ def test_file_is_readable_json(tmp_path):
     assert "Löwe" in text and "猫" in text
     values = json.loads(text)
     assert next(iter(values)) == "format_version"
-    assert values["format_version"] == 1
+    assert values["format_version"] == 2
     assert values["image_input"]["size"] == 96
     assert values["thresholds"] == []
 
@@ -77,7 +77,7 @@ def test_unknown_task_is_refused():
     ("text", "message"),
     [
         (_changed(clas_names=["a"]), "'clas_names'. Did you mean class_names"),
-        (_changed(format_version=2), "format_version 2.*newer keras_tl"),
+        (_changed(format_version=3), "format_version 3.*newer keras_tl"),
         (_changed(format_version="1"), "format_version of 1 or more"),
         (_changed(image_input={"size": 96}), "none named resize"),
         (_changed(image_input={"siez": 96}), "'siez'. Did you mean size"),

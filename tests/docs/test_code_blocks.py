@@ -50,9 +50,19 @@ def photograph(random, hue):
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
+def stories(count):
+    """A table of so many stories, true and fake by turns."""
+    yield "title,text,label\n"
+    for i in range(count):
+        if i % 2:
+            yield f"Miracle number {i},You will not believe what happened next to doctor {i}!,fake\n"
+        else:
+            yield f"Council meets again,The council approved item {i} of its budget on Monday.,true\n"
+
+
 @pytest.fixture
 def readers_folder(tmp_path, monkeypatch):
-    """What the pages say a reader has: photographs in class folders, and some to predict."""
+    """What the pages say a reader has: photographs, and some to predict; tables of stories."""
     random = np.random.default_rng(0)
     hues = {"cat": (230, 150, 60), "dog": (60, 110, 220)}
     for folder, each in (("photos", 14), ("more-labelled-photos", 3)):
@@ -65,6 +75,8 @@ def readers_folder(tmp_path, monkeypatch):
     for index, hue in enumerate(hues.values()):
         photograph(random, hue).save(tmp_path / "new-photos" / f"{index}.jpg")
     photograph(random, hues["dog"]).save(tmp_path / "photo.jpg")
+    for name, count in (("news.csv", 40), ("stories.csv", 4)):
+        (tmp_path / name).write_text("".join(stories(count)), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
 

@@ -15,7 +15,7 @@ from keras_tl.export.verify import default_tolerance, probe_images
 from keras_tl.model_info import ModelInfo
 
 SIZE = 32
-write, decode, described = saved_model._write, saved_model.decode, saved_model._described
+write, decode, described = saved_model._write, saved_model.decode, saved_model.described
 
 
 def _model(activation="softmax", scale=1 / 127.5, seed=3):
@@ -122,7 +122,7 @@ def test_outputs_that_are_no_numbers_are_refused(tmp_path):
 @pytest.mark.usefixtures("quick")
 def test_class_names_in_another_order_are_refused(tmp_path, monkeypatch):
     other = ModelInfo(ImageInput(size=SIZE), ("bad", "ok"), "single-label")
-    monkeypatch.setattr(saved_model, "_described", lambda outputs, _: described(outputs, other))
+    monkeypatch.setattr(saved_model, "described", lambda outputs, _: described(outputs, other))
     _assert_refused(tmp_path, "class_name of signature serving_default")
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from keras_tl.data.image_input import ImageInput
 from keras_tl.errors import InputError
-from keras_tl.export.saved_model import _described, export_saved_model
+from keras_tl.export.described import described
+from keras_tl.export.saved_model import export_saved_model
 from keras_tl.model_info import ModelInfo
 
 SIZE = 32
@@ -136,7 +137,7 @@ def test_multi_label_outputs(tmp_path):
 def test_labels_of_an_image_with_none_are_empty():
     info = _info("multi-label", thresholds=(0.5, 0.75, 0.5))
     outputs = tf.constant([[0.25, 0.5, 0.25], [0.5, 0.5, 0.75]])
-    assert _described(outputs, info)["labels"].numpy().tolist() == [b"", "Löwe|dog".encode()]
+    assert described(outputs, info)["labels"].numpy().tolist() == [b"", "Löwe|dog".encode()]
 
 
 def test_regression_outputs(tmp_path):

@@ -13,7 +13,7 @@ from keras_tl.model_info import ModelInfo
 
 pytestmark = pytest.mark.usefixtures("small_decoder")
 SIZE = 8
-described = saved_model._described
+described = saved_model.described
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_class_name_follows_the_threshold(tmp_path, model, thresholds, names
 
 
 def test_another_threshold_in_the_graph_is_refused(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(saved_model, "_described", lambda out, _: described(out, info(0.0)))
+    monkeypatch.setattr(saved_model, "described", lambda out, _: described(out, info(0.0)))
     with pytest.raises(CheckError, match="class_index"):
         export_saved_model(model, tmp_path / "out", info(1.0))
     assert not (tmp_path / "out").exists()

@@ -12,12 +12,14 @@ from keras_tl.config import TrainConfig
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.source import Source, content_hash
 from keras_tl.data.splits import write_splits
+from keras_tl.data.text_input import TextInput
 from keras_tl.evaluation.metrics import evaluate
 from keras_tl.evaluation.predictions import predictions_frame
 from keras_tl.model_info import ModelInfo
 from keras_tl.runs import Run
 
 # Names that break what does not escape them.
+RUN = "run <b>&"
 ODD_NAMES = ("<script>alert(1)</script>", "line\nbreak & \"quote\" 'x'", "röd 🟥")
 SIZE = 16
 
@@ -97,20 +99,81 @@ def make_run(
             pixels[i % SIZE, :] = 255
             Image.fromarray(pixels).save(files / name)
     items = [str(files / name) for name in ids]
-    # Blocks of one image a class: two of four in train, one in val, one in test.
-    block = np.arange(count) // len(names)
-    splits = np.array(["train", "val", "test"], dtype=object)[block % 4 % 3]
+    splits = split_column(count, len(names))
     source = Source(np.array(ids, dtype=object), items, labels, tuple(names), task, splits=splits)
     if images:
-        hashes = np.array([content_hash(item) for item in items], dtype=object)
-        source = replace(source, hashes=hashes)
+        source = with_hashes(source)
     info = ModelInfo(ImageInput(size=SIZE), tuple(names), task, backbone="TinyNet")
-    run = Run(folder / "run <b>&")
+    write_listing(files, source)
+    data = str(files / "list.csv")
+    config = TrainConfig(data, str(folder / RUN), "TinyNet", "none", seed=seed)
+    return write_run(folder, source, info, config, noise=noise)
+
+
+def make_text_run(
+    folder, *, task="single-label", names=("ham", "spam"), count=120, pair=False, seed=0, noise=1.0
+):
+    """Writes a run folder with `count` texts, or pairs of them, a third of them in test."""
+    random = np.random.default_rng(0)
+    labels = labels_of(task, count, len(names), random)
+    items = [text_item(i, random, pair) for i in range(count)]
+    ids = [f"line {i + 2}" for i in range(count)]
+    splits = split_column(count, len(names))
+    source = Source(np.array(ids, dtype=object), items, labels, tuple(names), task, splits=splits)
+    source = with_hashes(source)
+    text_input = TextInput(max_tokens=16, texts=2 if pair else 1)
+    info = ModelInfo(None, tuple(names), task, backbone="MiniLM", text_input=text_input)
+    columns = ("title", "body") if pair else ("text",)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = {column: [item[k] for item in items] for k, column in enumerate(columns)}
+    table |= {**label_columns(source), "split": source.splits}
+    pd.DataFrame(table).to_csv(folder / "texts.csv", index=False)
+    text_column = ",".join(columns)
+    data, out = str(folder / "texts.csv"), str(folder / RUN)
+    config = TrainConfig(data, out, text_column=text_column, pair=pair, seed=seed)
+    return write_run(folder, source, info, config, noise=noise)
+
+
+WORDS = [
+    "win",
+    "money",
+    "now",
+    "please",
+    "find",
+    "the",
+    "report",
+    "<b>attached</b>",
+    "&",
+    '"best"',
+    "röd",
+    "🟥",
+    "regards",
+]
+
+
+def text_item(i, random, pair):
+    """A text of 1 to 60 words, none of them like another's; of a pair the title is short."""
+    body = " ".join([f"nr{i}", *random.choice(WORDS, int(random.integers(0, 60)))])
+    return (f"title {i}", body) if pair else (body,)
+
+
+def split_column(count, classes):
+    """Blocks of one sample a class: two of four in train, one in val, one in test."""
+    block = np.arange(count) // classes
+    return np.array(["train", "val", "test"], dtype=object)[block % 4 % 3]
+
+
+def with_hashes(source):
+    hashes = np.array([content_hash(item) for item in source.items], dtype=object)
+    return replace(source, hashes=hashes)
+
+
+def write_run(folder, source, info, config, noise=1.0):
+    """Writes what a run of these settings on these samples leaves, without its model."""
+    task, run = info.task, Run(folder / RUN)
     run.begin()
     test = source.split("test")
-    outputs = outputs_of(test, np.random.default_rng(seed), noise)
-    write_listing(files, source)
-    config = TrainConfig(str(files / "list.csv"), str(run.folder), "TinyNet", "none", seed=seed)
+    outputs = outputs_of(test, np.random.default_rng(config.seed), noise)
     run.path(run.CONFIG).write_text(config.to_yaml(), encoding="utf-8")
     write_splits(source, run.path(run.SPLITS))
     info.write(run.folder)
@@ -136,16 +199,18 @@ def make_run(
 
 def write_listing(files, source):
     """The CSV that the run's data are opened from."""
-    if source.task == "single-label":
-        columns = {"label": [source.class_names[k] for k in source.labels]}
-    elif source.task == "multi-label":
-        names = np.array(source.class_names)
-        texts = ["|".join(names[row > 0]) or "|" for row in source.labels]
-        columns = {"label": texts}
-    else:
-        columns = {"label": source.labels[:, 0]}
+    columns = label_columns(source)
     frame = pd.DataFrame({"path": source.items, **columns, "split": source.splits})
     frame.to_csv(files / "list.csv", index=False)
+
+
+def label_columns(source):
+    if source.task == "single-label":
+        return {"label": [source.class_names[k] for k in source.labels]}
+    if source.task == "multi-label":
+        names = np.array(source.class_names)
+        return {"label": ["|".join(names[row > 0]) or "|" for row in source.labels]}
+    return {"label": source.labels[:, 0]}
 
 
 VOID = {"meta", "link", "img", "br", "line", "rect", "circle"}

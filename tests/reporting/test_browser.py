@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from run_folders import make_run
+from run_folders import make_run, make_text_run
 
 from keras_tl.reporting.comparison import write_comparison
 from keras_tl.reporting.page import write_report
@@ -57,6 +57,8 @@ def pages(tmp_path_factory):
         for task, names in tasks.items()
     }
     found = {task: write_report(made.run) for task, made in runs.items()}
+    texts = make_text_run(folder / "texts", names=("ham", "<b>spam</b>"), pair=True, noise=2.0)
+    found["texts"] = write_report(texts.run, source=texts.source)
     other = make_run(folder / "other", names=tasks["single-label"], seed=3)
     both = [runs["single-label"].run, other.run]
     found["comparison"] = write_comparison(both, folder / "comparison.html")
@@ -89,7 +91,9 @@ def look(browser, page, width, folder, *, planted=""):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1200])
-@pytest.mark.parametrize("name", ["single-label", "multi-label", "regression", "comparison"])
+@pytest.mark.parametrize(
+    "name", ["single-label", "multi-label", "regression", "texts", "comparison"]
+)
 def test_a_page_fits_and_loads(browser, pages, name, width, tmp_path):
     found = look(browser, pages[name], width, tmp_path)
     assert int(found["width"]) == width

@@ -1,0 +1,250 @@
+"""TF-Hub modules as backbones: from pixels or strings to vectors."""
+
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_tl.backbones import hub_files, hub_layer, hub_spec
+from keras_tl.backbones.hub_check import why_unsafe
+from keras_tl.backbones.hub_handles import resolved
+from keras_tl.backbones.hub_layer import HubLayer, HubModule
+from keras_tl.backbones.hub_tokens import EncoderInputs, HubTokenizer, padding_of
+from keras_tl.errors import InputError, did_you_mean
+
+# What nearly all image modules were trained for.
+IMAGE_SIZE = 224
+POOLED = "pooled_output"
+
+log = logging.getLogger("keras_tl")
+
+
+def load_hub_backbone(
+    handle: str | Path,
+    *,
+    image_size: int | None = None,
+    value_range: tuple[float, float] = (0.0, 1.0),
+) -> keras.Model:
+    """Builds a TF-Hub module as a flat functional model.
+
+    Args:
+        handle: See `keras_tl.backbones.hub_handles.resolved`. A module of images (a feature
+            vector, or a classifier, whose logits are the features then) or of strings.
+        image_size: Height and width in pixels; None is what the module says, or 224.
+        value_range: What the module takes for black and white; TF-Hub's convention is 0 and 1.
+
+    Returns:
+        A `keras.Model` of the input "pixels", float32 `[batch, size, size, 3]`, RGB in 0..255,
+        or "text", strings in UTF-8 `[batch]`, to the module's float32 output. Its layer
+        "hub_module" is frozen, until a policy says otherwise.
+
+    Raises:
+        InputError: The handle leads to no SavedModel, to one of TensorFlow 1, or to one that
+            takes neither images nor strings.
+    """
+    with resolved(handle) as folder:
+        opened = _Opened(folder)
+        spec = opened.input_spec()
+        if isinstance(spec, dict):
+            fix = "Use load_hub_encoder with the encoder and its preprocessor."
+            raise InputError("a module of images or strings", f"one of {', '.join(spec)}", fix)
+        if spec.dtype == tf.string:
+            text = keras.Input((), dtype="string", name=hub_spec.TEXT)
+            layer = opened.layer(tf.constant(["a text"]))
+            return keras.Model(text, layer(text), name="hub")
+        size = _image_size(spec, image_size)
+        pixels = keras.Input((size, size, 3), dtype="float32", name="pixels")
+        layer = opened.layer(tf.zeros([1, size, size, 3]))
+    low, high = value_range
+    scale = keras.layers.Rescaling(
+        (high - low) / 255, offset=low, dtype="float32", name=hub_spec.PREPROCESSING
+    )
+    return keras.Model(pixels, layer(scale(pixels)), name="hub")
+
+
+def load_hub_encoder(
+    encoder: str | Path,
+    preprocessor: str | Path,
+    *,
+    max_tokens: int = 128,
+    texts: int = 1,
+    output: str = POOLED,
+) -> keras.Model:
+    """Builds a TF-Hub text encoder and its preprocessor as a flat functional model.
+
+    Args:
+        encoder: The handle of a module from `input_word_ids`, `input_mask` and
+            `input_type_ids` to vectors.
+        preprocessor: The handle of the module that makes these of strings; its page is named on
+            the encoder's.
+        max_tokens: Tokens of a text, special ones included.
+        texts: 1, or 2 for pairs.
+        output: Which of the encoder's outputs is taken ("pooled_output", "default").
+
+    Returns:
+        A `keras.Model` of the input "text", strings in UTF-8 `[batch]` or `[batch, 2]`, to the
+        encoder's float32 output. Its layer "tokenizer" gives int32 tokens `[batch, 2,
+        max_tokens]`; its layer "hub_module" is frozen, until a policy says otherwise.
+
+    Raises:
+        InputError: A handle leads to no such module, or the encoder has no such output.
+    """
+    if texts not in (1, 2):
+        raise InputError("1 or 2 texts", str(texts), "2 is for pairs, such as title and body.")
+    sample = _sample_of(texts)
+    tokenizer = load_hub_tokenizer(str(preprocessor), max_tokens=max_tokens, texts=texts)
+    tokens = tokenizer(sample)
+    unpack = EncoderInputs(padding_of(tokenizer, sample), name=hub_spec.ENCODER_INPUTS)
+    with resolved(encoder) as folder:
+        layer = _Opened(folder).layer(unpack(tokens), output)
+    text = keras.Input((texts,) if texts > 1 else (), dtype="string", name=hub_spec.TEXT)
+    return keras.Model(text, layer(unpack(tokenizer(text))), name="hub_encoder")
+
+
+def load_hub_text(
+    handle: str, *, max_tokens: int = 128, windows: int = 1, texts: int = 1
+) -> keras.Model:
+    """Builds a TF-Hub model of texts from one handle, or two joined by "+".
+
+    Args:
+        handle: A module of strings, or "ENCODER+PREPROCESSOR".
+        max_tokens: Encoders: tokens of a text; a module of strings reads all of it.
+        windows: 1: there is one window.
+        texts: 1; for an encoder also 2, for pairs.
+
+    Returns:
+        See `load_hub_backbone` and `load_hub_encoder`.
+
+    Raises:
+        InputError: See there; or the module takes no texts, no pairs, or no windows.
+    """
+    encoder, _, preprocessor = handle.partition("+")
+    if windows != 1:
+        raise InputError("1 window for a TF-Hub module", str(windows), "Leave windows out.")
+    if preprocessor:
+        return load_hub_encoder(encoder, preprocessor, max_tokens=max_tokens, texts=texts)
+    if texts != 1:
+        fix = "Join the two texts into one, or give ENCODER+PREPROCESSOR."
+        raise InputError("single texts for a TF-Hub module of strings", "pairs", fix)
+    model = load_hub_backbone(encoder)
+    if model.input.dtype != "string":
+        raise InputError("a TF-Hub module of texts", "one of images", "Leave text_column out.")
+    return model
+
+
+def load_hub_tokenizer(handle: str, *, max_tokens: int = 128, texts: int = 1) -> HubTokenizer:
+    """Builds the layer "tokenizer" of `load_hub_encoder` alone.
+
+    Args:
+        handle: "ENCODER+PREPROCESSOR", or the preprocessor's.
+        max_tokens: Tokens of a text.
+        texts: 1, or 2 for pairs.
+    """
+    with resolved(handle.rpartition("+")[2]) as folder:
+        return _Opened(folder).tokenizer(_sample_of(texts), max_tokens, texts)
+
+
+def _sample_of(texts: int) -> tf.Tensor:
+    return tf.constant(["a text"] if texts == 1 else [["a title", "a text"]])
+
+
+class _Opened:
+    """A SavedModel that was just loaded, with its weights."""
+
+    def __init__(self, folder: Path):
+        files = hub_files.read(folder)
+        self.loaded = hub_layer.load(files, weights=True)
+        self.endpoint = hub_layer.endpoint_of(self.loaded)
+        self.files = files.kept()
+        if files.has_assets:
+            # What is exported later copies assets from where they were loaded.
+            self.loaded = hub_layer.reload(self.loaded, self.files)
+        if reason := why_unsafe(files.graph(), files.names):
+            log.warning("A .keras file of this model loads with safe_mode=False only: %s", reason)
+
+    def input_spec(self) -> Any:
+        """What the endpoint takes: a `tf.TensorSpec`, or several by name."""
+        function = hub_layer.concrete_functions(self.loaded, self.endpoint)[0]
+        positional, named = function.structured_input_signature
+        if positional:
+            return positional[0]
+        return next(iter(named.values())) if len(named) == 1 else named
+
+    def layer(self, sample: Any, output: str = "") -> HubLayer:
+        """Makes the layer, whose output is known from calling the module on a sample."""
+        found = self._call(sample)
+        if isinstance(found, dict):
+            output = _chosen(found, output)
+            found = found[output]
+        else:
+            output = ""
+        module = self._module(output, found.shape[1:].as_list(), found.dtype.name)
+        layer = HubLayer(module, trainable=False, name=hub_spec.MODULE)
+        layer.adopt(self.loaded, self.files, keep_weights=False)
+        return layer
+
+    def tokenizer(self, sample: tf.Tensor, max_tokens: int, texts: int) -> HubTokenizer:
+        """Makes the layer of a preprocessor."""
+        module = self._module("", (2, max_tokens), "int32")
+        layer = HubTokenizer(module, trainable=False, name="tokenizer")
+        layer.adopt(self.loaded, self.files, keep_weights=False)
+        layer.check(sample, texts)
+        return layer
+
+    def _module(self, output: str, shape: Any, dtype: str) -> HubModule:
+        return HubModule(
+            digest=self.files.digest,
+            endpoint=self.endpoint,
+            takes_training=hub_layer.takes_training(self.loaded, self.endpoint),
+            output=output,
+            shape=tuple(shape),
+            dtype=dtype,
+            variables=hub_layer.describe_variables(self.loaded, self.endpoint),
+        )
+
+    def _call(self, sample: Any) -> Any:
+        has_mode = hub_layer.takes_training(self.loaded, self.endpoint)
+        options = {"training": False} if has_mode else {}
+        strategy = tf.distribute.get_strategy()
+        call = functools.partial(hub_layer.run, self.loaded, self.endpoint, sample, **options)
+        try:
+            # What is loaded for several devices is called on each of them, or not at all.
+            found = tf.function(lambda: strategy.run(call), autograph=False)()
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            shapes = tf.nest.map_structure(lambda t: f"{t.dtype.name} {t.shape}", sample)
+            raise InputError(
+                f"a module that takes {shapes}",
+                f"one that takes {self.input_spec()}",
+                "Give the image size or max_tokens that the module was made for.",
+            ) from error
+        return tf.nest.map_structure(lambda t: strategy.experimental_local_results(t)[0], found)
+
+
+def _chosen(found: dict[str, Any], output: str) -> str:
+    """Which of a module's named outputs is taken."""
+    if output in found:
+        return output
+    if output in ("", POOLED) and (len(found) == 1 or "default" in found):
+        return "default" if "default" in found else next(iter(found))
+    hint = did_you_mean(output, found, f"It has {', '.join(found)}.")
+    raise InputError("an output of the module", repr(output), hint)
+
+
+def _image_size(spec: tf.TensorSpec, asked: int | None) -> int:
+    """The size that was asked for, or the module's own.
+
+    Raises:
+        InputError: The module takes no colour images, or none of that size.
+    """
+    shape = spec.shape.as_list() if spec.shape.rank == 4 else []
+    if spec.dtype != tf.float32 or not shape or shape[3] not in (3, None):
+        fix = "Take a feature vector, a classifier, or a text embedding."
+        raise InputError("a module of colour images or strings", f"one of {spec}", fix)
+    own = shape[1]
+    if own is not None and asked not in (None, own):
+        fix = f"Leave it out for {own}."
+        raise InputError(f"an image size of {own} for this module", str(asked), fix)
+    return asked or own or IMAGE_SIZE

@@ -1,0 +1,91 @@
+"""From a TF-Hub handle to a folder with a SavedModel."""
+
+import hashlib
+import os
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_tl.errors import InputError
+
+SAVED_MODEL = "saved_model.pb"
+# What the TF1 Hub format has beside it.
+TF1_MODULE = "tfhub_module.pb"
+OTHER_WAY = "Or download the module's .tar.gz on its page, and give that file or its folder."
+
+
+@contextmanager
+def resolved(handle: str | Path) -> Iterator[Path]:
+    """Finds the folder that a handle stands for.
+
+    Args:
+        handle: The folder of a SavedModel; a `.tar.gz` of one; or a URL that the package
+            tensorflow-hub resolves (tfhub.dev, a model on kaggle.com, any `.tar.gz`). What was
+            downloaded before lies in `TFHUB_CACHE_DIR`, and needs neither network nor package.
+
+    Yields:
+        The folder; that of an archive goes when the block ends.
+
+    Raises:
+        InputError: There is no such folder or file, it is no archive of a SavedModel, or the
+            download failed.
+    """
+    path = Path(handle).expanduser()
+    if path.is_dir():
+        yield path
+    elif path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            yield _extract(path, Path(folder))
+    elif str(handle).startswith(("http://", "https://")):
+        yield _cached(str(handle)) or _download(str(handle))
+    else:
+        raise InputError(
+            "a TF-Hub handle: the folder or .tar.gz of a SavedModel, or its URL",
+            f"{str(handle)!r}, which is none of them",
+            "Check the path.",
+        )
+
+
+def _extract(archive: Path, folder: Path) -> Path:
+    """Unpacks an archive; members that would end up outside of the folder are refused."""
+    try:
+        with tarfile.open(archive) as opened:
+            opened.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        fix = "Download it again."
+        raise InputError("a .tar.gz of a SavedModel", f"{archive}: {reason}", fix) from error
+    names = (SAVED_MODEL, TF1_MODULE)
+    found = sorted(path.parent for name in names for path in folder.rglob(name))
+    return found[0] if found else folder
+
+
+def _cached(handle: str) -> Path | None:
+    """What tensorflow-hub downloaded before: https://www.tensorflow.org/hub/caching."""
+    cache = os.environ.get("TFHUB_CACHE_DIR") or Path(tempfile.gettempdir()) / "tfhub_modules"
+    folder = Path(cache) / hashlib.sha1(handle.encode()).hexdigest()
+    known = any((folder / name).is_file() for name in (SAVED_MODEL, TF1_MODULE))
+    return folder if known else None
+
+
+def _download(handle: str) -> Path:
+    # Takes seconds to import, and fails where setuptools has no pkg_resources any more.
+    try:
+        import tensorflow_hub
+    except ImportError as error:
+        raise InputError(
+            "the package tensorflow-hub, to download a module",
+            f"none that can be imported ({error})",
+            f"Run: pip install tensorflow-hub tf_keras 'setuptools<82'. {OTHER_WAY}",
+        ) from error
+    import tensorflow as tf
+
+    try:
+        return Path(tensorflow_hub.resolve(handle))
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        fix = f"Try again later. {OTHER_WAY}"
+        raise InputError(f"to download {handle}", reason, fix) from error

@@ -1,0 +1,373 @@
+"""A TF-Hub module, or any SavedModel of TensorFlow 2, as a Keras layer that trains.
+
+It follows the interface of reusable SavedModels: `__call__` with an argument `training`,
+`variables`, `trainable_variables`, `regularization_losses`
+(https://www.tensorflow.org/hub/reusable_saved_models). A SavedModel without `__call__`, such as
+Keras' own `export` writes, is called by its endpoint `serve` or `serving_default`, which is one for
+inference: its weights train, but dropout and batch statistics are not in it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.saving.serialization_lib import in_safe_mode
+from tensorflow.python.framework import op_def_registry
+from tensorflow.python.util import tf_inspect
+
+from keras_tl.backbones import hub_files
+from keras_tl.backbones.graph import clean_name
+from keras_tl.backbones.hub_check import why_unsafe
+from keras_tl.backbones.hub_files import ModuleFiles
+from keras_tl.backbones.hub_ops import TEXT_OPS
+from keras_tl.errors import InputError
+
+ENDPOINTS = ("__call__", "serve", "serving_default")
+
+
+@dataclass(frozen=True)
+class HubVariable:
+    """One variable of a module.
+
+    Attributes:
+        name: Its name in Keras, unique in the module.
+        shape: Its shape.
+        dtype: Its dtype.
+        trainable: Whether it trains where the module does.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+
+
+@dataclass(frozen=True)
+class HubModule:
+    """All of a module that a layer must know before it has the module's files.
+
+    Attributes:
+        digest: SHA-256 of the files, see `keras_tl.backbones.hub_files`.
+        endpoint: What is called, one of `ENDPOINTS`.
+        takes_training: Whether it takes the argument `training`.
+        output: Which of several named outputs is the layer's; "" where there is one alone.
+        shape: The output's shape without the batch.
+        dtype: The output's dtype.
+        variables: The variables that the endpoint uses.
+    """
+
+    digest: str
+    endpoint: str
+    takes_training: bool
+    output: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    variables: tuple[HubVariable, ...]
+
+
+class _Described(dict):
+    """A module's description that remembers, within the process, the layer it is of.
+
+    So a copy by configuration starts from the layer's weights and needs no file.
+    """
+
+    def __init__(self, facts: dict[str, Any], layer: "HubLayer"):
+        super().__init__(facts)
+        self.layer = layer
+
+
+@keras.saving.register_keras_serializable(package="keras_tl")
+class HubLayer(keras.layers.Layer):
+    """Calls a module; its variables are the layer's weights.
+
+    Frozen it is in inference as a whole: `training` is False, and nothing in it moves. Trainable,
+    it adds the module's regularization losses. It computes in float32 whatever the dtype policy.
+    Whether batch normalization in it trains, `training` decides alone. On several devices its
+    moving statistics are those of the first one.
+
+    A `.keras` file has the module's graph and assets inside. In safe mode they are checked before
+    they are loaded (`keras_tl.backbones.hub_check`).
+
+    Args:
+        module: See `HubModule`; a dictionary of its attributes will do.
+        **kwargs: Of `keras.layers.Layer`.
+    """
+
+    def __init__(self, module: HubModule | dict[str, Any], **kwargs: Any):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.module = module if isinstance(module, HubModule) else _described(module)
+        # Strings and tables do not compile; whether the rest does, nobody knows.
+        self.supports_jit = False
+        self.loaded: Any = None
+        self._files: ModuleFiles | None = None
+        self._is_safe_mode = in_safe_mode() is not False
+        self._own = [
+            self.add_weight(
+                shape=variable.shape,
+                dtype=variable.dtype,
+                initializer="zeros",
+                trainable=variable.trainable,
+                name=variable.name,
+                autocast=False,
+            )
+            for variable in self.module.variables
+        ]
+        self.built = True
+
+    def adopt(self, loaded: Any, files: ModuleFiles, *, keep_weights: bool) -> None:
+        """Takes a loaded module: from now on its variables are the layer's own.
+
+        Args:
+            loaded: What `load` returned.
+            files: Its files.
+            keep_weights: Whether the module gets the layer's weights, or the layer the module's.
+        """
+        found = variables_of(loaded, self.module.endpoint)
+        for variable, within in zip(self._own, found, strict=True):
+            if keep_weights:
+                within.assign(variable.value)
+            # The variable stays the one that optimizers and models know.
+            variable._initialize(within)
+        self.loaded, self._files = loaded, files
+
+    def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
+        """Calls the module.
+
+        Args:
+            inputs: What the module takes: pixels, strings, or a dictionary of tensors.
+            training: As in Keras; only a trainable layer passes it on.
+
+        Returns:
+            The module's output.
+        """
+        loaded = self._loaded()
+        options = {}
+        if self.module.takes_training:
+            options["training"] = bool(training) and self.trainable
+        if self.trainable:
+            for loss in getattr(loaded, "regularization_losses", ()):
+                self.add_loss(loss())
+        found = run(loaded, self.module.endpoint, inputs, **options)
+        return found[self.module.output] if self.module.output else found
+
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> keras.KerasTensor:
+        """The output's shape and dtype, without calling the module."""
+        batch = keras.tree.flatten(inputs)[0].shape[0]
+        return keras.KerasTensor((batch, *self.module.shape), self.module.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer's settings and the description of its module."""
+        return {**super().get_config(), "module": _Described(asdict(self.module), self)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "HubLayer":
+        """Makes a layer; a copy of a layer in this process has its module and weights."""
+        layer = super().from_config(config)
+        origin = getattr(config["module"], "layer", None)
+        if origin is not None and origin.loaded is not None:
+            layer.adopt(load(origin._files), origin._files, keep_weights=False)
+            layer.set_weights(origin.get_weights())
+        return layer
+
+    def save_assets(self, folder: str) -> None:
+        """Writes the module's files into a `.keras` file; Keras calls it."""
+        self._loaded()
+        assert self._files is not None
+        self._files.copy_to(Path(folder))
+
+    def load_assets(self, folder: str | None) -> None:
+        """Reads the module's files out of a `.keras` file; Keras calls it, weights come before.
+
+        Raises:
+            InputError: They are missing, are not those that were written, or do not pass the
+                check of safe mode.
+        """
+        if folder is None:
+            fix = "Write the model again with model.save('model.keras')."
+            raise InputError("a .keras file with its TF-Hub module", "one without it", fix)
+        self._take(hub_files.read(folder))
+
+    def _loaded(self) -> Any:
+        """The loaded module; one that was used on this machine before is found by its SHA-256."""
+        if self.loaded is None:
+            folder = hub_files.cached(self.module.digest)
+            if not folder.is_dir():
+                raise InputError(
+                    f"the TF-Hub module of layer {self.name}",
+                    "a configuration or weights without it",
+                    "Load a whole .keras file, or build the model from the module's handle.",
+                )
+            self._take(hub_files.read(folder))
+        return self.loaded
+
+    def _take(self, files: ModuleFiles) -> None:
+        if files.digest != self.module.digest:
+            raise InputError(
+                f"a TF-Hub module of SHA-256 {self.module.digest}",
+                f"one of {files.digest}",
+                "Take the file as it was written.",
+            )
+        reason = why_unsafe(files.graph(), files.names) if self._is_safe_mode else ""
+        if reason:
+            raise InputError(
+                "a TF-Hub module that only computes",
+                f"one with {reason}",
+                "If you trust where the file comes from, load it with safe_mode=False.",
+            )
+        files = files.kept()
+        # Not inside whatever graph is being traced.
+        with tf.init_scope():
+            self.adopt(load(files), files, keep_weights=True)
+
+
+def load(files: ModuleFiles, *, weights: bool = False) -> Any:
+    """Loads a SavedModel.
+
+    Args:
+        files: Its files.
+        weights: Whether its variables have the values of its checkpoint; else none.
+
+    Raises:
+        InputError: TensorFlow does not know an operation in it, or cannot load it.
+    """
+    _know_operations(files)
+    skip = not (weights or files.keeps_checkpoint)
+    options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=skip)
+    try:
+        return tf.saved_model.load(str(files.folder), options=options)
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())
+        fix = "Download it again."
+        raise InputError("a SavedModel that TensorFlow can load", reason, fix) from error
+
+
+def reload(loaded: Any, files: ModuleFiles) -> Any:
+    """Loads the same SavedModel from another folder, with the weights that it has now."""
+    again = load(files)
+    for new, old in zip(_all_variables(again), _all_variables(loaded), strict=True):
+        new.assign(old)
+    return again
+
+
+def _know_operations(files: ModuleFiles) -> None:
+    """Imports tensorflow-text where a module has its operations."""
+    library = files.graph().graph_def.library
+    own = {function.signature.name for function in library.function}
+    used = {node.op for function in library.function for node in function.node_def} - own
+    if used & TEXT_OPS:
+        try:
+            import tensorflow_text  # noqa: F401
+        except ImportError as error:
+            raise InputError(
+                "the package tensorflow-text, whose operations are in this module",
+                f"none that can be imported ({error})",
+                "Run: pip install 'keras_tl[text]'",
+            ) from error
+    unknown = sorted(op for op in used if op_def_registry.get(op) is None)
+    if unknown:
+        raise InputError(
+            "a module with operations of TensorFlow and tensorflow-text",
+            f"one with {', '.join(unknown)}",
+            "Import the package that has them before.",
+        )
+
+
+def endpoint_of(loaded: Any) -> str:
+    """What of a loaded SavedModel is called.
+
+    Raises:
+        InputError: It has nothing of that kind.
+    """
+    if callable(loaded):
+        return ENDPOINTS[0]
+    if hasattr(loaded, ENDPOINTS[1]):
+        return ENDPOINTS[1]
+    if ENDPOINTS[2] in loaded.signatures:
+        return ENDPOINTS[2]
+    raise InputError(
+        f"a SavedModel with {', '.join(ENDPOINTS)}",
+        f"one with {', '.join(loaded.signatures) or 'nothing that can be called'}",
+        "It was not made to be reused.",
+    )
+
+
+def takes_training(loaded: Any, endpoint: str) -> bool:
+    """Whether an endpoint takes the argument `training`."""
+    if endpoint == ENDPOINTS[2]:
+        return False
+    spec = tf_inspect.getfullargspec(getattr(loaded, endpoint))
+    return "training" in (*spec.args, *spec.kwonlyargs)
+
+
+def run(loaded: Any, endpoint: str, inputs: Any, **options: Any) -> Any:
+    """Calls an endpoint.
+
+    Args:
+        loaded: The SavedModel.
+        endpoint: One of `ENDPOINTS`.
+        inputs: A tensor, or a dictionary of them.
+        **options: `training`, where it is taken.
+
+    Returns:
+        What the endpoint returns.
+    """
+    if endpoint != ENDPOINTS[2]:
+        return getattr(loaded, endpoint)(inputs, **options)
+    signature = loaded.signatures[endpoint]
+    names = list(signature.structured_input_signature[1])
+    return signature(**(inputs if isinstance(inputs, dict) else {names[0]: inputs}))
+
+
+def concrete_functions(loaded: Any, endpoint: str) -> list[Any]:
+    """The traced functions of an endpoint."""
+    if endpoint == ENDPOINTS[2]:
+        return [loaded.signatures[endpoint]]
+    return list(getattr(loaded, endpoint).concrete_functions)
+
+
+def variables_of(loaded: Any, endpoint: str) -> list[tf.Variable]:
+    """The variables that an endpoint and the regularization losses use, in the module's order."""
+    functions = concrete_functions(loaded, endpoint)
+    for loss in getattr(loaded, "regularization_losses", ()):
+        functions += loss.concrete_functions
+    used = {id(v) for function in functions for v in function.graph.variables}
+    return [v for v in _all_variables(loaded) if id(v) in used]
+
+
+def _all_variables(loaded: Any) -> Iterable[tf.Variable]:
+    found = tf.train.TrackableView(loaded).descendants()
+    return {id(v): v for v in found if isinstance(v, tf.Variable)}.values()
+
+
+def describe_variables(loaded: Any, endpoint: str) -> tuple[HubVariable, ...]:
+    """Describes `variables_of` for Keras: names without "/", no name twice."""
+    found = variables_of(loaded, endpoint)
+    listed = {id(v) for v in getattr(loaded, "trainable_variables", ())}
+    listed &= {id(v) for v in found}
+    described: list[HubVariable] = []
+    for variable in found:
+        name = base = clean_name(variable.name.split(":")[0])
+        count = 1
+        while name in {other.name for other in described}:
+            name, count = f"{base}_{count}", count + 1
+        trains = id(variable) in listed if listed else variable.trainable
+        described.append(
+            HubVariable(
+                name,
+                tuple(variable.shape.as_list()),
+                variable.dtype.name,
+                bool(trains and variable.dtype.is_floating),
+            )
+        )
+    return tuple(described)
+
+
+def _described(facts: dict[str, Any]) -> HubModule:
+    variables = tuple(
+        HubVariable(**{**facts_of, "shape": tuple(facts_of["shape"])})
+        for facts_of in facts["variables"]
+    )
+    return HubModule(**{**facts, "shape": tuple(facts["shape"]), "variables": variables})

@@ -1,0 +1,67 @@
+"""Makes Keras know the layers of keras_tl, so that `keras.models.load_model` reads its files.
+
+Keras finds a class by the name that it was registered under, which happens when its module is
+imported. Importing keras_tl must not import Keras, so the modules are imported as soon as both are:
+at once where Keras is there already, else right behind it.
+"""
+
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+# Those that have layers which a saved model of keras_tl may consist of.
+MODULES = (
+    "keras_tl.backbones.byte_pair",
+    "keras_tl.backbones.encoder_layers",
+    "keras_tl.backbones.hub_tokens",
+    "keras_tl.backbones.layers",
+    "keras_tl.backbones.tokenizers",
+)
+
+
+def register() -> None:
+    """Registers the layers now, or when Keras is imported."""
+    if "keras" in sys.modules:
+        _import_modules()
+    else:
+        sys.meta_path.insert(0, _BehindKeras())
+
+
+def _import_modules() -> None:
+    for name in MODULES:
+        importlib.import_module(name)
+
+
+class _BehindKeras(importlib.abc.MetaPathFinder):
+    """Finds nothing itself, but has the layers imported behind Keras."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    """Keras' own loader, and then the layers."""
+
+    def __init__(self, loader: importlib.abc.Loader):
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        # Whoever asks where Keras comes from is told the truth.
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        _import_modules()

@@ -1,0 +1,263 @@
+"""Tokens against transformers, and against windows laid out by hand."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_tl.backbones.byte_pair import BytePairTokenizer
+from keras_tl.backbones.encoders import _minilm
+from keras_tl.backbones.host import Tokenize
+from keras_tl.backbones.tokenizers import WordPieceTokenizer
+from keras_tl.errors import InputError
+
+# From transformers 5.24 (`AutoTokenizer`, a BertTokenizer, on the folder of all-MiniLM-L6-v2).
+WORDS = {
+    "It's 5 o'clock; don't be late!": [
+        2009,
+        1005,
+        1055,
+        1019,
+        1051,
+        1005,
+        5119,
+        1025,
+        2123,
+        1005,
+        1056,
+        2022,
+        2397,
+        999,
+    ],
+    "naïve café Ångström": [15743, 7668, 17076, 15687],
+    "Straße GROẞ": [2358, 27807, 24665, 2080, 19310],
+    "İstanbul Iğdır": [9960, 1045, 2290, 2094, 11722, 2099],
+    "Привет, мир! Ёлка": [
+        1194,
+        16856,
+        10325,
+        25529,
+        15290,
+        22919,
+        1010,
+        1191,
+        10325,
+        16856,
+        999,
+        1185,
+        29436,
+        28598,
+    ],
+    "你好，世界 mixed 中文text": [100, 100, 1989, 1745, 100, 3816, 1746, 1861, 3793],
+    "日本語カタカナ": [1864, 1876, 1950, 1700, 30235, 30226, 30241],
+    "한국어": [1469, 30006, 30021, 29991, 30014, 30020, 29999, 30008],
+    "العَرَبِيَّة": [1270, 23673, 29830, 17149, 29816, 14498, 19433],
+    "\U0001f600 \U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea": [100, 100, 100],
+    "soft\xadhyphen zero\u200bwidth \ufeffbom": [
+        3730,
+        10536,
+        8458,
+        2368,
+        5717,
+        9148,
+        11927,
+        2232,
+        8945,
+        2213,
+    ],
+    "a\x00b c\x07d\x1be": [11113, 3729, 2063],
+    "tab\tnew\nline\r\ncr\xa0nbsp\u3000x": [21628, 2047, 2240, 13675, 1050, 5910, 2361, 1060],
+    "x" * 100: [22038] + [20348] * 49,
+    "x" * 101: [100],
+    "don’t “quotes” — …": [2123, 1521, 1056, 1523, 16614, 1524, 1517, 1529],
+    "½ ² ③ ™ ﬁ": [1092, 1082, 100, 1580, 1984],
+    "e\u0301 q\u0303": [1041, 1053],
+    "\ufffd r \ue000 p": [1054, 1052],
+    "$100 €50 a_b C++": [1002, 2531, 1574, 12376, 1037, 1035, 1038, 1039, 1009, 1009],
+}
+
+VOCABULARY = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghij", "##k"])
+PAD, UNK, CLS, SEP = range(4)
+FIRST = 4
+
+
+def letters(text):
+    return [FIRST + "abcdefghij".index(letter) for letter in text]
+
+
+def tokenizer(max_tokens=6, windows=1, **settings):
+    return WordPieceTokenizer(VOCABULARY, max_tokens, windows, **settings)
+
+
+def laid_out(*texts, **settings):
+    """Token ids and segment ids of one text or pair."""
+    strings = tf.constant([texts[0] if len(texts) == 1 else texts])
+    ids, segments = tokenizer(**settings)(strings).numpy()[0]
+    return ids.tolist(), segments.tolist()
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return _minilm(with_weights=False).tokenizer
+
+
+@pytest.mark.parametrize("text", WORDS, ids=ascii)
+def test_pieces_are_those_of_transformers(minilm, text):
+    pieces = minilm(128, 1).pieces(tf.constant([text.encode()]))
+    assert pieces.to_list() == [WORDS[text]]
+
+
+def test_a_text_that_is_not_lowered_is_seen(minilm):
+    text = "naïve café Ångström"
+    kept = WordPieceTokenizer(minilm(128, 1).vocabulary, lowercase=False, strip_accents=False)
+    assert kept.pieces(tf.constant([text])).to_list() != [WORDS[text]]
+
+
+def test_special_tokens_in_a_text_are_words(minilm):
+    pieces = minilm(128, 1).pieces(tf.constant(["[SEP] [CLS]"])).to_list()[0]
+    assert not {101, 102} & set(pieces)
+
+
+def test_bytes_that_are_no_text_are_left_out(minilm):
+    pieces = minilm(128, 1).pieces
+    broken, whole = pieces(tf.constant([b"be\xff late \xc3", b"be late"])).to_list()
+    assert broken == whole
+
+
+LONG = " ".join(["alpha beta gamma"] * 20)
+# Ids of alpha, beta, gamma.
+WORD_IDS = [6541, 8247, 13091] * 4
+
+
+@pytest.mark.parametrize(
+    ("length", "first", "second", "lengths"),
+    [
+        # How much transformers leaves of each text (`truncation="longest_first"`).
+        (12, LONG, "tiny", (8, 1)),
+        (12, LONG, LONG, (4, 5)),
+        (12, "tiny", LONG, (1, 8)),
+        (12, LONG + " x", LONG, (5, 4)),
+        (12, LONG, LONG + " x", (4, 5)),
+        (12, "", LONG, (0, 9)),
+        (13, LONG, LONG, (5, 5)),
+        (13, LONG, "tiny", (9, 1)),
+        (16, LONG, LONG, (6, 7)),
+        (16, LONG + " x", LONG, (7, 6)),
+    ],
+)
+def test_of_a_pair_the_longer_text_is_shortened(minilm, length, first, second, lengths):
+    ids, segments = minilm(length, 1)(tf.constant([[first, second]])).numpy()[0]
+    one, two = ([4714] if text == "tiny" else WORD_IDS for text in (first, second))
+    expected = [101, *one[: lengths[0]], 102, *two[: lengths[1]], 102]
+    assert ids.tolist() == expected
+    assert segments.tolist() == [0] * (lengths[0] + 2) + [1] * (lengths[1] + 1)
+
+
+def test_a_short_text_is_padded():
+    assert laid_out("a b") == ([CLS, *letters("ab"), SEP, PAD, PAD], [0] * 6)
+
+
+@pytest.mark.parametrize("text", ["", "  \t\n "])
+def test_nothing_is_two_tokens(text):
+    assert laid_out(text) == ([CLS, SEP, PAD, PAD, PAD, PAD], [0] * 6)
+
+
+def test_a_long_text_is_cut():
+    assert laid_out("a b c d e f") == ([CLS, *letters("abcd"), SEP], [0] * 6)
+
+
+def test_a_long_text_goes_on_in_the_next_window():
+    ids, _ = laid_out("a b c d e f", windows=3)
+    expected = [CLS, *letters("abcd"), SEP, CLS, *letters("ef"), SEP, PAD, PAD] + [PAD] * 6
+    assert ids == expected
+
+
+def test_a_text_as_long_as_a_window_needs_no_other():
+    ids, _ = laid_out("a b c d", windows=2)
+    assert ids == [CLS, *letters("abcd"), SEP] + [PAD] * 6
+
+
+def test_the_first_text_of_a_pair_stands_in_every_window():
+    ids, segments = laid_out("j", "a b c d e f", max_tokens=7, windows=3)
+    first = [CLS, *letters("j"), SEP, *letters("abc"), SEP]
+    second = [CLS, *letters("j"), SEP, *letters("def"), SEP]
+    assert ids == first + second + [PAD] * 7
+    assert segments == [0, 0, 0, 1, 1, 1, 1] * 2 + [0] * 7
+
+
+def test_tokens_are_counted_before_they_are_cut():
+    assert tokenizer().count(tf.constant(["a b c d e f g h", ""])).numpy().tolist() == [10, 2]
+    assert tokenizer().count(tf.constant([["a", "b c"]])).numpy().tolist() == [6]
+
+
+def test_a_batch_is_its_texts():
+    texts = ["", "a", "a b c d e f g", "k ak", "zz a"]
+    layer = tokenizer(windows=2)
+    together = layer(tf.constant(texts)).numpy()
+    for text, row in zip(texts, together, strict=True):
+        np.testing.assert_array_equal(layer(tf.constant([text]))[0], row)
+    assert together.shape == (5, 2, 12)
+    assert together.dtype == np.int32
+    # "k" begins no word.
+    assert together[3, 0, :5].tolist() == [CLS, UNK, FIRST, 14, SEP]
+
+
+def test_its_config_is_whole_and_tells_it_apart():
+    layer = tokenizer(windows=2, lowercase=False)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    text = tf.constant(["a B c", "a b c d e"])
+    np.testing.assert_array_equal(copy(text), layer(text))
+    assert Tokenize(copy).key == Tokenize(layer).key
+    assert Tokenize(tokenizer(windows=2)).key != Tokenize(layer).key
+
+
+def test_it_runs_in_tf_data_and_its_shape_is_known():
+    layer = tokenizer()
+    data = tf.data.Dataset.from_tensor_slices(["a b", "c"]).batch(2).map(layer)
+    (batch,) = data
+    assert data.element_spec.shape.as_list()[1:] == [2, 6]
+    assert batch[1, 0].numpy().tolist() == [CLS, *letters("c"), SEP, PAD, PAD, PAD]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_tokens": 2}, "at least 3 tokens"),
+        ({"specials": ("<s>", "[SEP]", "[PAD]")}, "<s>"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        tokenizer(**settings)
+
+
+PIECES = ["<s>", "<pad>", "</s>", *"abehlowrd!Ġ", "he", "ll", "hell", "hello", "Ġw", "or"]
+PIECES += ["Ġwor", "ld", "Ġworld"]
+MERGES = ["h e", "l l", "he ll", "hell o", "Ġ w", "o r", "Ġw or", "l d", "Ġwor ld"]
+
+
+def byte_pairs(**settings):
+    return BytePairTokenizer("\n".join(PIECES), 10, merges="\n".join(MERGES), **settings)
+
+
+def test_byte_pairs_are_merged_in_order():
+    found = byte_pairs()(tf.constant(["hello world!", ""])).numpy()[:, 0]
+    hello, world = PIECES.index("hello"), PIECES.index("Ġworld")
+    assert found[0].tolist() == [0, hello, world, PIECES.index("!"), 2, 1, 1, 1, 1, 1]
+    assert found[1].tolist() == [0, 2] + [1] * 8
+
+
+def test_a_pair_of_byte_pairs_has_two_ends_between():
+    ids, segments = byte_pairs()(tf.constant([["hello", "hello"]])).numpy()[0]
+    hello = PIECES.index("hello")
+    assert ids.tolist() == [0, hello, 2, 2, hello, 2, 1, 1, 1, 1]
+    assert not segments.any()
+
+
+def test_byte_pairs_are_exported(tmp_path):
+    text = keras.Input((), dtype="string", name="text")
+    model = keras.Model(text, byte_pairs(name="tokenizer")(text))
+    model.export(tmp_path / "model", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "model")
+    strings = tf.constant(["hello world!", "bad"])
+    np.testing.assert_array_equal(loaded.serve(strings), model(strings))
