@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_tl.backbones.encoder_layers import SelfAttention
+from keras_tl.backbones.host import behind_host
 from keras_tl.backbones.layers import FreezableDropout, FreezableStochasticDepth
 from keras_tl.topology import calls, producer
 
@@ -17,6 +19,8 @@ from keras_tl.topology import calls, producer
 @dataclass(frozen=True)
 class Split:
     """A model in two parts that share its layers: suffix(prefix(x)) == model(x).
+
+    For a model of texts x are its tokens.
 
     Attributes:
         prefix: From the model's inputs to the cut's tensors; None where the model already
@@ -38,11 +42,13 @@ def split(model: keras.Model) -> Split:
     set of tensors at the cut smallest in bytes.
 
     Args:
-        model: A flat functional model with its `trainable` flags set.
+        model: A flat functional model with its `trainable` flags set. Of a model of texts, what
+            is behind the layer that makes tokens is cut.
 
     Returns:
         The two parts; fitting the suffix updates the model.
     """
+    model = behind_host(model)
     tensors = _cut_tensors(model)
     names = tuple(producer(tensor) for tensor in tensors)
     if {id(t) for t in tensors} <= {id(t) for t in model.inputs}:
@@ -65,7 +71,7 @@ def is_live(layer: Any) -> bool:
     """
     if not isinstance(layer, keras.layers.Layer):
         return False
-    if isinstance(layer, (FreezableDropout, FreezableStochasticDepth)):
+    if isinstance(layer, (FreezableDropout, FreezableStochasticDepth, SelfAttention)):
         return layer.trainable
     if isinstance(layer, keras.layers.BatchNormalization):
         return layer.trainable

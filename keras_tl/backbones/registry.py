@@ -3,8 +3,8 @@
 import fnmatch
 from collections.abc import Collection
 
-from keras_tl.backbones import applications, efficientnet_lite
-from keras_tl.backbones.spec import BackboneSpec
+from keras_tl.backbones import applications, efficientnet_lite, encoder_spec, hub_spec
+from keras_tl.backbones.spec import BackboneSpec, Body
 from keras_tl.errors import InputError, did_you_mean
 
 _SPECS: dict[str, BackboneSpec] = {
@@ -63,8 +63,8 @@ def register(spec: BackboneSpec) -> None:
     _SPECS[spec.name] = spec
 
 
-def recognise(layer_names: Collection[str]) -> BackboneSpec | None:
-    """Finds the backbone that a model built by `load_backbone` stands on.
+def recognise(layer_names: Collection[str]) -> Body | None:
+    """Finds the backbone or text encoder that a model of keras_tl stands on.
 
     Args:
         layer_names: The names of the model's layers.
@@ -72,11 +72,13 @@ def recognise(layer_names: Collection[str]) -> BackboneSpec | None:
     Returns:
         The row whose preprocessing, stem, block ends and output are all among the names; of
         several the one with most blocks (a ResNet101 has every layer name of a ResNet50), then
-        the one that explains most names. None if there is none.
+        the one that explains most names. A text encoder and a TF-Hub module are told by their
+        own names. None if there is none.
     """
     present = set(layer_names)
     found = [spec for spec in _SPECS.values() if _landmarks(spec) <= present]
-    return max(found, key=lambda spec: (len(spec.blocks), len(_landmarks(spec))), default=None)
+    row = max(found, key=lambda spec: (len(spec.blocks), len(_landmarks(spec))), default=None)
+    return row or encoder_spec.recognise(present) or hub_spec.recognise(present)
 
 
 def _landmarks(spec: BackboneSpec) -> set[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import keras
@@ -20,6 +20,30 @@ class Block:
 
     name: str
     last: str
+
+
+class Body(Protocol):
+    """What freezing policies know of a pretrained model, by the names of its layers."""
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+
+    @property
+    def stem(self) -> str:
+        """The last layer before the first block."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The body, in order."""
+
+    @property
+    def output(self) -> str:
+        """The last layer of the feature extractor."""
+
+    @property
+    def top(self) -> tuple[str, ...]:
+        """Pretrained layers behind it that features may be taken at."""
 
 
 @dataclass(frozen=True)

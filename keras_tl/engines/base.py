@@ -11,6 +11,7 @@ import tensorflow as tf
 
 SIGNATURE = "serving_default"
 INPUT = "pixels"
+TOKENS = "tokens"
 
 
 class Engine(Protocol):
@@ -18,11 +19,12 @@ class Engine(Protocol):
 
     name: str
 
-    def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
         """Runs the prefix on a batch.
 
         Args:
-            pixels: uint8 `[batch, height, width, 3]`.
+            inputs: Pixels, uint8 `[batch, height, width, 3]`, or whatever the prefix takes:
+                tokens, int32 `[batch, 2, length]`, or strings.
 
         Returns:
             Float32 `[batch, ...]` for each tensor at the cut.
@@ -40,18 +42,20 @@ class TensorFlowEngine:
 
     def __init__(self, prefix: keras.Model):
         # Any number of images: a smaller last batch would else be traced anew.
-        shape = (None, *prefix.input_shape[1:])
+        shape, dtype = (None, *prefix.input_shape[1:]), input_dtype(prefix)
+        spec = tf.TensorSpec(shape, tf.uint8 if dtype == tf.float32 else dtype)
 
-        @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
-        def run(pixels: tf.Tensor) -> list[tf.Tensor]:
-            outputs = tf.nest.flatten(prefix(tf.cast(pixels, tf.float32), training=False))
+        @tf.function(input_signature=[spec], autograph=False)
+        def run(inputs: tf.Tensor) -> list[tf.Tensor]:
+            cast = inputs if spec.dtype == dtype else tf.cast(inputs, dtype)
+            outputs = tf.nest.flatten(prefix(cast, training=False))
             return [tf.cast(output, tf.float32) for output in outputs]
 
         self._run = run
 
-    def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
         """See `Engine`."""
-        return [output.numpy() for output in self._run(tf.constant(pixels))]
+        return [output.numpy() for output in self._run(tf.constant(inputs))]
 
 
 @contextmanager
@@ -59,7 +63,8 @@ def saved_model(prefix: keras.Model) -> Iterator[str]:
     """Writes a prefix as a SavedModel for single images: what converters read fastest and best.
 
     Args:
-        prefix: Its outputs become "output_0", "output_1" ... of the signature `SIGNATURE`.
+        prefix: Its input becomes `input_name`, its outputs "output_0", "output_1" ... of the
+            signature `SIGNATURE`.
 
     Yields:
         The SavedModel's folder, which goes when the block ends.
@@ -68,16 +73,27 @@ def saved_model(prefix: keras.Model) -> Iterator[str]:
     module.variables_of_prefix = [variable.value for variable in prefix.variables]
 
     # One image: converters know every shape then, and an interpreter takes one at a time.
-    one_image = tf.TensorSpec((1, *prefix.input_shape[1:]), tf.float32, INPUT)
+    shape = (1, *prefix.input_shape[1:])
+    one_image = tf.TensorSpec(shape, input_dtype(prefix), input_name(prefix))
 
     @tf.function(input_signature=[one_image], autograph=False)
-    def run(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = tf.nest.flatten(prefix(pixels, training=False))
+    def run(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = tf.nest.flatten(prefix(inputs, training=False))
         return {output_name(i): tf.cast(output, tf.float32) for i, output in enumerate(outputs)}
 
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures={SIGNATURE: run})
         yield folder
+
+
+def input_dtype(prefix: keras.Model) -> tf.DType:
+    """What a prefix computes with: float32 pixels, int32 tokens or strings."""
+    return tf.as_dtype(prefix.input.dtype)
+
+
+def input_name(prefix: keras.Model) -> str:
+    """The name of a prefix's input in `saved_model`."""
+    return INPUT if input_dtype(prefix) == tf.float32 else TOKENS
 
 
 def output_name(index: int) -> str:

@@ -10,7 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tl.cores import usable_cores
-from keras_tl.engines.base import SIGNATURE, output_name, saved_model
+from keras_tl.engines.base import (
+    SIGNATURE,
+    input_dtype,
+    input_name,
+    output_name,
+    saved_model,
+)
 from keras_tl.engines.kept import kept
 
 MAX_INTERPRETERS = 16
@@ -47,10 +53,11 @@ class LiteRTEngine:
             interpreter = Interpreter(model_content=content, num_threads=cores // workers)
             self._free.put(interpreter.get_signature_runner(SIGNATURE))
         self._threads = ThreadPoolExecutor(workers)
+        self._input, self._dtype = input_name(prefix), input_dtype(prefix).as_numpy_dtype
 
-    def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
         """See `Engine`."""
-        found = list(self._threads.map(self._run_one, pixels))
+        found = list(self._threads.map(self._run_one, inputs))
         return [
             np.concatenate([image[output_name(i)] for image in found]) for i in range(len(found[0]))
         ]
@@ -58,7 +65,7 @@ class LiteRTEngine:
     def _run_one(self, image: np.ndarray) -> dict[str, np.ndarray]:
         runner = self._free.get()
         try:
-            return runner(pixels=image[None].astype(np.float32))
+            return runner(**{self._input: image[None].astype(self._dtype)})
         finally:
             self._free.put(runner)
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_tl.cores import usable_cores
-from keras_tl.engines.base import output_name, saved_model
+from keras_tl.engines.base import input_dtype, output_name, saved_model
 from keras_tl.engines.kept import kept
 
 # Between the graph, which is XML, and the weights.
@@ -50,12 +50,13 @@ class OpenVINOEngine:
         )
         self._requests.set_callback(_take)
         self._outputs = len(prefix.outputs)
+        self._dtype = input_dtype(prefix).as_numpy_dtype
 
-    def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
         """See `Engine`."""
-        found: list[list[np.ndarray]] = [[] for _ in pixels]
-        for image, place in zip(pixels, found, strict=True):
-            self._requests.start_async({0: image[None].astype(np.float32)}, (place, self._outputs))
+        found: list[list[np.ndarray]] = [[] for _ in inputs]
+        for image, place in zip(inputs, found, strict=True):
+            self._requests.start_async({0: image[None].astype(self._dtype)}, (place, self._outputs))
         self._requests.wait_all()
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 

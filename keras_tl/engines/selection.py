@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tl.cores import usable_cores
-from keras_tl.engines.base import Engine, TensorFlowEngine
+from keras_tl.engines.base import Engine, TensorFlowEngine, input_dtype
 from keras_tl.engines.litert import LiteRTEngine
 from keras_tl.engines.open_vino import OpenVINOEngine
 from keras_tl.files import atomic_write_text
@@ -64,8 +64,8 @@ def choose(
 
     Args:
         prefix: The frozen part of a model; a whole model will do too.
-        sample: A few images, uint8 `[images, height, width, 3]`; engines are compared on the
-            first of them.
+        sample: A few images, uint8 `[images, height, width, 3]`, or whatever the prefix takes;
+            engines are compared on the first of them.
         folder: Where converted prefixes are kept, and which engine was chosen: a later run with
             the same packages and cores takes the same one, if it still agrees.
         images: How many there are to run: for few, nothing is converted.
@@ -73,11 +73,13 @@ def choose(
 
     Returns:
         On a CPU the fastest of the engines that agree with Keras within `TOLERANCE`; with a GPU
-        or a TPU, for few images, or where no other agrees, TensorFlow.
+        or a TPU, for few images, for strings, or where no other agrees, TensorFlow.
     """
     reference = reference or TensorFlowEngine(prefix)
     sample = sample[:CHECKED_IMAGES]
     if any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")):
+        return reference
+    if input_dtype(prefix) == tf.string:
         return reference
     before = _remembered(folder)
     if before and before.engine == reference.name:

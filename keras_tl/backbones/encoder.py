@@ -1,0 +1,207 @@
+"""BERT-like encoders as one flat graph of leaf layers.
+
+Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
+NAACL 2019; Sanh et al., "DistilBERT", 2019 (no segments); Liu et al., "RoBERTa", 2019 (positions
+that start behind the padding's).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_tl.backbones.encoder_layers import (
+    PaddingMask,
+    PositionIds,
+    SelfAttention,
+    TokenPooling,
+    TokenRow,
+    gelu_approximate,
+)
+from keras_tl.backbones.layers import FreezableDropout
+from keras_tl.errors import InputError, did_you_mean
+
+POOLING = ("mean", "cls")
+ACTIVATIONS: dict[str, str | Callable[..., Any]] = {
+    "gelu": "gelu",
+    "gelu_approximate": gelu_approximate,
+    "relu": "relu",
+}
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The shape of an encoder.
+
+    Attributes:
+        vocabulary_size: How many token ids there are.
+        width: Of the vector of each token; a multiple of `heads`.
+        heads: Attention heads of a block.
+        layers: How many blocks.
+        intermediate: Units of the first dense layer of a block's feed-forward part.
+        max_positions: Rows of the table of positions.
+        segments: Rows of the table of segments; 0 has no such table.
+        activation: Of the feed-forward part: "gelu" (exact), "gelu_approximate" or "relu".
+        layer_norm_epsilon: Added to the variance.
+        dropout: Share of features dropped in training, in [0, 1).
+        attention_dropout: Share of attention probabilities dropped in training, in [0, 1).
+        pad_id: The token id of padding.
+        position_offset: The row of the first position.
+    """
+
+    vocabulary_size: int
+    width: int
+    heads: int
+    layers: int
+    intermediate: int
+    max_positions: int = 512
+    segments: int = 2
+    activation: str = "gelu"
+    layer_norm_epsilon: float = 1e-12
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    pad_id: int = 0
+    position_offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            hint = did_you_mean(self.activation, ACTIVATIONS, f"Known: {', '.join(ACTIVATIONS)}.")
+            raise InputError("an activation of an encoder", repr(self.activation), hint)
+        if self.width % self.heads:
+            raise InputError(
+                f"a width that {self.heads} heads divide", str(self.width), "Change one of them."
+            )
+
+    @property
+    def longest(self) -> int:
+        """How many tokens a window can have."""
+        return self.max_positions - self.position_offset
+
+
+def build_encoder(
+    config: EncoderConfig, max_tokens: int = 128, windows: int = 1, pooling: str = "mean"
+) -> keras.Model:
+    """Builds an encoder with random weights, from tokens to one vector a text.
+
+    Args:
+        config: Its shape.
+        max_tokens: Tokens in a window, special ones included.
+        windows: Windows in a text.
+        pooling: "mean" of all tokens that are no padding, or "cls", the first of a window.
+
+    Returns:
+        A flat `keras.Model` of the input "tokens", int32 `[batch, 2, windows * max_tokens]` (token
+        ids, segment ids), to float32 `[batch, width]`.
+
+    Raises:
+        InputError: More tokens than the encoder has positions, or an unknown pooling.
+    """
+    tokens = keras.Input((2, windows * max_tokens), dtype="int32", name="tokens")
+    vectors = encode(tokens, config, windows, pooling)
+    return keras.Model(tokens, vectors, name="encoder")
+
+
+def encode(
+    tokens: keras.KerasTensor, config: EncoderConfig, windows: int = 1, pooling: str = "mean"
+) -> keras.KerasTensor:
+    """Continues a graph with an encoder that has random weights.
+
+    Args:
+        tokens: int32 `[batch, 2, length]`, the length a multiple of `windows`.
+        config: The encoder's shape.
+        windows: Windows in a text.
+        pooling: See `build_encoder`.
+
+    Returns:
+        Float32 `[batch, width]`.
+
+    Raises:
+        InputError: See `build_encoder`.
+    """
+    _check(tokens.shape[-1], config, windows, pooling)
+    ids = TokenRow(0, name="token_ids")(tokens)
+    # Float32 in mixed precision too: both are small, and a sum over tokens is long.
+    present = PaddingMask(config.pad_id, dtype="float32", name="mask")(ids)
+    x = _embed(tokens, ids, config, windows)
+    for index in range(config.layers):
+        x = _block(x, present, config, windows, f"block_{index}")
+    return TokenPooling(pooling, windows, dtype="float32", name="pool")(x, present)
+
+
+def _check(length: int, config: EncoderConfig, windows: int, pooling: str) -> None:
+    if windows < 1:
+        raise InputError("at least 1 window", str(windows), "Leave it out for one.")
+    if length > windows * config.longest:
+        raise InputError(
+            f"at most {config.longest} tokens in a window, for so many positions has the encoder",
+            str(length // windows),
+            "For longer texts use several windows.",
+        )
+    if pooling not in POOLING:
+        hint = did_you_mean(pooling, POOLING, f"Choose one of {', '.join(POOLING)}.")
+        raise InputError("a pooling of tokens", repr(pooling), hint)
+
+
+def _embed(
+    tokens: keras.KerasTensor, ids: keras.KerasTensor, config: EncoderConfig, windows: int
+) -> keras.KerasTensor:
+    """The stem: the sum of what a token is, where it stands and to which text it belongs."""
+    places = PositionIds(windows, config.position_offset, name="position_ids")(ids)
+    parts = [
+        _embedding(config.vocabulary_size, config, "token_embedding")(ids),
+        _embedding(config.max_positions, config, "position_embedding")(places),
+    ]
+    if config.segments:
+        segment_ids = TokenRow(1, name="segment_ids")(tokens)
+        parts.append(_embedding(config.segments, config, "segment_embedding")(segment_ids))
+    x = keras.layers.Add(name="embeddings_add")(parts)
+    x = _norm(config, "embeddings_norm")(x)
+    return FreezableDropout(config.dropout, name="embeddings_dropout")(x)
+
+
+def _block(
+    x: keras.KerasTensor,
+    present: keras.KerasTensor,
+    config: EncoderConfig,
+    windows: int,
+    name: str,
+) -> keras.KerasTensor:
+    """Attention, then two dense layers; each is added to its input and normalised."""
+    query, key, value = (
+        _dense(config.width, f"{name}_{part}")(x) for part in ("query", "key", "value")
+    )
+    attention = SelfAttention(
+        config.heads, windows, config.attention_dropout, name=f"{name}_attention"
+    )
+    y = attention(query, key, value, present)
+    y = _dense(config.width, f"{name}_attention_output")(y)
+    x = _join(x, y, config, f"{name}_attention")
+    activation = ACTIVATIONS[config.activation]
+    y = _dense(config.intermediate, f"{name}_intermediate", activation)(x)
+    y = _dense(config.width, f"{name}_output")(y)
+    return _join(x, y, config, f"{name}_output")
+
+
+def _join(
+    x: keras.KerasTensor, y: keras.KerasTensor, config: EncoderConfig, name: str
+) -> keras.KerasTensor:
+    y = FreezableDropout(config.dropout, name=f"{name}_dropout")(y)
+    x = keras.layers.Add(name=f"{name}_add")([x, y])
+    return _norm(config, f"{name}_norm")(x)
+
+
+def _dense(units: int, name: str, activation: Any = None) -> keras.layers.Layer:
+    return keras.layers.Dense(units, activation, kernel_initializer=_initializer(), name=name)
+
+
+def _embedding(rows: int, config: EncoderConfig, name: str) -> keras.layers.Layer:
+    return keras.layers.Embedding(rows, config.width, _initializer(), name=name)
+
+
+def _norm(config: EncoderConfig, name: str) -> keras.layers.Layer:
+    return keras.layers.LayerNormalization(epsilon=config.layer_norm_epsilon, name=name)
+
+
+def _initializer() -> keras.initializers.Initializer:
+    return keras.initializers.TruncatedNormal(stddev=0.02)

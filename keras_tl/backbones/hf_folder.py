@@ -1,0 +1,339 @@
+"""Encoders as Hugging Face keeps them: a folder with config.json and model.safetensors.
+
+Read without `transformers` and without torch. The model types are "bert", "distilbert" and
+"roberta"; what others do is not what `keras_tl.backbones.encoder` builds, or its tokenizers do.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_tl.backbones.byte_pair import BytePairTokenizer
+from keras_tl.backbones.encoder import EncoderConfig
+from keras_tl.backbones.pretrained import PretrainedEncoder
+from keras_tl.backbones.tokenizers import INSTALL, Tokenizer, WordPieceTokenizer
+from keras_tl.errors import InputError
+
+WEIGHTS = "model.safetensors"
+# By their names in config.json ("hidden_act").
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_approximate",
+    "gelu_pytorch_tanh": "gelu_approximate",
+    "relu": "relu",
+}
+_TOKEN_EMBEDDING = "embeddings.word_embeddings"
+
+
+def read_folder(folder: Path, with_weights: bool = True) -> PretrainedEncoder:
+    """Reads an encoder.
+
+    Args:
+        folder: Has config.json, model.safetensors and vocab.txt or tokenizer.json (a RoBERTa:
+            vocab.json and merges.txt, or tokenizer.json). The pooling is read from
+            1_Pooling/config.json, as sentence-transformers writes it; by default it is the mean.
+        with_weights: Whether to read the weights, too; without them the file is not needed.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        InputError: A file is missing or cannot be read, the model is of another type, or does
+            something that this project's encoders do not.
+    """
+    settings = _json(folder / "config.json")
+    kind = settings.get("model_type")
+    if kind not in _TYPES:
+        raise InputError(
+            f"a model_type of {' or '.join(_TYPES)} in {folder / 'config.json'}",
+            repr(kind),
+            "keras_hub:PRESET and hub:HANDLE reach other encoders.",
+        )
+    read_config, layer_names = _TYPES[kind]
+    config = read_config(settings)
+    weights = _read_weights(folder, layer_names(config), settings) if with_weights else None
+    tokenizer = _byte_pair(folder) if kind == "roberta" else _word_piece(folder)
+    return PretrainedEncoder(config, tokenizer, _pooling(folder), weights)
+
+
+def _bert_config(settings: dict[str, Any]) -> EncoderConfig:
+    if settings.get("position_embedding_type", "absolute") != "absolute":
+        kind = settings["position_embedding_type"]
+        raise InputError("absolute positions", repr(kind), "Use another encoder.")
+    segments = settings["type_vocab_size"]
+    return EncoderConfig(
+        vocabulary_size=settings["vocab_size"],
+        width=settings["hidden_size"],
+        heads=settings["num_attention_heads"],
+        layers=settings["num_hidden_layers"],
+        intermediate=settings["intermediate_size"],
+        max_positions=settings["max_position_embeddings"],
+        # A single segment is added to the positions.
+        segments=segments if segments > 1 else 0,
+        activation=_activation(settings["hidden_act"]),
+        layer_norm_epsilon=settings["layer_norm_eps"],
+        dropout=settings["hidden_dropout_prob"],
+        attention_dropout=settings["attention_probs_dropout_prob"],
+        pad_id=settings.get("pad_token_id", 0),
+    )
+
+
+def _roberta_config(settings: dict[str, Any]) -> EncoderConfig:
+    config = _bert_config(settings)
+    # Positions begin behind the row of padding.
+    return replace(config, position_offset=config.pad_id + 1)
+
+
+def _distilbert_config(settings: dict[str, Any]) -> EncoderConfig:
+    return EncoderConfig(
+        vocabulary_size=settings["vocab_size"],
+        width=settings["dim"],
+        heads=settings["n_heads"],
+        layers=settings["n_layers"],
+        intermediate=settings["hidden_dim"],
+        max_positions=settings["max_position_embeddings"],
+        segments=0,
+        activation=_activation(settings["activation"]),
+        dropout=settings["dropout"],
+        attention_dropout=settings["attention_dropout"],
+        pad_id=settings.get("pad_token_id", 0),
+    )
+
+
+def _activation(name: str) -> str:
+    if name not in ACTIVATIONS:
+        raise InputError(
+            f"an activation of {', '.join(ACTIVATIONS)}", repr(name), "Use another encoder."
+        )
+    return ACTIVATIONS[name]
+
+
+def _bert_names(config: EncoderConfig) -> dict[str, str]:
+    """The file's name of every layer with weights, by ours."""
+    names = {
+        "token_embedding": _TOKEN_EMBEDDING,
+        "position_embedding": "embeddings.position_embeddings",
+        "embeddings_norm": "embeddings.LayerNorm",
+    }
+    if config.segments:
+        names["segment_embedding"] = "embeddings.token_type_embeddings"
+    parts = {
+        "query": "attention.self.query",
+        "key": "attention.self.key",
+        "value": "attention.self.value",
+        "attention_output": "attention.output.dense",
+        "attention_norm": "attention.output.LayerNorm",
+        "intermediate": "intermediate.dense",
+        "output": "output.dense",
+        "output_norm": "output.LayerNorm",
+    }
+    return names | _block_names(config, "encoder.layer", parts)
+
+
+def _distilbert_names(config: EncoderConfig) -> dict[str, str]:
+    names = {
+        "token_embedding": _TOKEN_EMBEDDING,
+        "position_embedding": "embeddings.position_embeddings",
+        "embeddings_norm": "embeddings.LayerNorm",
+    }
+    parts = {
+        "query": "attention.q_lin",
+        "key": "attention.k_lin",
+        "value": "attention.v_lin",
+        "attention_output": "attention.out_lin",
+        "attention_norm": "sa_layer_norm",
+        "intermediate": "ffn.lin1",
+        "output": "ffn.lin2",
+        "output_norm": "output_layer_norm",
+    }
+    return names | _block_names(config, "transformer.layer", parts)
+
+
+def _block_names(config: EncoderConfig, prefix: str, parts: dict[str, str]) -> dict[str, str]:
+    return {
+        f"block_{index}_{ours}": f"{prefix}.{index}.{theirs}"
+        for index in range(config.layers)
+        for ours, theirs in parts.items()
+    }
+
+
+_TYPES: dict[str, tuple[Callable[..., EncoderConfig], Callable[..., dict[str, str]]]] = {
+    "bert": (_bert_config, _bert_names),
+    "distilbert": (_distilbert_config, _distilbert_names),
+    "roberta": (_roberta_config, _bert_names),
+}
+
+
+def _read_weights(
+    folder: Path, names: dict[str, str], settings: dict[str, Any]
+) -> dict[str, list[np.ndarray]]:
+    """Each layer's weights in Keras' order and layout."""
+    tensors = _Tensors(folder / WEIGHTS)
+    weights = {ours: tensors.layer(ours, theirs) for ours, theirs in names.items()}
+    if settings.get("type_vocab_size") == 1:
+        (segment,) = tensors.layer("segment_embedding", "embeddings.token_type_embeddings")
+        weights["position_embedding"][0] = weights["position_embedding"][0] + segment
+    return weights
+
+
+class _Tensors:
+    """The tensors of a safetensors file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: There is none, it cannot be read, or no encoder is in it.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            from safetensors import SafetensorError, safe_open
+        except ModuleNotFoundError as error:
+            missing = "an environment without it"
+            raise InputError("the package safetensors", missing, INSTALL) from error
+        if not path.is_file():
+            fix = "Save the model in that form (`safe_serialization=True`), in one file."
+            raise InputError(f"the weights in {path}", "no such file", fix)
+        try:
+            self._file = safe_open(path, framework="numpy")
+        except SafetensorError as error:
+            fix = "Copy it again."
+            raise InputError(f"a safetensors file at {path}", str(error), fix) from error
+        self._known = set(self._file.keys())
+        ending = f"{_TOKEN_EMBEDDING}.weight"
+        # A classifier has its encoder under a name ("bert.").
+        prefixes = [name.removesuffix(ending) for name in self._known if name.endswith(ending)]
+        if not prefixes:
+            raise InputError(f"an encoder in {path}", f"no {ending}", "Check config.json.")
+        self._prefix = prefixes[0]
+
+    def layer(self, ours: str, theirs: str) -> list[np.ndarray]:
+        """The weights of a layer: of an embedding one, else two."""
+        if ours.endswith("embedding"):
+            return [self._tensor(theirs, "weight")]
+        if ours.endswith("norm"):
+            # The names of the first TensorFlow checkpoints stand in some files.
+            return [self._tensor(theirs, "weight", "gamma"), self._tensor(theirs, "bias", "beta")]
+        # torch keeps (out, in).
+        return [self._tensor(theirs, "weight").T, self._tensor(theirs, "bias")]
+
+    def _tensor(self, layer: str, *parts: str) -> np.ndarray:
+        names = [f"{self._prefix}{layer}.{part}" for part in parts]
+        for name in names:
+            if name in self._known:
+                return np.asarray(self._file.get_tensor(name), np.float32)
+        raise InputError(f"{names[0]} among the weights", "none", "Check config.json.")
+
+
+def _word_piece(folder: Path) -> Callable[[int, int], Tokenizer]:
+    """What makes a BERT's tokenizer, of `max_tokens` and `windows`."""
+    settings = _optional_json(folder / "tokenizer_config.json")
+    whole = _optional_json(folder / "tokenizer.json")
+    normalizer = whole.get("normalizer") or {}
+    if not settings.get("tokenize_chinese_chars", True):
+        raise InputError(
+            "a tokenizer that splits Chinese characters",
+            "tokenize_chinese_chars: false",
+            "Use another encoder.",
+        )
+    lowercase = settings.get("do_lower_case", normalizer.get("lowercase", True))
+    strip = settings.get("strip_accents", normalizer.get("strip_accents"))
+    special = {**_optional_json(folder / "special_tokens_map.json"), **settings}
+    vocabulary = _vocabulary(folder, whole)
+
+    def make(max_tokens: int, windows: int) -> Tokenizer:
+        return WordPieceTokenizer(
+            vocabulary,
+            max_tokens,
+            windows,
+            lowercase=lowercase,
+            strip_accents=lowercase if strip is None else strip,
+            unknown=_content(special.get("unk_token", "[UNK]")),
+            specials=(
+                _content(special.get("cls_token", "[CLS]")),
+                _content(special.get("sep_token", "[SEP]")),
+                _content(special.get("pad_token", "[PAD]")),
+            ),
+            name="tokenizer",
+        )
+
+    return make
+
+
+def _byte_pair(folder: Path) -> Callable[[int, int], Tokenizer]:
+    """What makes a RoBERTa's tokenizer, of `max_tokens` and `windows`."""
+    model = _optional_json(folder / "tokenizer.json").get("model")
+    if model is not None:
+        # Newer files keep each pair as a list.
+        pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+        ids = model["vocab"]
+    else:
+        ids = _json(folder / "vocab.json")
+        lines = _text(folder / "merges.txt").splitlines()
+        pairs = [line for line in lines if line and not line.startswith("#version")]
+    vocabulary, merges = "\n".join(sorted(ids, key=ids.__getitem__)), "\n".join(pairs)
+
+    def make(max_tokens: int, windows: int) -> Tokenizer:
+        return BytePairTokenizer(vocabulary, max_tokens, windows, merges=merges, name="tokenizer")
+
+    return make
+
+
+def _content(token: str | dict[str, Any]) -> str:
+    """A special token, which some files keep with its settings."""
+    return token if isinstance(token, str) else token["content"]
+
+
+def _vocabulary(folder: Path, whole: dict[str, Any]) -> str:
+    """The tokens in the order of their ids, one a line."""
+    path = folder / "vocab.txt"
+    if path.is_file():
+        return path.read_text(encoding="utf-8").rstrip("\n")
+    model = whole.get("model") or {}
+    if model.get("type") != "WordPiece":
+        raise InputError(
+            f"a WordPiece vocabulary in {folder} (vocab.txt or tokenizer.json)",
+            model.get("type", "none"),
+            "Copy the tokenizer's files into the folder.",
+        )
+    ids = model["vocab"]
+    return "\n".join(sorted(ids, key=ids.__getitem__))
+
+
+def _pooling(folder: Path) -> str:
+    settings = _optional_json(folder / "1_Pooling" / "config.json")
+    wanted = [key for key, value in settings.items() if key.startswith("pooling_mode") and value]
+    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+    if not wanted:
+        return "mean"
+    if len(wanted) > 1 or wanted[0] not in known:
+        raise InputError(
+            f"a pooling of {' or '.join(known.values())} in {folder / '1_Pooling'}",
+            ", ".join(wanted),
+            "Use another encoder.",
+        )
+    return known[wanted[0]]
+
+
+def _optional_json(path: Path) -> dict[str, Any]:
+    return _json(path) if path.is_file() else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(_text(path))
+    except ValueError as error:
+        raise InputError(f"JSON in {path}", str(error), "Copy the file again.") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        fix = "Give the folder of a Hugging Face model."
+        raise InputError(f"the file {path}", "no such file", fix) from error

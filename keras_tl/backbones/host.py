@@ -1,0 +1,103 @@
+"""The part of a model of texts that works on strings: it runs in `tf.data`, never on a device.
+
+A model of texts begins with a layer that makes tokens of strings. Training, the frozen prefix and
+the fast engines work on what is behind it; an exported model has both.
+"""
+
+import hashlib
+import json
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+TOKENS = "tokens"
+COUNTED_AT_ONCE = 256
+
+# What is behind the host layer of a model, made once: prefixes of it are joined in one graph.
+_behind: weakref.WeakKeyDictionary[keras.Model, keras.Model] = weakref.WeakKeyDictionary()
+
+
+def host_layer(model: keras.Model) -> keras.layers.Layer | None:
+    """The layer that makes tokens of strings; None where the model's first one takes its input.
+
+    It says so itself by its attribute `on_host`.
+    """
+    return next((layer for layer in model.layers if getattr(layer, "on_host", False)), None)
+
+
+def behind_host(model: keras.Model) -> keras.Model:
+    """Leaves out the layer that makes tokens.
+
+    Args:
+        model: A functional model.
+
+    Returns:
+        A model from its tokens to its outputs, which shares its layers; the model itself where it
+        has no such layer.
+    """
+    layer = host_layer(model)
+    if layer is None:
+        return model
+    if model not in _behind:
+        _behind[model] = _without(layer, model)
+    return _behind[model]
+
+
+def _without(layer: keras.layers.Layer, model: keras.Model) -> keras.Model:
+    tokens = keras.Input(batch_shape=layer.output.shape, dtype=layer.output.dtype, name=TOKENS)
+    outputs = keras.Function([layer.output], model.outputs[0]).call([tokens])
+    return keras.Model(tokens, outputs, name=model.name)
+
+
+class Tokenize:
+    """The layer of a model that makes tokens, as a function for `tf.data`.
+
+    Args:
+        layer: See `host_layer`.
+
+    Attributes:
+        key: SHA-256 of all that decides the tokens of a text.
+        counts: Whether it can count the tokens of whole texts.
+    """
+
+    def __init__(self, layer: keras.layers.Layer):
+        self._layer = layer
+        self.counts = hasattr(layer, "count")
+        config = {k: v for k, v in layer.get_config().items() if k not in ("name", "trainable")}
+        facts = [type(layer).__name__, config]
+        self.key = hashlib.sha256(
+            json.dumps(facts, sort_keys=True, default=str).encode()
+        ).hexdigest()
+
+    def __call__(self, strings: Any) -> tf.Tensor:
+        """Makes tokens.
+
+        Args:
+            strings: Strings `[batch]`, or `[batch, 2]` of pairs.
+
+        Returns:
+            int32 `[batch, 2, length]`.
+        """
+        return self._layer(strings)
+
+    def count(self, texts: Sequence[tuple[str, ...]]) -> np.ndarray:
+        """Counts the tokens of whole texts, the encoder's own left out: int64 `[texts]`."""
+        counts = [np.zeros(0)]
+        for start in range(0, len(texts), COUNTED_AT_ONCE):
+            some = texts[start : start + COUNTED_AT_ONCE]
+            rows = [[text.encode("utf-8", "replace") for text in row] for row in some]
+            strings = tf.constant([*rows, [b""] * len(rows[0])], tf.string)
+            single = strings.shape[1] == 1
+            *found, own = self._layer.count(strings[:, 0] if single else strings).numpy()
+            counts.append(np.array(found) - own)
+        return np.concatenate(counts).astype(np.int64)
+
+
+def tokenize_of(model: keras.Model) -> Tokenize | None:
+    """The function that makes a model's tokens; None where it takes its inputs as they are."""
+    layer = host_layer(model)
+    return None if layer is None else Tokenize(layer)

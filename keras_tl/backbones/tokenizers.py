@@ -1,0 +1,253 @@
+"""Strings to token ids, as a layer: what is exported takes what users have."""
+
+import functools
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_tl.errors import InputError
+
+INSTALL = "Run: pip install 'keras_tl[text]'"
+# What BERT's tokenizers leave out before anything else: control and format characters, private
+# ones, U+FFFD; tab and line ends are blanks.
+_CONTROL = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{9F}\p{Cf}\p{Co}\x{FFFD}]"
+# In bytes; transformers' is 100 characters.
+_LONGEST_WORD = 100
+
+
+class Tokenizer(keras.layers.Layer):
+    """Turns strings into the tokens of an encoder; runs on the host and has no weights.
+
+    A text is `[start] pieces [end]`, a pair `[start] first [end] second [end]`. A text that is too
+    long for a window goes on in the next one, up to the last; what is left then is cut off. Of a
+    pair the first text stands in every window, and the second goes on; in one window the longer
+    of the two is shortened first, as `transformers` does by default. Windows without a text are
+    padding. Special tokens are never read from a text: "[SEP]" in it is five characters.
+
+    Args:
+        vocabulary: The tokens in the order of their ids, one a line.
+        max_tokens: Tokens in a window, special ones included.
+        windows: How many windows there are.
+        specials: The start, end and padding tokens.
+        ends_between: How many end tokens stand between the texts of a pair.
+        segments: Whether the second text of a pair has segment id 1; else all have 0.
+        **kwargs: Of `keras.layers.Layer`.
+
+    Raises:
+        InputError: A special token is not in the vocabulary, or the windows are too short.
+    """
+
+    # See `keras_tl.backbones.host`.
+    on_host = True
+
+    def __init__(
+        self,
+        vocabulary: str,
+        max_tokens: int = 128,
+        windows: int = 1,
+        *,
+        specials: tuple[str, str, str] = ("[CLS]", "[SEP]", "[PAD]"),
+        ends_between: int = 1,
+        segments: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        least = 2 + ends_between
+        if max_tokens < least:
+            fix = "128 is usual."
+            raise InputError(f"at least {least} tokens in a window", str(max_tokens), fix)
+        self.vocabulary = vocabulary
+        self.max_tokens = max_tokens
+        self.windows = windows
+        self.specials = tuple(specials)
+        self.ends_between = ends_between
+        self.segments = segments
+        known = {token: number for number, token in enumerate(vocabulary.split("\n"))}
+        missing = [token for token in specials if token not in known]
+        if missing:
+            raise InputError(
+                "a vocabulary with the special tokens",
+                f"one without {', '.join(missing)}",
+                "Check the vocabulary's file.",
+            )
+        self.start, self.end, self.pad = (known[token] for token in specials)
+
+    def pieces(self, strings: tf.Tensor) -> tf.RaggedTensor:
+        """Splits strings (`[batch]`) into token ids, int32 `[batch, (any number)]`."""
+        raise NotImplementedError
+
+    def count(self, text: tf.Tensor) -> tf.Tensor:
+        """Counts the tokens of whole texts, special ones included, as one window would have them.
+
+        Args:
+            text: Strings `[batch]`, or `[batch, 2]` for pairs.
+
+        Returns:
+            int32 `[batch]`, not limited by `max_tokens`.
+        """
+        first, second = self._texts(text)
+        specials = 2 if first is None else 2 + self.ends_between
+        lengths = _lengths(second) + (0 if first is None else _lengths(first))
+        return lengths + specials
+
+    def call(self, text: tf.Tensor) -> tf.Tensor:
+        """Tokenizes.
+
+        Args:
+            text: Strings in UTF-8, `[batch]`, or `[batch, 2]` for pairs.
+
+        Returns:
+            int32 `[batch, 2, windows * max_tokens]`: token ids and segment ids.
+        """
+        first, second = self._texts(text)
+        if first is None:
+            head = tf.fill([tf.shape(text)[0], self.max_tokens], self.start)
+            # So many tokens of a window stand before the text that goes on.
+            before = tf.ones_like(_lengths(second))
+        else:
+            head, before = self._head(first, _lengths(second))
+        return self._windows(head, before, second, is_pair=first is not None)
+
+    def _texts(self, text: tf.Tensor) -> tuple[tf.RaggedTensor | None, tf.RaggedTensor]:
+        """The pieces of the text that stands in every window, and of the one that goes on."""
+        if text.shape.rank == 1:
+            return None, self.pieces(text)
+        return self.pieces(text[:, 0]), self.pieces(text[:, 1])
+
+    def _head(self, first: tf.RaggedTensor, others: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What stands before the second text: `[batch, max_tokens]`, and how much of it counts."""
+        room = self.max_tokens - 2 - self.ends_between
+        lengths = _lengths(first)
+        # Both too long: half each, an odd place to the longer one.
+        half = (room + tf.cast(lengths > others, tf.int32)) // 2
+        lengths = tf.minimum(lengths, tf.maximum(room - others, half))
+        ids = first.to_tensor(self.pad, shape=[None, self.max_tokens - 1])
+        ids = tf.pad(ids, [[0, 0], [1, 0]], constant_values=self.start)
+        ids = tf.where(tf.range(self.max_tokens) > lengths[:, None], self.end, ids)
+        return ids, 1 + lengths + self.ends_between
+
+    def _windows(
+        self, head: tf.Tensor, before: tf.Tensor, text: tf.RaggedTensor, is_pair: bool
+    ) -> tf.Tensor:
+        """Lays a text out behind the head of each window."""
+        length = self.windows * self.max_tokens
+        ids = text.to_tensor(self.pad, shape=[None, length])
+        # [batch, windows, max_tokens] from here on.
+        before = before[:, None, None]
+        stretch = self.max_tokens - 1 - before
+        starts = tf.range(self.windows)[None, :, None] * stretch
+        counts = tf.clip_by_value(_lengths(text)[:, None, None] - starts, 0, stretch)
+        place = tf.range(self.max_tokens)[None, None, :] - before
+        body = tf.gather(ids, tf.clip_by_value(starts + place, 0, length - 1), batch_dims=1)
+        tokens = tf.where(place < 0, head[:, None, :], tf.where(place == counts, self.end, body))
+        used = (place <= counts) & ((counts > 0) | (starts == 0))
+        tokens = tf.where(used, tokens, self.pad)
+        second = used & (place >= 0) if is_pair and self.segments else tf.zeros_like(used)
+        both = tf.stack([tokens, tf.cast(second, tf.int32)], axis=1)
+        return tf.reshape(both, [-1, 2, length])
+
+    def compute_output_spec(self, text: keras.KerasTensor) -> keras.KerasTensor:
+        """The tokens' shape and dtype."""
+        shape = (text.shape[0], 2, self.windows * self.max_tokens)
+        return keras.KerasTensor(shape, "int32", name="tokens")
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer's settings, the vocabulary among them."""
+        return {
+            **super().get_config(),
+            "vocabulary": self.vocabulary,
+            "max_tokens": self.max_tokens,
+            "windows": self.windows,
+            "specials": self.specials,
+            "ends_between": self.ends_between,
+            "segments": self.segments,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_tl")
+class WordPieceTokenizer(Tokenizer):
+    """BERT's tokenizer: words at blanks and punctuation, then the longest known pieces.
+
+    Gives the ids of `transformers`' BertTokenizer. Where it does not:
+
+    - A word of more than 100 bytes is unknown; there it is one of more than 100 characters.
+    - The capital sigma at a word's end becomes the final small one, as Unicode has it.
+    - Special tokens that are written out in a text are no special tokens here.
+
+    Reference: Wu et al., "Google's Neural Machine Translation System", 2016; Song et al., "Fast
+    WordPiece Tokenization", EMNLP 2021.
+
+    Args:
+        vocabulary: See `Tokenizer`.
+        max_tokens: See `Tokenizer`.
+        windows: See `Tokenizer`.
+        lowercase: Whether texts are made lower-case first.
+        strip_accents: Whether accents are taken off first.
+        unknown: The token for words that the vocabulary's pieces do not make.
+        **kwargs: See `Tokenizer`.
+
+    Raises:
+        InputError: See `Tokenizer`; or the package tensorflow-text is not installed.
+    """
+
+    def __init__(
+        self,
+        vocabulary: str,
+        max_tokens: int = 128,
+        windows: int = 1,
+        *,
+        lowercase: bool = True,
+        strip_accents: bool = True,
+        unknown: str = "[UNK]",
+        **kwargs: Any,
+    ):
+        super().__init__(vocabulary, max_tokens, windows, **kwargs)
+        self.lowercase = lowercase
+        self.strip_accents = strip_accents
+        self.unknown = unknown
+        self._word_pieces = _word_pieces(vocabulary, unknown)
+
+    def pieces(self, strings: tf.Tensor) -> tf.RaggedTensor:
+        """See `Tokenizer.pieces`."""
+        from tensorflow_text import normalize_utf8
+
+        strings = tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8")
+        strings = tf.strings.regex_replace(strings, _CONTROL, "")
+        if self.strip_accents:
+            strings = tf.strings.regex_replace(normalize_utf8(strings, "NFD"), r"\p{Mn}", "")
+        if self.lowercase:
+            strings = tf.strings.lower(strings, encoding="utf-8")
+        return self._word_pieces.tokenize(strings)
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer's settings, the vocabulary among them."""
+        return {
+            **super().get_config(),
+            "lowercase": self.lowercase,
+            "strip_accents": self.strip_accents,
+            "unknown": self.unknown,
+        }
+
+
+@functools.lru_cache(maxsize=4)
+def _word_pieces(vocabulary: str, unknown: str) -> Any:
+    """The compiled vocabulary, which copies of a model share."""
+    try:
+        from tensorflow_text import FastWordpieceTokenizer
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "the package tensorflow-text", "an environment without it", INSTALL
+        ) from error
+    # Not inside whatever graph is being traced.
+    with tf.init_scope():
+        return FastWordpieceTokenizer(
+            vocabulary.split("\n"),
+            max_bytes_per_word=_LONGEST_WORD,
+            token_out_type=tf.int32,
+            unknown_token=unknown,
+        )
+
+
+def _lengths(pieces: tf.RaggedTensor) -> tf.Tensor:
+    return tf.cast(pieces.row_lengths(), tf.int32)
