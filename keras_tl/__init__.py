@@ -12,9 +12,11 @@ does not import TensorFlow.
 from importlib import import_module
 from typing import Any
 
+from keras_tl.registration import register as _register
+
 _HOMES = {
     "TrainConfig": "keras_tl.config",
-    "CompareConfig": "keras_tl.config",
+    "CompareConfig": "keras_tl.compare_config",
     "train": "keras_tl.job",
     "compare": "keras_tl.comparison",
     "audit": "keras_tl.auditing",
@@ -22,6 +24,10 @@ _HOMES = {
     "backbones": "keras_tl.backbones",
     "load_backbone": "keras_tl.backbones.load",
     "build_image_model": "keras_tl.builders.image",
+    "build_text_classifier": "keras_tl.builders.text",
+    "load_encoder": "keras_tl.backbones.encoders",
+    "build_hub_model": "keras_tl.builders.hub",
+    "load_hub_encoder": "keras_tl.backbones.hub",
     "add_head": "keras_tl.heads",
     "freezing": "keras_tl.freezing",
     "plans": "keras_tl.plans",
@@ -62,3 +68,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_register()

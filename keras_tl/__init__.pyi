@@ -1,9 +1,14 @@
 from keras_tl import backbones, freezing, plans
 from keras_tl.auditing import audit
+from keras_tl.backbones.encoders import load_encoder
+from keras_tl.backbones.hub import load_hub_encoder
 from keras_tl.backbones.load import load_backbone
+from keras_tl.builders.hub import build_hub_model
 from keras_tl.builders.image import build_image_model
+from keras_tl.builders.text import build_text_classifier
+from keras_tl.compare_config import CompareConfig
 from keras_tl.comparison import compare
-from keras_tl.config import CompareConfig, TrainConfig
+from keras_tl.config import TrainConfig
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.folders import from_folder
 from keras_tl.data.frames import from_dataframe
@@ -37,7 +42,9 @@ __all__ = [
     "add_head",
     "audit",
     "backbones",
+    "build_hub_model",
     "build_image_model",
+    "build_text_classifier",
     "choose_thresholds",
     "compare",
     "export_litert",
@@ -50,6 +57,8 @@ __all__ = [
     "from_folder",
     "from_tfds",
     "load_backbone",
+    "load_encoder",
+    "load_hub_encoder",
     "load_run",
     "measure",
     "plans",

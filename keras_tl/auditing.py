@@ -6,22 +6,25 @@ backbone: labels that its features contradict, and an order of the images that g
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_tl import freezing, frozen_prefix
-from keras_tl.backbones import registry
-from keras_tl.builders.image import build_image_model
+from keras_tl.config import TrainConfig
+from keras_tl.data import augment as augmentations
 from keras_tl.data.audit.findings import Audit, Finding
 from keras_tl.data.audit.judging import Seen, judge, look_through
+from keras_tl.data.audit.text_judging import SeenTexts, judge_texts, look_through_texts
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
 from keras_tl.data.open import open_data
-from keras_tl.data.pipeline import Samples
 from keras_tl.data.prepare import ImageData
+from keras_tl.data.prepare_texts import TextData
 from keras_tl.data.source import SPLITS, Source
+from keras_tl.data.texts import inspect_texts
 from keras_tl.evaluation.label_errors import (
     LEAST_ITEMS,
     Suspect,
@@ -31,11 +34,11 @@ from keras_tl.evaluation.label_errors import (
 from keras_tl.evaluation.linear_fits import deal
 from keras_tl.evaluation.probes import Probe, linear_probe
 from keras_tl.feature_cache import FeatureStore
+from keras_tl.preparing import Data, build_model, image_size_of, text_input_of, tokenize_for
 from keras_tl.probing import first_view, loss_of
 from keras_tl.training.passes import PrefixPass, later_prefixes
 from keras_tl.training.phases import Phase
 
-BACKBONE = "EfficientNetLite0"
 FOLDS = 5
 # Probes learn little more from more images than these; all are asked about.
 FITTED_IMAGES = 6000
@@ -54,9 +57,11 @@ def audit(
     data: str | Source,
     *,
     labels: bool = True,
-    backbone: str = BACKBONE,
-    weights: str | None = "imagenet",
+    backbone: str | None = None,
+    weights: str = "imagenet",
     image_size: int | None = None,
+    max_tokens: int = 128,
+    windows: int = 1,
     seed: int = 0,
     engine: str = "auto",
     verbose: int = 1,
@@ -69,10 +74,12 @@ def audit(
     Args:
         data: A folder of class folders, a CSV file, "tfds:NAME", or an opened source.
         labels: Whether to look for wrong labels, which takes a pass of a backbone over all
-            images. It is done where each image has one class.
-        backbone: A name in the backbone registry, for that.
-        weights: "imagenet", a weights file, or None.
+            images or texts. It is done where each has one class.
+        backbone: What makes features for that, see `TrainConfig`.
+        weights: See `TrainConfig`.
         image_size: The model's size, in pixels; None takes the backbone's own.
+        max_tokens: See `TrainConfig`.
+        windows: See `TrainConfig`.
         seed: Decides the folds.
         engine: See `run_phases`.
         verbose: 1 says how far a pass is, 0 does not.
@@ -82,70 +89,78 @@ def audit(
         The audit.
 
     Raises:
-        InputError: The data cannot be opened, or no image of a class can be read.
+        InputError: The data cannot be opened, or no item of a class can be read.
     """
-    size = image_size or registry.get(backbone).image_size
-    image_input = ImageInput(size=size)
     source = open_data(data, **options) if isinstance(data, str) else data
+    texts = len(source.items[0]) if source.items and isinstance(source.items[0], tuple) else 0
+    config = TrainConfig(
+        data="",
+        out="",
+        backbone=backbone,
+        weights=weights,
+        image_size=image_size,
+        text_column=("text", "text,text")[texts - 1] if texts else None,
+        pair=texts == 2,
+        max_tokens=max_tokens,
+        windows=windows,
+    )
+    data_seen = _look_at(config, source)
+    found = data_seen.audit or Audit({}, {}, ())
+    if not labels or not can_be_probed(data_seen.source):
+        return found
+    features = plain_features(config, data_seen, engine=engine, verbose=verbose)
+    more = findings_on_labels(features, data_seen.source, data_seen.seen, seed=seed)
+    return found.with_findings(more)
+
+
+def _look_at(config: TrainConfig, source: Source) -> Data:
+    """What `prepare` sees and judges, with the splits that the data has."""
+    if config.has_texts:
+        tokenize, spec = tokenize_for(config), text_input_of(config)
+        source = inspect_texts(source, max_bad_fraction=1.0)
+        texts = look_through_texts(source, tokenize.count if tokenize and tokenize.counts else None)
+        return TextData(source, spec, tokenize, texts, judge_texts(source, texts, spec))
+    image_input = ImageInput(size=image_size_of(config))
     source = inspect(source, image_input, max_bad_fraction=1.0)
     seen = look_through(source, image_input)
-    found = judge(source, seen)
-    if not labels or not can_be_probed(source):
-        return found
-    features = plain_features(
-        source, image_input, backbone=backbone, weights=weights, engine=engine, verbose=verbose
-    )
-    return found.with_findings(findings_on_labels(features, source, seen, seed=seed))
+    plain = augmentations.get("none")
+    return ImageData(source, image_input, plain, seen, judge(source, seen))
 
 
 def can_be_probed(source: Source) -> bool:
-    """Whether there are enough images of two classes at least."""
+    """Whether there are enough items of two classes at least."""
     if source.task != "single-label" or len(source) < LEAST_IMAGES:
         return False
     return int((np.bincount(source.labels) >= LEAST_ITEMS).sum()) > 1
 
 
 def plain_features(
-    source: Source,
-    image_input: ImageInput,
-    *,
-    backbone: str = BACKBONE,
-    weights: str | None = "imagenet",
-    engine: str = "auto",
-    verbose: int = 1,
+    config: TrainConfig, data: Data, *, engine: str = "auto", verbose: int = 1
 ) -> np.ndarray:
-    """Features of the images as they are, stored where training finds them.
+    """Features of images or texts as they are, stored where training finds them.
 
     Args:
-        source: The images.
-        image_input: How they are decoded and resized.
-        backbone: A name in the backbone registry.
-        weights: "imagenet", a weights file, or None.
+        config: The settings: backbone and weights.
+        data: The images or texts, each with one class.
         engine: See `run_phases`.
         verbose: 1 says how far a pass is, 0 does not.
 
     Returns:
-        Float32 `[images, features]`.
+        Float32 `[items, features]`.
     """
-    model = build_image_model(
-        backbone,
-        outputs=len(source.class_names),
-        task=source.task,
-        weights=weights,
-        image_size=image_input.size,
-    )
+    model = build_model(config, data)
     freezing.All().apply(model)
     prefix: keras.Model = frozen_prefix.split(model).prefix
-    samples = Samples(source, image_input)
+    samples = replace(data.samples("train"), source=data.source)
     run = PrefixPass(prefix, FeatureStore().for_a_run(), engine=engine, verbose=verbose)
     stored = run.features(samples)
-    return stored.gather(np.arange(len(source)))[0].reshape(len(source), -1)
+    return stored.gather(np.arange(len(samples)))[0].reshape(len(samples), -1)
 
 
 def audit_with_labels(
     model: keras.Model,
     phases: Sequence[Phase],
-    data: ImageData,
+    data: Data,
     store: FeatureStore | None,
     *,
     seed: int = 0,
@@ -190,7 +205,7 @@ def audit_with_labels(
 def head_features(
     model: keras.Model,
     phases: Sequence[Phase],
-    data: ImageData,
+    data: Data,
     store: FeatureStore | None,
     *,
     engine: str = "auto",
@@ -236,7 +251,11 @@ def head_features(
 
 
 def findings_on_labels(
-    features: np.ndarray, source: Source, seen: Seen | None = None, *, seed: int = 0
+    features: np.ndarray,
+    source: Source,
+    seen: Seen | SeenTexts | None = None,
+    *,
+    seed: int = 0,
 ) -> list[Finding]:
     """Says which labels features contradict, and whether the images' order gives labels away.
 
@@ -267,7 +286,7 @@ def findings_on_labels(
     return found
 
 
-def _kept_together(source: Source, seen: Seen | None) -> np.ndarray:
+def _kept_together(source: Source, seen: Seen | SeenTexts | None) -> np.ndarray:
     """A name for each image: its group, or that of its near-duplicates, or its content."""
     own = source.hashes.astype(str)
     if source.groups is not None:
@@ -284,7 +303,7 @@ def _wrong_labels(suspects: list[Suspect], probe: Probe, source: Source) -> Find
         "wrong-label",
         "warning",
         f"{len(suspects):,} {noun} suspected to be wrong, by a probe that is right on "
-        f"{probe.score:.1%} of the images: look at them, the surest first.",
+        f"{probe.score:.1%} of all: look at them, the surest first.",
         tuple((str(source.ids[suspect.item]),) for suspect in suspects),
         tuple(
             f"labelled {names[source.labels[suspect.item]]} ({suspect.given_probability:.2f}), "
@@ -317,8 +336,8 @@ def _order(
         return []
     text = (
         f"Neighbours in the order of the data give each other away: a probe is right on "
-        f"{probe.score:.1%} of images whose neighbours it knows, on {blocked.score:.1%} of others. "
-        "Name what belongs together with --group-column, or expect less of new images."
+        f"{probe.score:.1%} of items whose neighbours it knows, on {blocked.score:.1%} of others. "
+        "Name what belongs together with --group-column, or expect less of new ones."
     )
     return [Finding("order-leak", "warning", text)]
 

@@ -95,17 +95,22 @@ def _parser() -> _Parser:
         command.set_defaults(run=run, command=command)
         return command
 
-    train_options(add("train", _train, "Train, measure and export a model of images."))
+    train_options(add("train", _train, "Train, measure and export a model of images or texts."))
     audit_options(add("audit", _audit, "Look at a data set before training."))
     compare_options(add("compare", _compare, "Pick a backbone before training one."))
     lr_find_options(add("lr-find", _lr_find, "Try rates from low to high before training."))
-    command = add("evaluate", _evaluate, "Measure a run's model on labelled images.")
+    command = add("evaluate", _evaluate, "Measure a run's model on labelled images or texts.")
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
     command.add_argument("data", metavar="DATA", help="as for train")
     column_options(command)
-    command = add("predict", _predict, "Predict image files with a run's model.")
+    command = add("predict", _predict, "Predict image files or texts with a run's model.")
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
-    command.add_argument("files", metavar="FILE_OR_FOLDER", nargs="+", help="what to predict")
+    about = "image files and folders of them; texts, files and tables of them, - for lines of input"
+    command.add_argument("inputs", metavar="INPUT", nargs="+", help=about)
+    about = "texts: a table's column, or two as TITLE,BODY; that of the run if not given"
+    command.add_argument("--text-column", metavar="NAME", default=None, help=about)
+    about = "texts: encoding of files and of standard input"
+    command.add_argument("--encoding", metavar="NAME", default="utf-8", help=about)
     about = "classes to show: the predicted one, then the most probable others"
     command.add_argument(
         "--top", type=_positive, default=argparse.SUPPRESS, metavar="K", help=about
@@ -164,7 +169,7 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from keras_tl.config import CompareConfig
+    from keras_tl.compare_config import CompareConfig
 
     config = CompareConfig(**_given(options))
     comparison = _job("keras_tl.comparison").compare(config)
@@ -205,15 +210,20 @@ def _verbose() -> int:
 
 
 def _show_run(run: Any) -> int:
-    metrics = run.metrics
-    print(f"\nMeasured on {metrics['note']} ({metrics['images'][metrics['measured_on']]} images):")
+    from keras_tl.reporting.baseline import baseline_text
+
+    metrics, nouns = run.metrics, "texts" if run.config.has_texts else "images"
+    print(f"\nMeasured on {metrics['note']} ({metrics['images'][metrics['measured_on']]} {nouns}):")
     _show_figures(metrics, run)
+    if beside := baseline_text(metrics, nouns).replace("\u00a0", " "):
+        print(f"\n{beside}")
     print(f"\nEverything is in {run.folder}")
     print(f"  Keras model  {run.path(run.MODEL)}")
     print(f"  SavedModel   {run.path(run.SAVED_MODEL)}")
     print(f"  figures      {run.path(run.METRICS)}")
     print(f"  report       {run.path(run.REPORT)}")
-    print(f"Predict with   keras-tl predict {run.folder} FILE_OR_FOLDER")
+    what = '"A TEXT"' if run.config.has_texts else "FILE_OR_FOLDER"
+    print(f"Predict with   keras-tl predict {run.folder} {what}")
     return 0
 
 
@@ -236,12 +246,35 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from keras_tl.data.folders import list_images
     from keras_tl.runs import load_run
 
     run = load_run(options.run_folder)
+    if run.config.has_texts:
+        texts_of = import_module("keras_tl.text_arguments").texts_of
+        column = options.text_column or run.config.text_column
+        how = {"pair": run.config.pair, "encoding": options.encoding}
+        texts = texts_of(options.inputs, column, **how)
+        outputs, source = _job().predict_texts(run, texts)
+    else:
+        outputs, source = _job().predict_files(run, _image_files(options.inputs))
+
+    from keras_tl.evaluation.shown import format_predictions
+
+    shown = format_predictions(
+        source.ids, outputs, run.info, top=getattr(options, "top", None), style=options.format
+    )
+    print(shown)
+    for skipped in source.skipped if run.config.has_texts else ():
+        log.warning("Passed over %s: %s", skipped.id, skipped.reason)
+    return BAD_INPUT if any(skipped.bad for skipped in source.skipped) else 0
+
+
+def _image_files(names: Sequence[str]) -> list[str]:
+    """Files that are named, and those in folders that are named."""
+    from keras_tl.data.folders import list_images
+
     files: list[str] = []
-    for name in options.files:
+    for name in names:
         path = Path(name)
         if not path.exists():
             raise InputError("a file or folder", repr(name), "There is no such thing.")
@@ -254,16 +287,7 @@ def _predict(options: argparse.Namespace) -> int:
         files.extend(str(path / image) for image in images)
         for skipped in passed_over:
             log.info("Passed over %s: %s", path / skipped.id, skipped.reason)
-
-    outputs, source = _job().predict_files(run, files)
-
-    from keras_tl.evaluation.shown import format_predictions
-
-    shown = format_predictions(
-        source.ids, outputs, run.info, top=getattr(options, "top", None), style=options.format
-    )
-    print(shown)
-    return BAD_INPUT if any(skipped.bad for skipped in source.skipped) else 0
+    return files
 
 
 def _threshold(options: argparse.Namespace) -> int:

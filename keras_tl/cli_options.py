@@ -8,7 +8,13 @@ from typing import Any
 
 # Option of `train`, type, what stands for its value in the help, the help.
 TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
-    ("--backbone", str, "NAME", "pretrained backbone, see keras-tl backbones"),
+    (
+        "--backbone",
+        str,
+        "NAME",
+        "pretrained backbone, see keras-tl backbones; EfficientNetLite0, for texts MiniLM, if not "
+        "given",
+    ),
     ("--weights", str, "W", "imagenet, none, or a .weights.h5, .keras or .h5 file"),
     ("--image-size", int, "N", "height and width in pixels; the backbone's own if not given"),
     ("--resize", str, "MODE", "squash, crop, pad or shorter-crop"),
@@ -20,10 +26,17 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         "--fine-tune",
         str,
         "HOW",
-        "auto (where a probe says it pays), a number of blocks, all or none",
+        "auto (where a probe says it pays), a number of blocks, all, none, lora or bitfit",
     ),
-    ("--fine-tune-epochs", int, "N", "epochs of the fine-tuning"),
-    ("--fine-tune-learning-rate", float, "R", "highest learning rate of the fine-tuning"),
+    ("--lora-rank", int, "N", "rank of the adapters of --fine-tune lora"),
+    ("--fine-tune-epochs", int, "N", "epochs of the fine-tuning; 12, for texts 4, if not given"),
+    (
+        "--fine-tune-learning-rate",
+        float,
+        "R",
+        "highest learning rate of the fine-tuning; 2e-4, for texts 1e-4, for lora and bitfit 1e-3, "
+        "if not given",
+    ),
     ("--optimizer", str, "NAME", "adamw, adam, sgd or rmsprop"),
     ("--schedule", str, "NAME", "constant, step, cosine or one-cycle"),
     ("--layer-decay", float, "D", "factor of the rate from each block to the one before; try 0.8"),
@@ -37,7 +50,8 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         "--augment",
         str,
         "HOW",
-        "none, light, strong, dihedral (flips and quarter turns), randaugment or trivial",
+        "none, light (for images if not given), strong, dihedral (flips and quarter turns), "
+        "randaugment or trivial",
     ),
     ("--mixup", float, "A", "blend samples of a batch, by shares from Beta(A, A); try 0.2"),
     ("--cutmix", float, "P", "paste a box of another image into this share of the views"),
@@ -62,10 +76,15 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--engine", str, "NAME", "auto or tensorflow: what computes the frozen part"),
     ("--seed", int, "S", "seed of everything random"),
     ("--precision", str, "P", "float32, mixed_bfloat16 or mixed_float16"),
-    ("--max-bad-fraction", float, "F", "share of unreadable images that stops a run"),
+    ("--max-bad-fraction", float, "F", "share of unreadable images or texts that stops a run"),
+    ("--max-tokens", int, "N", "texts: tokens that are read, in each window"),
+    ("--windows", int, "K", "texts: windows of a long text, over which is averaged"),
 )
 COLUMN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--path-column", str, "NAME", "CSV: column of image paths"),
+    ("--text-column", str, "NAME", "column of texts, or two as TITLE,BODY: the data are texts"),
+    ("--id-column", str, "NAME", "texts: column of ids; lines are named if not given"),
+    ("--encoding", str, "NAME", "texts: encoding of the file or the files"),
     ("--label-column", str, "NAME", "CSV: column of labels, or several separated by commas"),
     ("--split-column", str, "NAME", "CSV: column of splits"),
     ("--group-column", str, "NAME", "CSV: column of groups never divided between splits"),
@@ -82,9 +101,11 @@ SHARED_OPTIONS = (
     "--feature-dtype",
     "--engine",
     "--max-bad-fraction",
+    "--max-tokens",
+    "--windows",
 )
 COMPARE_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
-    ("--backbones", str, "A,B,C", "pretrained backbones, see keras-tl backbones"),
+    ("--backbones", str, "A,B,C", "pretrained backbones, see keras-tl backbones; five if left out"),
     ("--out", str, "FILE", "write all figures to a JSON file"),
     ("--shots", str, "K,L,M", "with --few-shot: images of each class"),
     ("--seeds", str, "S,T,U", "with --few-shot: seeds of the choice of these images"),
@@ -105,6 +126,7 @@ def train_options(command: ArgumentParser) -> None:
         ("--class-weights", "let all classes count the same"),
         ("--tensorboard", "write TensorBoard logs to RUN/tensorboard"),
         ("--strict", "end before training, with exit code 3, where something serious is found"),
+        ("--baseline", "train a small network from scratch too (texts always have a baseline)"),
     ):
         command.add_argument(name, action="store_true", default=argparse.SUPPRESS, help=about)
     about = "compute the frozen part of the model at every step"
@@ -208,15 +230,19 @@ def threshold_options(command: ArgumentParser) -> None:
 def column_options(command: ArgumentParser) -> None:
     """Adds the names of a table's columns."""
     _settings(command, COLUMN_OPTIONS)
+    about = "texts: two columns are a pair, rather than one text with the first above the second"
+    command.add_argument("--pair", action="store_true", default=argparse.SUPPRESS, help=about)
 
 
 def _settings(
     command: ArgumentParser, rows: Sequence[tuple[str, Any, str, str]], kind: str = "TrainConfig"
 ) -> None:
     """Adds options of a configuration, absent where not given, so that a file may set them."""
-    from keras_tl import config
+    from keras_tl.compare_config import CompareConfig
+    from keras_tl.config import TrainConfig
 
-    defaults = {field.name: field.default for field in fields(getattr(config, kind))}
+    kinds = {"TrainConfig": TrainConfig, "CompareConfig": CompareConfig}
+    defaults = {field.name: field.default for field in fields(kinds[kind])}
     for option, kind, metavar, about in rows:
         default = defaults[option.removeprefix("--").replace("-", "_")]
         shown = about if default is None else f"{about} (default: {default})"

@@ -15,11 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tl import freezing
 from keras_tl.backbones import registry
-from keras_tl.builders.image import build_image_model
-from keras_tl.config import CompareConfig
+from keras_tl.compare_config import CompareConfig
 from keras_tl.data.pipeline import Samples
-from keras_tl.data.prepare import ImageData
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError, KerasTLError
 from keras_tl.evaluation.probes import FewShot, few_shot, tied
@@ -27,8 +26,8 @@ from keras_tl.evaluation.transferability import h_score, log_me
 from keras_tl.evaluation.verdict import Verdict
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_write_text, cache_root
-from keras_tl.job import prepare_data
 from keras_tl.plans import fine_tuning_phase, head_phase
+from keras_tl.preparing import HUB, Data, build_model, data_for, input_size, prepare_data
 from keras_tl.probing import Part, first_view, groups_of, sample, weigh
 
 SPEEDS = "speeds.json"
@@ -44,7 +43,7 @@ class Candidate:
 
     Attributes:
         backbone: Its name.
-        image_size: Height and width of its images.
+        image_size: Height and width of its images; of texts, how many tokens are read.
         parameters: How many it has, without a head.
         megabytes: Their size as float32.
         features: How many it gives for an image.
@@ -165,8 +164,14 @@ def compare(config: CompareConfig, *, source: Source | None = None, verbose: int
 
 def _names(config: CompareConfig) -> list[str]:
     """The backbones' names as the registry has them, each once."""
-    words = [word.strip() for word in config.backbones.split(",") if word.strip()]
-    names = list(dict.fromkeys(registry.get(word).name for word in words))
+    words = [word.strip() for word in (config.backbones or "").split(",") if word.strip()]
+    named_here = config.text_column is None
+    names = list(
+        dict.fromkeys(
+            registry.get(word).name if named_here and not word.startswith(HUB) else word
+            for word in words
+        )
+    )
     if not names:
         fix = "Give --backbones EfficientNetLite0,MobileNetV2 or others."
         raise InputError("names of backbones", repr(config.backbones), fix)
@@ -179,21 +184,15 @@ def _numbers(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
 
-def _candidate(config: CompareConfig, name: str, data: ImageData, verbose: int) -> Candidate:
+def _candidate(config: CompareConfig, name: str, data: Data, verbose: int) -> Candidate:
     training = config.training(name)
-    size = config.image_size or registry.get(name).image_size
-    data = replace(data, image_input=replace(data.image_input, size=size))
+    data = data_for(training, data)
+    size = input_size(data)
     # As `train` does, so that random weights are the same there.
     keras.utils.set_random_seed(config.seed)
-    model = build_image_model(
-        name,
-        outputs=len(data.class_names),
-        task=data.task,
-        weights=None if config.weights == "none" else config.weights,
-        image_size=size,
-        dropout=training.dropout,
-    )
-    phases = [head_phase(training), fine_tuning_phase(training)]
+    model = build_model(training, data)
+    blocks = freezing.block_count(model)
+    phases = [head_phase(training), fine_tuning_phase(training, blocks=blocks)]
     chosen = sample(replace(data.train, source=_train_and_val(data)), config.images, config.seed)
     parts = _parts(chosen, first_view(data.train, phases))
     source = _joined(parts)
@@ -221,7 +220,7 @@ def _candidate(config: CompareConfig, name: str, data: ImageData, verbose: int) 
     )
 
 
-def _train_and_val(data: ImageData) -> Source:
+def _train_and_val(data: Data) -> Source:
     return data.source.take(np.flatnonzero(data.source.splits != "test"))
 
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
@@ -34,6 +34,8 @@ RANGES = {
     "image_size": (1, 10**5),
     "patience": (1, 10**6),
     "views": (2, 10**6),
+    "max_tokens": (4, 10**5),
+    "windows": (1, 1000),
     "weight_decay": (0.0, 10.0),
     "l2_sp": (0.0, 10.0),
     "label_smoothing": (0.0, 1.0),
@@ -43,8 +45,30 @@ RANGES = {
     "dropout": (0.0, 1.0),
     "val_fraction": (0.0, 1.0),
     "test_fraction": (0.0, 1.0),
+    "lora_rank": (1, 10**6),
     "seed": (0, 2**32 - 1),
 }
+# What settings that are left out become, for images and for texts.
+DEFAULTS: dict[bool, dict[str, Any]] = {
+    False: {
+        "backbone": "EfficientNetLite0",
+        "fine_tune_epochs": 12,
+        "fine_tune_learning_rate": 2e-4,
+        "augment": "light",
+    },
+    True: {
+        "backbone": "MiniLM",
+        "fine_tune_epochs": 4,
+        "fine_tune_learning_rate": 1e-4,
+        "augment": "none",
+    },
+}
+# Values of `fine_tune` that train few weights, which take higher rates: Hu et al. (LoRA, ICLR 2022)
+# and Ben-Zaken et al. (BitFit, ACL 2022) use about ten times those of a whole fine-tuning.
+FEW_WEIGHTS = ("lora", "bitfit")
+FEW_WEIGHTS_RATE = 1e-3
+# What only images have, and its value where there are none.
+FOR_IMAGES = {"augment": "none", "cutmix": 0.0, "image_size": None, "views": None}
 
 
 @dataclass(frozen=True)
@@ -55,8 +79,11 @@ class TrainConfig:
         data: A folder of class folders (perhaps below train, val, test), a CSV file, or
             "tfds:NAME".
         out: The run's folder.
-        backbone: A name in the backbone registry.
-        weights: "imagenet", "none", or a weights file.
+        backbone: A name in the backbone registry, or "hub:" and a TF-Hub handle; for texts an
+            encoder, see `keras_tl.backbones.encoders.load_encoder`. None takes
+            EfficientNetLite0, for texts MiniLM.
+        weights: "imagenet", "none", or a weights file; for texts "imagenet" (whatever the encoder
+            was trained on) or "none".
         image_size: Height and width in pixels; None takes the backbone's own.
         resize: "squash", "crop", "pad" or "shorter-crop".
         task: "auto", "single-label", "multi-label" or "regression".
@@ -67,8 +94,11 @@ class TrainConfig:
         fine_tune: "none", "all", the number of blocks that train, or "auto", which trains the
             last third of them where a probe of the frozen backbone's features says that this is
             worth its price, from 100 training images on (without `feature_cache`: by their number).
-        fine_tune_epochs: Epochs of the fine-tuning.
-        fine_tune_learning_rate: Its highest learning rate.
+            "lora" trains low-rank adapters, "bitfit" the biases; see `keras_tl.freezing`.
+        lora_rank: Rank of the adapters of `fine_tune="lora"`.
+        fine_tune_epochs: Epochs of the fine-tuning; None takes 12, for texts 4.
+        fine_tune_learning_rate: Its highest learning rate; None takes 2e-4, for texts 1e-4, and
+            1e-3 for "lora" and "bitfit".
         optimizer: "adamw", "adam", "sgd" or "rmsprop".
         schedule: "constant", "step", "cosine" or "one-cycle".
         layer_decay: What the rate is multiplied by from the head to the block before it, and so
@@ -83,7 +113,8 @@ class TrainConfig:
         focal_gamma: Gamma of the focal loss; 0 is plain cross-entropy.
         mixup: Alpha of mixup, which blends samples of a batch; 0 blends none.
         cutmix: Share of the views into which a box of another image is pasted.
-        augment: "none", "light", "strong", "dihedral", "randaugment" or "trivial".
+        augment: "none", "light", "strong", "dihedral", "randaugment" or "trivial"; None takes
+            "light", for texts "none".
         sampling: "shuffled" shows each image once in an epoch, "balanced" all classes equally
             often.
         batch_size: Images in a batch.
@@ -95,6 +126,14 @@ class TrainConfig:
         seed: Decides splits, order, augmentation, initial weights and dropout.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         path_column: CSV: the column of image paths.
+        text_column: CSV: the column of texts, or two separated by a comma. A run that names one
+            is a run of texts; others are of images.
+        pair: Whether two columns of texts are a pair, which the encoder tells apart, rather than
+            one text with the first above the second.
+        max_tokens: Tokens of a text that are read, in each window.
+        windows: Into so many windows at most a long text is cut, over which is averaged.
+        id_column: Texts: a table's column of ids; None names the lines.
+        encoding: Texts: of the file or the files.
         label_column: CSV: the column of labels; several, separated by commas, are targets.
         split_column: CSV: the column of splits.
         group_column: CSV: the column of groups that are never divided between splits.
@@ -109,11 +148,13 @@ class TrainConfig:
         audit: Whether the images are looked through before they are divided, so that
             near-duplicates stay together, and what is wrong with them is said.
         strict: Whether a serious finding stops the run before it trains.
+        baseline: Whether a small network is trained from scratch on the same images, to tell
+            what transfer was worth. Texts are always measured beside TF-IDF with a linear model.
     """
 
     data: str
     out: str
-    backbone: str = "EfficientNetLite0"
+    backbone: str | None = None
     weights: str = "imagenet"
     image_size: int | None = None
     resize: str = "squash"
@@ -122,8 +163,9 @@ class TrainConfig:
     learning_rate: float = 2e-3
     plan: str = "auto"
     fine_tune: str | int = "auto"
-    fine_tune_epochs: int = 12
-    fine_tune_learning_rate: float = 2e-4
+    lora_rank: int = 8
+    fine_tune_epochs: int | None = None
+    fine_tune_learning_rate: float | None = None
     optimizer: str = "adamw"
     schedule: str = "cosine"
     layer_decay: float = 1.0
@@ -136,7 +178,7 @@ class TrainConfig:
     focal_gamma: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
-    augment: str = "light"
+    augment: str | None = None
     sampling: str = "shuffled"
     batch_size: int = 32
     val_fraction: float = 0.15
@@ -146,6 +188,12 @@ class TrainConfig:
     seed: int = 0
     precision: str = "float32"
     path_column: str = "path"
+    text_column: str | None = None
+    pair: bool = False
+    max_tokens: int = 128
+    windows: int = 1
+    id_column: str | None = None
+    encoding: str = "utf-8"
     label_column: str = "label"
     split_column: str = "split"
     group_column: str | None = None
@@ -157,18 +205,26 @@ class TrainConfig:
     tensorboard: bool = False
     audit: bool = True
     strict: bool = False
+    baseline: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses what can be known to be wrong before any work is done."""
+        """Fills in what is left out; refuses what is known to be wrong before any work is done."""
+        if self.fine_tune in FEW_WEIGHTS and self.fine_tune_learning_rate is None:
+            object.__setattr__(self, "fine_tune_learning_rate", FEW_WEIGHTS_RATE)
+        for name, value in DEFAULTS[self.has_texts].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        self._check_kind()
         for name, choices in CHOICES.items():
             _choice(name, getattr(self, name), choices)
         for name, (low, high) in RANGES.items():
-            _within(name, getattr(self, name), low, high)
+            within(name, getattr(self, name), low, high)
         fine_tune = self.fine_tune
         if isinstance(fine_tune, str) and fine_tune.isdigit():
             object.__setattr__(self, "fine_tune", int(fine_tune))
         elif isinstance(fine_tune, str):
-            _choice("fine_tune", fine_tune, ("auto", "all", "none"), "or a number of blocks")
+            known = ("auto", "all", "none", *FEW_WEIGHTS)
+            _choice("fine_tune", fine_tune, known, "or a number of blocks")
         self._settle_plan()
         if not 0 < self.layer_decay <= 1:
             raise InputError("layer_decay above 0 and at most 1", str(self.layer_decay), "Try 0.8.")
@@ -181,8 +237,24 @@ class TrainConfig:
     @property
     def columns(self) -> dict[str, Any]:
         """The columns of a CSV, as `keras_tl.data.open.open_data` takes them."""
-        names = ("path_column", "label_column", "split_column", "group_column")
+        names = ["path_column", "label_column", "split_column", "group_column"]
+        names += ["text_column", "pair", "id_column", "encoding"] if self.has_texts else []
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether the run is one of texts."""
+        return self.text_column is not None
+
+    def _check_kind(self) -> None:
+        """Refuses what images have and texts have not, and the other way round."""
+        if self.pair and len((self.text_column or "").split(",")) != 2:
+            fix = "Give --text-column TITLE,BODY."
+            raise InputError("two text columns for a pair", repr(self.text_column), fix)
+        for name, value in FOR_IMAGES.items() if self.has_texts else ():
+            if getattr(self, name) != value:
+                received = f"{name}={getattr(self, name)!r} with texts"
+                raise InputError("settings that texts have", received, "Leave it out.")
 
     def _settle_plan(self) -> None:
         """A plan's name says what trains; "auto" gives way to it, anything else must agree."""
@@ -212,86 +284,6 @@ class TrainConfig:
         packages = {name: version(name) for name in PACKAGES}
         facts = {"schema_version": SCHEMA_VERSION, **asdict(self), "versions": packages}
         return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
-
-
-@dataclass(frozen=True)
-class CompareConfig:
-    """Settings of a comparison; the options of `keras-tl compare` have the same names.
-
-    What decides pixels and splits has the defaults of `TrainConfig`, so that what a comparison
-    has stored serves the training after it.
-
-    Attributes:
-        data: See `TrainConfig`.
-        backbones: Names in the backbone registry, separated by commas.
-        weights: "imagenet", "none", or a weights file of the one backbone.
-        image_size: Height and width in pixels; None takes each backbone's own.
-        resize: See `TrainConfig`.
-        task: See `TrainConfig`.
-        augment: See `TrainConfig`; the first view of each training image is looked at.
-        val_fraction: See `TrainConfig`.
-        test_fraction: See `TrainConfig`; the test split is not looked at.
-        folds: Folds of the cross-validation.
-        images: At most so many images are looked at.
-        few_shot: Whether to measure probes of a few images of each class too.
-        shots: How many, separated by commas.
-        seeds: Seeds of the choice of these images, separated by commas.
-        seed: Decides splits and folds.
-        engine: See `TrainConfig`.
-        feature_dtype: See `TrainConfig`.
-        max_bad_fraction: See `TrainConfig`.
-        path_column: See `TrainConfig`.
-        label_column: See `TrainConfig`.
-        split_column: See `TrainConfig`.
-        group_column: See `TrainConfig`.
-        audit: See `TrainConfig`.
-        out: A JSON file for all figures; None writes none.
-    """
-
-    data: str
-    backbones: str = "EfficientNetLite0,MobileNetV2,EfficientNetV2B0,ResNet50V2,ConvNeXtTiny"
-    weights: str = "imagenet"
-    image_size: int | None = None
-    resize: str = "squash"
-    task: str = "auto"
-    augment: str = "light"
-    val_fraction: float = 0.15
-    test_fraction: float = 0.15
-    folds: int = 5
-    images: int = 5000
-    few_shot: bool = False
-    shots: str = "1,5,10,25"
-    seeds: str = "0,1,2"
-    seed: int = 0
-    engine: str = "auto"
-    feature_dtype: str = "auto"
-    max_bad_fraction: float = 0.1
-    path_column: str = "path"
-    label_column: str = "label"
-    split_column: str = "split"
-    group_column: str | None = None
-    audit: bool = True
-    out: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuses what can be known to be wrong before any work is done."""
-        self.training("")
-        for name in ("folds", "images"):
-            _within(name, getattr(self, name), 2, 10**6)
-        for name, low in (("shots", 1), ("seeds", 0)):
-            words = getattr(self, name).split(",")
-            if not all(word.strip().isdecimal() and int(word) >= low for word in words):
-                raise InputError(
-                    f"{name} of at least {low}, separated by commas",
-                    repr(getattr(self, name)),
-                    "Mend the value.",
-                )
-
-    def training(self, backbone: str) -> TrainConfig:
-        """The settings of a run with one of the backbones."""
-        names = {field.name for field in fields(TrainConfig)} & {f.name for f in fields(self)}
-        shared = {name: getattr(self, name) for name in names - {"out"}}
-        return TrainConfig(**shared, out="", backbone=backbone)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -342,10 +334,11 @@ def make_config(settings: dict[str, Any]) -> TrainConfig:
     hints = get_type_hints(TrainConfig)
     for name, value in list(settings.items()):
         kind = hints[name]
-        if kind is float and isinstance(value, str):
+        takes_floats = float in (kind, *get_args(kind))
+        if takes_floats and isinstance(value, str):
             value = settings[name] = _number(value)
         # 1 is a fine learning rate; True is not a batch size.
-        fits = isinstance(value, kind | int if kind is float else kind)
+        fits = isinstance(value, kind | int if takes_floats else kind)
         if not fits or (isinstance(value, bool) and kind is not bool):
             wanted = getattr(kind, "__name__", str(kind))
             raise InputError(f"{name} of type {wanted}", repr(value), "Mend the value.")
@@ -367,7 +360,8 @@ def _choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> 
         raise InputError(f"{name} to be one of {listed}", repr(value), hint)
 
 
-def _within(name: str, value: float | None, low: float, high: float) -> None:
+def within(name: str, value: float | None, low: float, high: float) -> None:
+    """Refuses a setting that is out of its range; see `RANGES`. None is in any."""
     if value is None or (low <= value <= high and (value < high or high != 1)):
         return
     end = "below 1" if high == 1 else f"at most {high:g}"

@@ -105,7 +105,7 @@ def _drawn(facts: Facts, album: Album, split: str, most: int) -> Samples:
     labels = matrix.argmax(axis=1) if info.task == "single-label" else matrix.astype(np.float32)
     ids = rows["id"].to_numpy(dtype=object)
     source = Source(ids, [items[name] for name in ids], labels, info.class_names, info.task)
-    return Samples(source, info.image_input)
+    return Samples(source, info.images)
 
 
 def _check_names(what: str, names: Sequence[str], known: Collection[str]) -> None:

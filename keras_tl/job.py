@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,17 @@ import tensorflow as tf
 
 from keras_tl import strategies
 from keras_tl.auditing import audit_with_labels
-from keras_tl.backbones import registry
 from keras_tl.backbones.graph import to_stock
-from keras_tl.backbones.load import check_image_size
-from keras_tl.builders.image import build_image_model
+from keras_tl.backbones.host import behind_host, tokenize_of
+from keras_tl.baselines import add_baseline
 from keras_tl.config import TrainConfig
-from keras_tl.data import augment
 from keras_tl.data.inspection import inspect
 from keras_tl.data.labels import class_counts
 from keras_tl.data.open import open_data
 from keras_tl.data.pipeline import Samples
-from keras_tl.data.prepare import ImageData, prepare
 from keras_tl.data.source import Source
 from keras_tl.data.splits import write_splits
+from keras_tl.data.texts import from_texts, inspect_texts
 from keras_tl.errors import InputError
 from keras_tl.evaluation.checks import check_class_names, warn_of_outcome
 from keras_tl.evaluation.metrics import evaluate
@@ -42,6 +39,7 @@ from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_file, atomic_write_text
 from keras_tl.journal import Journal
 from keras_tl.model_info import ModelInfo
+from keras_tl.preparing import Data, build_model, describe, prepare_data
 from keras_tl.probing import settle_plan
 from keras_tl.reporting.page import write_report
 from keras_tl.runs import Run
@@ -61,11 +59,11 @@ log = logging.getLogger("keras_tl")
 
 
 def train(config: TrainConfig, *, source: Source | None = None, verbose: int = 1) -> Run:
-    """Trains, measures and exports a model of images.
+    """Trains, measures and exports a model of images or texts.
 
     Args:
         config: The settings.
-        source: The images, where they are already opened; else `config.data` is.
+        source: The images or texts, where they are already opened; else `config.data` is.
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
@@ -92,10 +90,7 @@ def _train(
     config: TrainConfig, run: Run, source: Source | None, journal: Journal, verbose: int
 ) -> None:
     _check_tensorboard(config)
-    spec = registry.get(config.backbone)
-    # Before the images are read, which may take a while.
-    size = check_image_size(spec, config.image_size)
-    data = prepare_data(config, source, image_size=size)
+    data = prepare_data(config, source)
     journal.lap("data", **({"audit": data.seen.seconds} if data.seen else {}))
     strategy = strategies.choose()
     with strategy.scope():
@@ -115,12 +110,7 @@ def _train(
         journal.lap("audit")
     result = _fit(model, plan, data, config, run, strategy, store, verbose)
     journal.lap("training")
-    info = ModelInfo(
-        backbone=spec.name,
-        image_input=data.image_input,
-        class_names=data.class_names,
-        task=data.task,
-    )
+    info = describe(config, data)
     _save(model, info, data.source, run)
     journal.lap("export")
     about = {
@@ -143,7 +133,7 @@ def _measure_run(
     run: Run,
     model: keras.Model,
     info: ModelInfo,
-    data: ImageData,
+    data: Data,
     about: dict[str, Any],
     journal: Journal,
     **options: Any,
@@ -160,8 +150,11 @@ def _measure_run(
             outputs = predict_images(model, data.val, **options)
             on_val = predictions_frame(data.val.source.ids, outputs, data.val.targets(), info)
         _write_csv(on_val, run.path(Run.VAL_PREDICTIONS))
+    baseline = add_baseline(run, data, split, verbose=options["verbose"])
+    if baseline:
+        journal.lap("baseline")
     note = {"measured_on": split, "note": NOTES[split]}
-    facts = {**note, **metrics, **about, **journal.facts()}
+    facts = {**note, **metrics, **baseline, **about, **journal.facts()}
     try:
         # Before what marks the run as whole: who kills it here can start it again.
         write_report(run, source=data.source, model=model, metrics=facts)
@@ -178,18 +171,18 @@ def measure(
     engine: str = "auto",
     verbose: int = 1,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Measures a model on labelled images.
+    """Measures a model on labelled images or texts.
 
     Args:
-        model: Pixels in, predictions out.
-        samples: The images; their classes in the model's order.
+        model: Pixels or strings in, predictions out.
+        samples: The images or texts; their classes in the model's order.
         info: What the model takes and gives.
         store: Where outputs of what is frozen in the model are kept; None keeps none.
         engine: See `run_phases`.
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
-        The figures (see `keras_tl.evaluation.metrics.evaluate`), and a row for each image.
+        The figures (see `keras_tl.evaluation.metrics.evaluate`), and a row for each of them.
 
     Raises:
         InputError: The classes are not in the model's order, or cannot be measured.
@@ -204,14 +197,15 @@ def measure(
 def evaluate_run(
     run: Run, data: str, *, split: str = "test", verbose: int = 1, **columns: Any
 ) -> dict[str, Any]:
-    """Measures a finished run's model on other labelled images.
+    """Measures a finished run's model on other labelled images or texts.
 
     Args:
         run: The run.
         data: See `keras_tl.data.open.open_data`.
         split: Which split to measure where the data has splits of its own.
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
-        **columns: See `keras_tl.data.open.open_data`.
+        **columns: See `keras_tl.data.open.open_data`; for texts the run's own are taken where
+            they are left out.
 
     Returns:
         The figures.
@@ -219,13 +213,15 @@ def evaluate_run(
     Raises:
         InputError: Unusable data, or classes the model does not know.
     """
-    info = run.info
+    info, model = run.info, run.model()
+    if info.text_input is not None:
+        columns = {**run.config.columns, **columns}
     source = open_data(data, task=info.task, class_names=info.class_names, **columns)
     if source.given_splits:
         source = _only(source, split)
-    source = inspect(source, info.image_input, max_bad_fraction=1.0)
-    _warn_of_training_images(run, source)
-    metrics, _ = measure(run.model(), _plain(source, info), info, verbose=verbose)
+    source = _readable(source, info)
+    _warn_of_training_items(run, source)
+    metrics, _ = measure(model, _plain(source, info, model), info, verbose=verbose)
     return metrics
 
 
@@ -246,73 +242,48 @@ def predict_files(run: Run, files: Sequence[str], *, verbose: int = 0) -> tuple[
     """
     ids = np.array(list(files), dtype=object)
     unlabelled = Source(ids, list(files), np.zeros(len(ids), np.int64), ())
-    source = inspect(unlabelled, run.info.image_input, max_bad_fraction=1.0)
-    images = _plain(source, run.info).images(np.arange(len(source)))
-    return predict(run.model(), images.batch(PREDICTION_BATCH), verbose=verbose), source
+    source = inspect(unlabelled, run.info.images, max_bad_fraction=1.0)
+    return _predict(run, source, verbose)
 
 
-def prepare_data(
-    config: TrainConfig, source: Source | None = None, image_size: int = 224
-) -> ImageData:
-    """Opens, inspects and divides the images of a configuration.
+def predict_texts(
+    run: Run, texts: Source | Sequence[str | tuple[str, ...]], *, verbose: int = 0
+) -> tuple[np.ndarray, Source]:
+    """Predicts texts with a finished run's model.
 
     Args:
-        config: The settings.
-        source: The images, where they are already opened.
-        image_size: Height and width in pixels.
+        run: The run.
+        texts: Texts, or pairs of them where the model takes pairs; or an opened source of them.
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
-        The splits.
+        The model's outputs, float32 `[texts, outputs]`, and the texts they belong to; blank ones
+        are passed over.
 
     Raises:
-        InputError: The data cannot be used.
+        InputError: There is no text, or the model is not one of such texts.
     """
-    if source is None:
-        log.info("Opening %s", config.data)
-        source = open_data(config.data, task=config.task, **config.columns)
-    return prepare(
-        source,
-        image_size=image_size,
-        resize=config.resize,
-        augment=replace(augment.get(config.augment), cutmix=config.cutmix),
-        views=config.views,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        seed=config.seed,
-        max_bad_fraction=config.max_bad_fraction,
-        audit=config.audit,
-        strict=config.strict,
-    )
+    wanted = run.info.text_input.texts if run.info.text_input else 0
+    source = texts if isinstance(texts, Source) else from_texts(texts)
+    others = {len(item) for item in source.items} - {wanted}
+    if others:
+        kinds = {0: "images", 1: "single texts", 2: "pairs of texts"}
+        fix = "The run's model.json says what its model takes."
+        raise InputError(kinds[wanted], kinds.get(others.pop(), "several texts each"), fix)
+    return _predict(run, inspect_texts(source, max_bad_fraction=1.0), verbose)
 
 
-def build_model(config: TrainConfig, data: ImageData) -> keras.Model:
-    """Builds the model of a configuration for its images, in the current strategy's scope."""
-    mean, scale = _target_unit(data)
-    return build_image_model(
-        config.backbone,
-        outputs=len(data.class_names),
-        task=data.task,
-        weights=None if config.weights == "none" else config.weights,
-        image_size=data.image_input.size,
-        dropout=config.dropout,
-        target_mean=mean,
-        target_scale=scale,
-    )
-
-
-def _target_unit(data: ImageData) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each training target of a regression; 0 and 1 for classes."""
-    targets = data.train.targets()
-    if data.task != "regression":
-        return (0.0,), (1.0,)
-    deviations = np.where(targets.std(axis=0) > 0, targets.std(axis=0), 1.0)
-    return tuple(map(float, targets.mean(axis=0))), tuple(map(float, deviations))
+def _predict(run: Run, source: Source, verbose: int) -> tuple[np.ndarray, Source]:
+    model = run.model()
+    items = _plain(source, run.info, model).images(np.arange(len(source)))
+    batches = items.batch(PREDICTION_BATCH)
+    return predict(behind_host(model), batches, verbose=verbose), source
 
 
 def _fit(
     model: keras.Model,
     plan: list[Phase],
-    data: ImageData,
+    data: Data,
     config: TrainConfig,
     run: Run,
     strategy: tf.distribute.Strategy,
@@ -358,17 +329,24 @@ def _save(model: keras.Model, info: ModelInfo, source: Source, run: Run) -> None
         stock.save(path)
     info.write(run.folder)
     sample_files = [item for item in source.items[:GATE_FILES] if isinstance(item, str | bytes)]
-    export_saved_model(stock, run.path(Run.SAVED_MODEL), info, sample_files=sample_files)
+    texts = [item for item in source.items[:GATE_FILES] if isinstance(item, tuple)]
+    folder = run.path(Run.SAVED_MODEL)
+    export_saved_model(stock, folder, info, sample_files=sample_files, sample_texts=texts)
 
 
-def _warn_of_training_images(run: Run, source: Source) -> None:
+def _readable(source: Source, info: ModelInfo) -> Source:
+    """What can be read, with its hashes; the rest is listed as skipped."""
+    if info.text_input is not None:
+        return inspect_texts(source, max_bad_fraction=1.0)
+    return inspect(source, info.images, max_bad_fraction=1.0)
+
+
+def _warn_of_training_items(run: Run, source: Source) -> None:
     splits = pd.read_csv(run.path(Run.SPLITS))
     seen = set(splits.loc[splits["split"] != "test", "sha256"])
     count = sum(key in seen for key in source.hashes)
     if count:
-        log.warning(
-            "%d of these %d images were trained on or chose the weights", count, len(source)
-        )
+        log.warning("%d of these %d items were trained on or chose the weights", count, len(source))
 
 
 def _only(source: Source, split: str) -> Source:
@@ -378,9 +356,11 @@ def _only(source: Source, split: str) -> Source:
     return source if chosen == "all" else source.split(split)
 
 
-def _plain(source: Source, info: ModelInfo) -> Samples:
-    """Images as a model is measured on them: not augmented."""
-    return Samples(source, info.image_input, augment.get("none"))
+def _plain(source: Source, info: ModelInfo, model: keras.Model) -> Samples:
+    """Images or texts as a model is measured on them: not augmented."""
+    if info.text_input is not None:
+        return Samples(source, info.text_input, tokenize=tokenize_of(model))
+    return Samples(source, info.images)
 
 
 def _phase_facts(report: PhaseReport) -> dict[str, Any]:

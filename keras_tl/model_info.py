@@ -13,10 +13,12 @@ from typing import Any
 
 from keras_tl import tasks
 from keras_tl.data.image_input import ImageInput
+from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.files import atomic_write_text
 
-FORMAT_VERSION = 1
+# Version 1 knew images only.
+FORMAT_VERSION = 2
 FILE_NAME = "model.json"
 ASSETS_FOLDER = "assets.extra"
 
@@ -26,7 +28,7 @@ class ModelInfo:
     """The description that travels with a model.
 
     Attributes:
-        image_input: How an encoded image becomes the model's pixels.
+        image_input: How an encoded image becomes the model's pixels; None for a model of texts.
         class_names: The classes, in the order of the outputs; for a regression the targets.
         task: A name in `keras_tl.tasks`.
         thresholds: Probabilities in [0, 1]. For "multi-label" the one from which on each class
@@ -34,22 +36,27 @@ class ModelInfo:
             and the more probable one is predicted; or one entry, from which on the second class
             is predicted and below which the first. Empty for what is left.
         backbone: The registry's name of the backbone.
+        text_input: How a text becomes the model's tokens; None for a model of images.
         format_version: The version of this description.
 
     Raises:
-        InputError: The task is unknown, or the thresholds do not fit the task and classes or lie
-            outside [0, 1].
+        InputError: The task is unknown, there is not one kind of input, or the thresholds do not
+            fit the task and classes or lie outside [0, 1].
     """
 
-    image_input: ImageInput
+    image_input: ImageInput | None
     class_names: tuple[str, ...]
     task: str
     thresholds: tuple[float, ...] = ()
     backbone: str = ""
+    text_input: TextInput | None = None
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         tasks.get(self.task)
+        if (self.image_input is None) == (self.text_input is None):
+            kinds = "both" if self.image_input else "neither"
+            raise InputError("either image_input or text_input", kinds, "Give the model's own.")
         outputs = len(self.class_names)
         if self.task == "multi-label" and not self.thresholds:
             object.__setattr__(self, "thresholds", (0.5,) * outputs)
@@ -65,6 +72,18 @@ class ModelInfo:
             raise InputError(
                 "thresholds between 0 and 1", str(list(self.thresholds)), "Choose them again."
             )
+
+    @property
+    def images(self) -> ImageInput:
+        """How an encoded image becomes the model's pixels.
+
+        Raises:
+            InputError: The model is one of texts.
+        """
+        if self.image_input is None:
+            fix = "Use the model with texts; what you asked for is there for images only."
+            raise InputError("a model of images", "one of texts", fix)
+        return self.image_input
 
     def to_json(self) -> str:
         """Returns the content of `model.json`: readable, in the order of the attributes."""
@@ -87,8 +106,10 @@ class ModelInfo:
         values = _parse(text, origin)
         _check_version(values, origin)
         _check_keys(values, cls, origin)
-        _check_keys(values["image_input"], ImageInput, f"image_input of {origin}")
-        values["image_input"] = ImageInput(**values["image_input"])
+        for key, kind in (("image_input", ImageInput), ("text_input", TextInput)):
+            if values[key] is not None:
+                _check_keys(values[key], kind, f"{key} of {origin}")
+                values[key] = kind(**values[key])
         values["class_names"] = tuple(values["class_names"])
         values["thresholds"] = tuple(values["thresholds"])
         return cls(**values)
@@ -146,6 +167,8 @@ def _check_version(values: dict[str, Any], origin: str) -> None:
             f"format_version {version}",
             "It was written by a newer keras_tl: install that one.",
         )
+    if version == 1:
+        values |= {"format_version": FORMAT_VERSION, "text_input": None}
 
 
 def _check_keys(values: Any, described: type, origin: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_tl import freezing
 from keras_tl.backbones import registry
-from keras_tl.config import TrainConfig
+from keras_tl.config import FEW_WEIGHTS, TrainConfig
 from keras_tl.errors import InputError
 from keras_tl.training.anchors import L2SP
 from keras_tl.training.averaging import AVERAGING
@@ -87,7 +87,7 @@ def lp_ft(
 
 
 def gradual(
-    backbone: str,
+    backbone: str | int,
     head_epochs: int = 30,
     head_learning_rate: float = 2e-3,
     epochs: int = 12,
@@ -103,7 +103,7 @@ def gradual(
     ACL 2018, section 3.3; they lower the rate from layer to layer too: `layer_decay`.
 
     Args:
-        backbone: The backbone's name in the registry.
+        backbone: The backbone's name in the registry, or how many blocks it has.
         head_epochs: Epochs of the head alone.
         head_learning_rate: Its highest rate.
         epochs: Epochs of all phases after it together; what does not divide goes to the last.
@@ -118,7 +118,7 @@ def gradual(
     Raises:
         InputError: More blocks than the backbone has, or no group.
     """
-    count = len(registry.get(backbone).blocks)
+    count = backbone if isinstance(backbone, int) else len(registry.get(backbone).blocks)
     deepest = count if blocks is None else blocks
     groups = min(groups, epochs, deepest)
     if groups < 1 or deepest > count:
@@ -139,7 +139,7 @@ def gradual(
     return phases
 
 
-def make_plan(config: TrainConfig, images: int) -> list[Phase]:
+def make_plan(config: TrainConfig, images: int, blocks: int | None = None) -> list[Phase]:
     """Turns a configuration into phases: the head first, then perhaps a part of the backbone.
 
     A head with random weights would send large gradients into the pretrained layers, so it is
@@ -152,7 +152,9 @@ def make_plan(config: TrainConfig, images: int) -> list[Phase]:
 
     Args:
         config: The settings.
-        images: How many images there are to train on.
+        images: How many images or texts there are to train on.
+        blocks: How many blocks the backbone has, see `freezing.block_count`; None looks it up in
+            the registry.
 
     Returns:
         The phases, in order.
@@ -160,20 +162,21 @@ def make_plan(config: TrainConfig, images: int) -> list[Phase]:
     Raises:
         InputError: No phase would train anything, or there are no weights to plan for.
     """
-    if config.weights == "none" and (config.plan != "auto" or config.l2_sp):
-        given = f"plan={config.plan}, l2_sp={config.l2_sp:g}"
+    few = config.fine_tune in FEW_WEIGHTS
+    if config.weights == "none" and (config.plan != "auto" or config.l2_sp or few):
+        given = f"plan={config.plan}, l2_sp={config.l2_sp:g}, fine_tune={config.fine_tune}"
         raise InputError("pretrained weights", f"none, with {given}", "Leave these out.")
     if config.plan != "auto":
-        return _named_plan(config)
+        return _named_plan(config, blocks)
     if config.weights == "none":
         policy = freezing.Nothing(batch_norm="trained")
-        epochs = config.epochs + config.fine_tune_epochs
+        epochs = config.epochs + _tuning(config)[0]
         return [_phase(config, "from scratch", policy, epochs, config.learning_rate)]
     phases = []
     if config.epochs:
         phases.append(head_phase(config))
-    policy_or_none = _fine_tuning_policy(config, images)
-    if policy_or_none and config.fine_tune_epochs:
+    policy_or_none = _fine_tuning_policy(config, images, blocks)
+    if policy_or_none and _tuning(config)[0]:
         phases.append(fine_tuning_phase(config, policy_or_none))
     if not phases:
         raise InputError("something to train", "0 epochs", "Give --epochs of 1 or more.")
@@ -185,48 +188,62 @@ def head_phase(config: TrainConfig) -> Phase:
     return _phase(config, "head", freezing.All(), config.epochs, config.learning_rate)
 
 
-def fine_tuning_phase(config: TrainConfig, policy: freezing.Policy | None = None) -> Phase:
+def fine_tuning_phase(
+    config: TrainConfig, policy: freezing.Policy | None = None, blocks: int | None = None
+) -> Phase:
     """The phase after it.
 
     Args:
         config: The settings.
         policy: What is frozen; None is what "auto" freezes.
+        blocks: See `make_plan`.
     """
-    rate = config.fine_tune_learning_rate
-    policy = policy or _all_but_a_third(config)
-    return _phase(config, "fine-tuning", policy, config.fine_tune_epochs, rate)
+    policy = policy or _all_but_a_third(config, blocks)
+    return _phase(config, "fine-tuning", policy, *_tuning(config))
 
 
-def _named_plan(config: TrainConfig) -> list[Phase]:
+def _tuning(config: TrainConfig) -> tuple[int, float]:
+    """Epochs and rate of a fine-tuning; a configuration has filled them in."""
+    return config.fine_tune_epochs or 0, config.fine_tune_learning_rate or 0.0
+
+
+def _named_plan(config: TrainConfig, blocks: int | None) -> list[Phase]:
     settings = _settings(config)
     head = (config.epochs, config.learning_rate)
-    tuning = (config.fine_tune_epochs, config.fine_tune_learning_rate)
+    tuning = _tuning(config)
     if config.plan == "feature-extraction":
         return feature_extraction(*head, **settings)
     if config.plan == "full":
         return full(*tuning, **settings)
     if config.plan == "lp-ft":
         return lp_ft(*head, *tuning, **settings)
-    blocks = config.fine_tune if isinstance(config.fine_tune, int) else None
-    return gradual(config.backbone, *head, *tuning, blocks=blocks, **settings)
+    trained = config.fine_tune if isinstance(config.fine_tune, int) else None
+    backbone = blocks or config.backbone or ""
+    return gradual(backbone, *head, *tuning, blocks=trained, **settings)
 
 
-def _fine_tuning_policy(config: TrainConfig, images: int) -> freezing.Policy | None:
+def _fine_tuning_policy(
+    config: TrainConfig, images: int, blocks: int | None
+) -> freezing.Policy | None:
     if config.fine_tune == "none":
         return None
     if config.fine_tune == "all":
         return freezing.Nothing()
+    if config.fine_tune == "lora":
+        return freezing.LoRA(config.lora_rank)
+    if config.fine_tune == "bitfit":
+        return freezing.BitFit()
     if isinstance(config.fine_tune, int):
         return freezing.AllButLast(config.fine_tune) if config.fine_tune else None
     if images < FEW_IMAGES:
-        log.info("No fine-tuning: %d training images are too few for it", images)
+        log.info("No fine-tuning: %d training items are too few for it", images)
         return None
-    return _all_but_a_third(config)
+    return _all_but_a_third(config, blocks)
 
 
-def _all_but_a_third(config: TrainConfig) -> freezing.Policy:
-    blocks = len(registry.get(config.backbone).blocks)
-    return freezing.AllButLast(max(round(AUTO_SHARE * blocks), 1))
+def _all_but_a_third(config: TrainConfig, blocks: int | None) -> freezing.Policy:
+    count = blocks or len(registry.get(config.backbone or "").blocks)
+    return freezing.AllButLast(max(round(AUTO_SHARE * count), 1))
 
 
 def _phase(

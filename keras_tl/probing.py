@@ -15,10 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tl import frozen_prefix, tasks
+from keras_tl import freezing, frozen_prefix, tasks
 from keras_tl.config import TrainConfig
 from keras_tl.data.pipeline import Samples
-from keras_tl.data.prepare import ImageData
 from keras_tl.data.source import Source
 from keras_tl.data.stratify import strata
 from keras_tl.evaluation.linear_fits import deal
@@ -26,6 +25,7 @@ from keras_tl.evaluation.probes import linear_probe
 from keras_tl.evaluation.verdict import Verdict, judge
 from keras_tl.feature_cache import Features, FeatureStore
 from keras_tl.plans import make_plan
+from keras_tl.preparing import Data
 from keras_tl.training.images import Images
 from keras_tl.training.passes import (
     SMALL_ITEM,
@@ -78,7 +78,7 @@ class ProbedFeatures:
 
 def settle_plan(
     model: keras.Model,
-    data: ImageData,
+    data: Data,
     config: TrainConfig,
     store: FeatureStore | None,
     verbose: int = 1,
@@ -99,7 +99,7 @@ def settle_plan(
     Returns:
         The phases, and the decision ready for JSON; None where there was nothing to decide.
     """
-    phases = make_plan(config, len(data.train))
+    phases = make_plan(config, len(data.train), freezing.block_count(model))
     asked = config.fine_tune == "auto" and config.epochs and config.fine_tune_epochs
     if not asked or config.weights == "none":
         return phases, None
@@ -241,8 +241,10 @@ def seconds_to_fine_tune(
     parts = frozen_prefix.split(model)
     indices = np.arange(min(batch_size, len(images)))
     batch = images.images(indices).batch(len(indices))
-    pixels = next(batch.as_numpy_iterator()).astype(np.float32)
-    inputs = parts.prefix(pixels, training=False) if parts.prefix is not None else pixels
+    first = parts.suffix if parts.prefix is None else parts.prefix
+    inputs = tf.cast(next(iter(batch)), first.input.dtype)
+    if parts.prefix is not None:
+        inputs = parts.prefix(inputs, training=False)
     targets = tf.constant(images.targets()[indices])
     loss = tasks.get(task).build_loss(0.0)
     seconds = []

@@ -4,15 +4,14 @@ from typing import Any
 
 import keras
 
-from keras_tl import strategies
-from keras_tl.backbones import registry
-from keras_tl.backbones.load import check_image_size
+from keras_tl import freezing, strategies
 from keras_tl.config import TrainConfig
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.job import build_model, class_weights_of, prepare_data
+from keras_tl.job import class_weights_of
 from keras_tl.plans import make_plan
+from keras_tl.preparing import build_model, prepare_data
 from keras_tl.training.fit import run_phases
 from keras_tl.training.lr_finder import LearningRates, find_learning_rate
 
@@ -27,13 +26,13 @@ def find_rates(
 ) -> list[LearningRates]:
     """Sweeps the rate of a run's first phase, and of its second behind it.
 
-    The images are opened, divided, augmented and stored as `train` does it with the same settings.
+    The data are opened, divided, augmented and stored as `train` does it with the same settings.
 
     Args:
         config: The settings; `out` is not written to.
         fine_tuning: Whether to train the first phase too, and to sweep the one behind it.
         steps: Steps of each sweep.
-        source: The images, where they are already opened; else `config.data` is.
+        source: The images or texts, where they are already opened; else `config.data` is.
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
@@ -54,18 +53,17 @@ def find_rates(
 def _find(
     config: TrainConfig, fine_tuning: bool, steps: int, source: Source | None, verbose: int
 ) -> list[LearningRates]:
-    size = check_image_size(registry.get(config.backbone), config.image_size)
-    data = prepare_data(config, source, image_size=size)
-    phases = make_plan(config, len(data.train))
+    data = prepare_data(config, source)
+    strategy = strategies.choose()
+    with strategy.scope():
+        model = build_model(config, data)
+    phases = make_plan(config, len(data.train), freezing.block_count(model))
     if fine_tuning and len(phases) == 1:
         raise InputError(
             "a plan with a phase behind the head's",
             "one phase",
             "Give --fine-tune all or a number.",
         )
-    strategy = strategies.choose()
-    with strategy.scope():
-        model = build_model(config, data)
     options: dict[str, Any] = {
         "task": data.task,
         "batch_size": config.batch_size,

@@ -8,6 +8,7 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_tl import frozen_prefix
+from keras_tl.backbones.host import behind_host
 from keras_tl.evaluation.metrics import decide
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
@@ -66,8 +67,8 @@ def predict_images(
     """Runs a model in inference over images, what is frozen in it by way of the store.
 
     Args:
-        model: A functional model, pixels in, `[batch, outputs]` out.
-        images: The images; they are not augmented.
+        model: A functional model, pixels or strings in, `[batch, outputs]` out.
+        images: The images or texts; they are not augmented.
         store: Where outputs of frozen prefixes are kept; None runs the whole model.
         engine: See `run_phases`.
         verbose: 1 shows how far it is, 0 does not.
@@ -77,7 +78,7 @@ def predict_images(
     """
     parts = frozen_prefix.split(model)
     if store is None or parts.prefix is None or len(images) == 0:
-        return predict(model, images.batches(PREDICTION_BATCH), verbose=verbose)
+        return predict(behind_host(model), images.batches(PREDICTION_BATCH), verbose=verbose)
     prefix = PrefixPass(parts.prefix, store.for_a_run(), engine=engine, verbose=verbose)
 
     def suffix(outputs: list[np.ndarray], _: np.ndarray) -> np.ndarray:

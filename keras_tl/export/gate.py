@@ -89,7 +89,7 @@ def verify_program(
         CheckError: The program fails, or something differs.
     """
     images = {**probe_images(), **read_samples(sample_files)}
-    pixels = decode_as_in_training(images, info.image_input)
+    pixels = decode_as_in_training(images, info.images)
     program = load_program(folder)
     spec = json.loads(info.to_json())["image_input"]
     received = [program.read_pixels(io.BytesIO(content), spec) for content in images.values()]
@@ -152,7 +152,7 @@ def milliseconds(folder: Path, info: ModelInfo) -> dict[str, float | int]:
     Returns:
         "one_thread" and "all_cores", medians of runs taken in turn, in milliseconds, and "cores".
     """
-    program, cores, size = load_program(folder), usable_cores(), info.image_input.size
+    program, cores, size = load_program(folder), usable_cores(), info.images.size
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3)).astype(np.uint8)
     names = {"one_thread": 1, "all_cores": cores}
     models = {name: program.load(folder, threads) for name, threads in names.items()}

@@ -191,7 +191,7 @@ def _write_beside(folder: Path, info: ModelInfo, runtime: Runtime, precision: st
 
 
 def _readme(info: ModelInfo, runtime: Runtime, precision: str) -> str:
-    size = info.image_input.size
+    size = info.images.size
     given = "values" if info.task == "regression" else "probabilities"
     return f"""# A {info.task} model of images for {runtime.title}
 
@@ -212,7 +212,7 @@ def _readme(info: ModelInfo, runtime: Runtime, precision: str) -> str:
 {runtime.reads} It takes RGB pixels in 0..255 as float32, `[1, {size}, {size}, 3]`, with
 nothing subtracted or divided, and gives {given}, float32 `[1, {len(info.class_names)}]`, in the
 order of `labels.txt`. Files must be turned upright, resized with antialiasing
-("{info.image_input.resize}" in `model.json`), and transparency put on white, as `read_pixels` in
+("{info.images.resize}" in `model.json`), and transparency put on white, as `read_pixels` in
 `predict.py` does: its pixels are within one level of those in training. `thresholds` in
 `model.json`, where there are any, decide: of several labels each has its own, of two classes the
 second counts from the one on.

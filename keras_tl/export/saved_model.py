@@ -1,6 +1,7 @@
-"""Writes a model of images as a SavedModel that needs TensorFlow alone.
+"""Writes a model as a SavedModel that needs TensorFlow alone.
 
-The SavedModel has three signatures, each for any number N of images:
+The SavedModel of a model of images (of texts, see `keras_tl.export.text_model`) has three
+signatures, each for any number N of images:
 
 - `serving_default`: `image_bytes`, string `[N]`, encoded images (JPEG, PNG, BMP, GIF, WebP).
 - `pixels`: `pixels`, uint8 `[N, size, size, 3]`, RGB images already at the model's size.
@@ -29,6 +30,8 @@ import tensorflow as tf
 
 from keras_tl.data.decoding import decode
 from keras_tl.errors import InputError
+from keras_tl.export.described import described
+from keras_tl.export.text_model import add_text_endpoints, check_text_fit, verify_text_model
 from keras_tl.export.verify import verify_saved_model
 from keras_tl.files import atomic_folder
 from keras_tl.model_info import ASSETS_FOLDER, ModelInfo
@@ -42,9 +45,10 @@ def export_saved_model(
     info: ModelInfo,
     *,
     sample_files: Sequence[str | Path | bytes] = (),
+    sample_texts: Sequence[tuple[str, ...]] = (),
     tolerance: float | None = None,
 ) -> Path:
-    """Exports a model as a SavedModel: encoded images in, probabilities and class names out.
+    """Exports a model as a SavedModel: encoded images or texts in, probabilities and names out.
 
     Images are decoded and resized inside the graph by the function that training used. What was
     written is then loaded and compared with the Keras model (see
@@ -52,12 +56,13 @@ def export_saved_model(
     folder that was at `path` stays.
 
     Args:
-        model: Takes float32 `[batch, size, size, 3]`, RGB in 0..255; gives probabilities (values
-            for a regression) `[batch, outputs]`.
+        model: Takes float32 `[batch, size, size, 3]`, RGB in 0..255, or strings `[batch]` (pairs:
+            `[batch, 2]`); gives probabilities (values for a regression) `[batch, outputs]`.
         path: The SavedModel's folder; one that exists is replaced.
         info: What the model takes and gives.
         sample_files: A few encoded images, paths or contents, to compare on, beside the images
             that are compared always.
+        sample_texts: A few texts, or pairs of them, likewise.
         tolerance: The largest difference allowed; by default the precision's own.
 
     Returns:
@@ -68,7 +73,8 @@ def export_saved_model(
             full.
         CheckError: The SavedModel differs from the Keras model.
     """
-    check_fit(model, info)
+    check = check_fit if info.text_input is None else check_text_fit
+    check(model, info)
     path = Path(path)
     log.info("Exporting %s", path)
     with atomic_folder(path) as aside:
@@ -76,7 +82,10 @@ def export_saved_model(
             _write(model, aside, info)
         except tf.errors.ResourceExhaustedError as error:
             raise InputError(f"room to write {path}", "a full disk", "Free some space.") from error
-        verify_saved_model(aside, model, info, sample_files=sample_files, tolerance=tolerance)
+        if info.text_input is None:
+            verify_saved_model(aside, model, info, sample_files=sample_files, tolerance=tolerance)
+        else:
+            verify_text_model(aside, model, info, sample_texts=sample_texts, tolerance=tolerance)
     return path
 
 
@@ -86,7 +95,7 @@ def check_fit(model: keras.Model, info: ModelInfo) -> None:
     Raises:
         InputError: It does not.
     """
-    size, outputs = info.image_input.size, len(info.class_names)
+    size, outputs = info.images.size, len(info.class_names)
     received = (*model.input_shape[1:], model.output_shape[-1])
     # A side of None takes any size.
     fits = all(side in (None, size) for side in received[:2]) and received[2:] == (3, outputs)
@@ -100,7 +109,19 @@ def check_fit(model: keras.Model, info: ModelInfo) -> None:
 
 def _write(model: keras.Model, folder: Path, info: ModelInfo) -> None:
     """Writes the SavedModel with its signatures, and `model.json` beside the graph."""
-    size = info.image_input.size
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    add_endpoints = _add_image_endpoints if info.text_input is None else add_text_endpoints
+    add_endpoints(archive, model, info)
+    with _without_notes_of_tensorflow():
+        archive.write_out(str(folder), verbose=False)
+    info.write(folder / ASSETS_FOLDER)
+
+
+def _add_image_endpoints(
+    archive: keras.export.ExportArchive, model: keras.Model, info: ModelInfo
+) -> None:
+    size = info.images.size
     one_image = tf.TensorSpec([size, size, 3], tf.uint8)
     encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
     decoded = tf.TensorSpec([None, size, size, 3], tf.uint8, name="pixels")
@@ -109,7 +130,7 @@ def _write(model: keras.Model, folder: Path, info: ModelInfo) -> None:
     @tf.function(input_signature=[encoded], autograph=False)
     def decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
-            lambda contents: decode(contents, info.image_input),
+            lambda contents: decode(contents, info.images),
             image_bytes,
             fn_output_signature=one_image,
         )
@@ -124,19 +145,14 @@ def _write(model: keras.Model, folder: Path, info: ModelInfo) -> None:
         blank = tf.zeros([tf.cast(count == 0, tf.int32), size, size, 3], tf.uint8)
         images = tf.concat([pixels, blank], axis=0)
         outputs = model(tf.cast(images, tf.float32), training=False)[:count]
-        return _described(tf.cast(outputs, tf.float32), info)
+        return described(tf.cast(outputs, tf.float32), info)
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return from_pixels(decode_all(image_bytes))
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
     archive.add_endpoint("serving_default", from_bytes, input_signature=[encoded])
     archive.add_endpoint("pixels", from_pixels, input_signature=[decoded])
     archive.add_endpoint("decode", from_bytes_to_pixels, input_signature=[encoded])
-    with _without_notes_of_tensorflow():
-        archive.write_out(str(folder), verbose=False)
-    info.write(folder / ASSETS_FOLDER)
 
 
 @contextmanager
@@ -149,24 +165,3 @@ def _without_notes_of_tensorflow() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _described(outputs: tf.Tensor, info: ModelInfo) -> dict[str, tf.Tensor]:
-    """The named outputs of a signature, from the model's outputs float32 `[N, outputs]`."""
-    if info.task == "regression":
-        return {"values": outputs}
-    names = tf.constant(info.class_names)
-    if info.task == "multi-label":
-        predicted = outputs >= tf.constant(info.thresholds, tf.float32)
-        chosen = tf.ragged.boolean_mask(tf.broadcast_to(names, tf.shape(predicted)), predicted)
-        labels = tf.strings.reduce_join(chosen, axis=1, separator="|")
-        return {"probabilities": outputs, "predicted": predicted, "labels": labels}
-    class_index = tf.argmax(outputs, axis=1)
-    if info.thresholds:
-        second = outputs[:, 1] >= tf.constant(info.thresholds[0], tf.float32)
-        class_index = tf.cast(second, tf.int64)
-    return {
-        "probabilities": outputs,
-        "class_index": class_index,
-        "class_name": tf.gather(names, class_index),
-    }

@@ -57,7 +57,7 @@ def verify_saved_model(
     """
     allowed = default_tolerance(model) if tolerance is None else tolerance
     images = {**probe_images(), **read_samples(sample_files)}
-    pixels = decode_as_in_training(images, info.image_input)
+    pixels = decode_as_in_training(images, info.images)
     expected = keras_outputs(model, pixels)
     signatures = tf.saved_model.load(str(folder)).signatures
     encoded = tf.constant(list(images.values()))
@@ -71,7 +71,7 @@ def verify_saved_model(
         outputs = result["values" if info.task == "regression" else "probabilities"].numpy()
         what = f"signature {name}"
         largest = max(largest, check_outputs(what, outputs, expected, images, info, allowed))
-        _check_labels(name, result, outputs, info)
+        check_labels(name, result, outputs, info)
     log.info(
         "The SavedModel agrees with the Keras model on %d images: difference %.1e, allowed %.1e",
         len(images),
@@ -90,12 +90,12 @@ def default_tolerance(model: keras.Model) -> float:
     )
 
 
-def keras_outputs(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
-    """What a Keras model makes of pixels, uint8 `[images, size, size, 3]`: float32 `[images, ...]`.
+def keras_outputs(model: keras.Model, inputs: np.ndarray | tf.Tensor) -> np.ndarray:
+    """What a Keras model makes of a few pixels, tokens or strings: float32 `[batch, outputs]`.
 
     Run eagerly: to trace a graph would take longer than a few images.
     """
-    outputs = model(tf.cast(pixels, tf.float32), training=False)
+    outputs = model(tf.cast(inputs, model.input.dtype), training=False)
     return np.asarray(tf.cast(outputs, tf.float32), np.float32)
 
 
@@ -229,10 +229,20 @@ def check_outputs(
     return difference
 
 
-def _check_labels(
+def check_labels(
     signature: str, result: Mapping[str, tf.Tensor], outputs: np.ndarray, info: ModelInfo
 ) -> None:
-    """Raises where classes or names do not follow from the SavedModel's own probabilities."""
+    """Raises where classes or names do not follow from the SavedModel's own probabilities.
+
+    Args:
+        signature: The signature's name, for the error.
+        result: What it returned.
+        outputs: Its probabilities or values, float32 `[batch, outputs]`.
+        info: Task, class names and thresholds.
+
+    Raises:
+        CheckError: They do not.
+    """
     for name, expected in decided(outputs, info).items():
         received = [
             item.decode() if isinstance(item, bytes) else item

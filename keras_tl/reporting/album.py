@@ -1,4 +1,4 @@
-"""The images of a run, found again and made small enough for its page."""
+"""The images or texts of a run, found again; images made small enough for its page."""
 
 import base64
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ QUALITY = 78
 
 
 class Album:
-    """A run's images by their ids.
+    """A run's images or texts by their ids.
 
     Args:
         facts: The run.
-        source: Its images, where they are already opened; else the data are opened, once, as the
+        source: Its items, where they are already opened; else the data are opened, once, as the
             run's configuration says.
     """
 
@@ -30,20 +30,20 @@ class Album:
         self._facts, self._source = facts, source
 
     def find(self, ids: Sequence[str]) -> tuple[dict[str, Any], str]:
-        """Finds images that are still what they were in the run.
+        """Finds items that are still what they were in the run.
 
         Args:
             ids: Their names.
 
         Returns:
-            Images by id, and one line on those that cannot be shown; "" where all are there.
+            Items by id, and one line on those that cannot be shown; "" where all are there.
         """
         if self._facts.splits is None:
             return {}, "This needs splits.csv, which the run does not have."
         try:
             item_of = self._items
         except InputError as error:
-            return {}, f"The images of this run cannot be opened: {error}"
+            return {}, f"The {self._facts.nouns} of this run cannot be opened: {error}"
         hashes = self._hashes
         found = {
             name: item_of[name]
@@ -53,7 +53,8 @@ class Album:
         if len(found) == len(ids):
             return found, ""
         gone = len(ids) - len(found)
-        return found, f"{gone} of {len(ids)} images are gone, or not what they were in this run."
+        nouns = self._facts.nouns
+        return found, f"{gone} of {len(ids)} {nouns} are gone, or not what they were in this run."
 
     @cached_property
     def _items(self) -> dict[str, Any]:

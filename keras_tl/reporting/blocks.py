@@ -149,6 +149,58 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A stretch of a text.
+
+    Attributes:
+        text: What it says.
+        weight: How much it speaks for what was decided, in -1..1; below 0 against it.
+    """
+
+    text: str
+    weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A part of a text.
+
+    Attributes:
+        spans: The part, in order.
+        whole: All of the text, behind a click; "" where the spans are that.
+        label: What it is, small; "" says nothing.
+    """
+
+    spans: tuple[Span, ...]
+    whole: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Texts, with what there is to say of them.
+
+    Attributes:
+        title: What the model said, or what there is to see.
+        lines: The truth, and the text's name as the last one.
+        excerpts: The texts, side by side where there is room.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    excerpts: tuple[Excerpt, ...]
+
+
+@dataclass(frozen=True)
+class Passages:
+    """Passages under a heading."""
+
+    kind: ClassVar[str] = "passages"
+    title: str
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
 class Code:
     """Lines to copy."""
 
@@ -166,7 +218,7 @@ class Details:
     blocks: tuple["Block", ...]
 
 
-Block: TypeAlias = Text | Figures | Charts | Table | Gallery | Code | Details
+Block: TypeAlias = Text | Figures | Charts | Table | Gallery | Passages | Code | Details
 
 
 @dataclass(frozen=True)

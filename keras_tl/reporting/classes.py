@@ -40,7 +40,7 @@ from keras_tl.reporting.result import bounds
 # What is shown at most: classes of a matrix, rows of a table, pairs, classes with own curves.
 MATRIX_CLASSES, TABLE_ROWS, PAIRS, CURVE_CLASSES = 15, 30, 30, 6
 # Below this an expected calibration error is mostly noise.
-FEW_IMAGES = 300
+FEW_SAMPLES = 300
 # Colours of a mean over classes, and of guessing.
 MEAN, GUESS = 7, 9
 Points: TypeAlias = tuple[np.ndarray, np.ndarray]
@@ -56,7 +56,7 @@ def confusion(facts: Facts) -> Section:
     blocks: list[Block] = []
     if len(names) <= MATRIX_CLASSES:
         blocks.append(_matrix(counts, names))
-    pairs = _pairs(counts, names)
+    pairs = _pairs(counts, names, facts.nouns)
     if len(names) > MATRIX_CLASSES and pairs.rows:
         blocks.append(pairs)
     if not pairs.rows:
@@ -79,7 +79,7 @@ def _matrix(counts: np.ndarray, names: tuple[str, ...]) -> Table:
     return Table(["true \\ predicted", *head], rows, caption, look="heat")
 
 
-def _pairs(counts: np.ndarray, names: tuple[str, ...]) -> Table:
+def _pairs(counts: np.ndarray, names: tuple[str, ...], nouns: str) -> Table:
     wrong = counts * ~np.eye(len(counts), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
     rows = []
@@ -89,7 +89,7 @@ def _pairs(counts: np.ndarray, names: tuple[str, ...]) -> Table:
             count = Cell(str(wrong[i, j]))
             rows.append([Cell(names[i]), Cell(names[j]), count, Cell(percent(share), bar=share)])
     caption = f"The {len(rows)} most confused pairs of {len(names):,} classes."
-    head = ["true", "taken for", "images", "share of the class"]
+    head = ["true", "taken for", nouns, "share of the class"]
     return Table(head, rows, caption, names=2)
 
 
@@ -108,14 +108,14 @@ def per_class(facts: Facts) -> Section:
     if len(occurring) > len(rows):
         which = f"The {len(rows)} classes of {len(occurring):,} with the lowest F1"
     if len(table) > len(occurring):
-        which += f"; {len(table) - len(occurring):,} without an image are left out"
+        which += f"; {len(table) - len(occurring):,} that do not occur are left out"
     caption = f"{which}; with 95 % intervals."
     explained = Text(
         "Precision: how many of those called so are so. Recall: how many of those that are so "
         "were found. F1: their harmonic mean.",
         "quiet",
     )
-    head = ["class", "images", "precision", "recall", "F1"]
+    head = ["class", facts.nouns, "precision", "recall", "F1"]
     return Section("Each class", (Table(head, rows, caption), explained))
 
 
@@ -138,7 +138,7 @@ def curves(facts: Facts) -> Section:
         return Section(title, (_NO_PREDICTIONS,))
     shown = _curve_classes(facts, outcome)
     if not shown:
-        why = "Curves need, for some class, images that are of it and images that are not."
+        why = f"Curves need, for some class, {facts.nouns} that are of it and some that are not."
         return Section(title, (Text(why, "quiet"),))
     truth, scores = outcome.present[:, shown], outcome.outputs[:, shown]
     names = [facts.class_names[i] for i in shown]
@@ -151,7 +151,7 @@ def curves(facts: Facts) -> Section:
 
 
 def _curve_classes(facts: Facts, outcome: Outcome) -> list[int]:
-    """Classes with both kinds of images; of two exclusive classes the rarer one."""
+    """Classes that some samples are of and some are not; of two exclusive classes the rarer one."""
     occurs = outcome.present.sum(axis=0)
     defined = [int(i) for i in np.flatnonzero((occurs > 0) & (occurs < len(outcome)))]
     if facts.task == "single-label" and len(facts.class_names) == 2:
@@ -220,11 +220,11 @@ def calibration(facts: Facts) -> Section:
     head = ["", "expected calibration error", "log loss"]
     about = (
         "Bars that end on the dashed line mean what they say, below it the model is too sure; "
-        f"darker ones hold more images. {how} Dividing the logits by a temperature above 1 makes "
-        "less sure (Guo et al. 2017)."
+        f"darker ones hold more {facts.nouns}. {how} Dividing the logits by a temperature above 1 "
+        "makes less sure (Guo et al. 2017)."
     )
-    if len(outcome) < FEW_IMAGES:
-        about += f" With {len(outcome)} images much of the error is chance."
+    if len(outcome) < FEW_SAMPLES:
+        about += f" With {len(outcome)} {facts.nouns} much of the error is chance."
     return Section(title, (Charts(tuple(charts)), Table(head, rows), Text(about, "quiet")))
 
 

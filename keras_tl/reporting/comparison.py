@@ -27,10 +27,11 @@ from keras_tl.reporting.blocks import (
     seconds,
 )
 from keras_tl.reporting.facts import Facts, Outcome, read_facts
+from keras_tl.reporting.headlines import HEADLINES
 from keras_tl.reporting.learning import curve_names
 from keras_tl.reporting.page import render
 from keras_tl.reporting.plot import Axes, Line, extent, line_chart
-from keras_tl.reporting.result import HEADLINES, bounds, range_text
+from keras_tl.reporting.result import bounds, range_text
 from keras_tl.runs import Run
 
 # Curves have so many colours.
@@ -105,13 +106,13 @@ def _figures(facts: list[Facts], names: list[str]) -> Section:
         )
         time = sum(each.metrics.get("seconds", {}).values())
         rows.append([Cell(name), measured, *cells, Cell(seconds(time) if time else "–")])
-    head = ["run", "images", *(label for _, label, _ in headlines), "time"]
+    head = ["run", facts[0].nouns, *(label for _, label, _ in headlines), "time"]
     about = "Intervals are those of each run alone. Whether one run is better, the next table says."
     return Section("Result", (Table(head, rows), Text(about, "quiet")))
 
 
 def _differences(facts: list[Facts], names: list[str]) -> Section:
-    """Each run against the first, on the images that both measured."""
+    """Each run against the first, on the samples that both measured."""
     title, first = "Paired differences", facts[0]
     rows, left_out = [], []
     for name, other in zip(names[1:], facts[1:], strict=True):
@@ -123,30 +124,30 @@ def _differences(facts: list[Facts], names: list[str]) -> Section:
     blocks: list[Block] = []
     if rows:
         score = _SCORES[first.task][0]
-        head = ["run", "images in both", f"{score} minus that of {names[0]}", "p"]
+        head = ["run", f"{first.nouns} in both", f"{score} minus that of {names[0]}", "p"]
         tested = first.task != "regression"
         head = head if tested else head[:-1]
         rows = rows if tested else [line[:-1] for line in rows]
         blocks.append(Table(head, rows))
-        blocks.append(Text(_about_differences(tested), "quiet"))
+        blocks.append(Text(_about_differences(tested, first.nouns), "quiet"))
     if left_out:
         told = ", ".join(left_out)
-        why = f"Measured on no image with the same truth as {names[0]}: {told}."
+        why = f"Measured on no {first.noun} with the same truth as {names[0]}: {told}."
         blocks.append(Text(why, "note"))
     return Section(title, tuple(blocks))
 
 
-def _about_differences(tested: bool) -> str:
+def _about_differences(tested: bool, nouns: str) -> str:
     about = (
-        "Both runs are judged on the same images, which are resampled together (1,000 times): an "
-        "interval that holds 0 is no difference that these images can show."
+        f"Both runs are judged on the same {nouns}, which are resampled together (1,000 times): an "
+        f"interval that holds 0 is no difference that these {nouns} can show."
     )
     if tested:
-        about += " p: exact McNemar test of the images that only one of the two has right."
+        about += f" p: exact McNemar test of the {nouns} that only one of the two has right."
     return about
 
 
-# What is compared image by image, and whether it is a share of 1.
+# What is compared sample by sample, and whether it is a share of 1.
 _SCORES = {
     "single-label": ("share right", True),
     "multi-label": ("share with all classes right", True),
@@ -155,7 +156,7 @@ _SCORES = {
 
 
 def _shared(first: Facts, other: Facts) -> tuple[Outcome, Outcome, np.ndarray | None] | None:
-    """Both outcomes of the images that both measured with the same truth, and their groups."""
+    """Both outcomes of the samples that both measured with the same truth, and their groups."""
     if first.outcome is None or other.outcome is None or first.info is None or other.info is None:
         return None
     if set(first.class_names) != set(other.class_names):
@@ -188,19 +189,19 @@ def _rows(outcome: Outcome, rows: np.ndarray, order: Sequence[int] | None = None
 def _difference(
     facts: Facts, one: Outcome, two: Outcome, groups: np.ndarray | None
 ) -> tuple[Cell, ...]:
-    """Cells: images, the difference with its interval, the test."""
-    images = Cell(f"{len(one):,}")
+    """Cells: samples, the difference with its interval, the test."""
+    count = Cell(f"{len(one):,}")
     if facts.task == "regression":
         errors = [np.abs(each.outputs - each.truth).mean(axis=1) for each in (one, two)]
         found = paired_difference(*errors, groups=groups)
         text = f"{found.value:+.4g}"
-        return images, Cell(text, f"{found.low:+.3g} to {found.high:+.3g}"), Cell("")
+        return count, Cell(text, f"{found.low:+.3g} to {found.high:+.3g}"), Cell("")
     found = paired_difference(one.right, two.right, groups=groups)
     text = f"{100 * found.value:+.1f} points"
     under = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
     sides = (one.right & ~two.right).sum(), (~one.right & two.right).sum()
-    p = Cell(f"{mcnemar(one.right, two.right):.3g}", f"{sides[0]} against {sides[1]} images")
-    return images, Cell(text, under), p
+    p = Cell(f"{mcnemar(one.right, two.right):.3g}", f"{sides[0]} against {sides[1]} {facts.nouns}")
+    return count, Cell(text, under), p
 
 
 def _curves(facts: list[Facts], names: list[str]) -> Section:

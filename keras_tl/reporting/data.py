@@ -27,14 +27,14 @@ SHOWN_CLASSES, SHOWN_FILES = 30, 100
 
 
 def balance(facts: Facts) -> Section:
-    """How many images of each class are in which split; of a regression how values spread."""
+    """How many samples of each class are in which split; of a regression how values spread."""
     title, splits, info = "The data", facts.splits, facts.info
     if splits is None or info is None:
         why = "This needs splits.csv and model.json, which the run does not have."
         return Section(title, (Text(why, "quiet"),))
     sizes = Counter(splits["split"])
     told = ", ".join(f"{sizes[name]:,} {name}" for name in SPLITS if sizes[name])
-    blocks: list[Block] = [Text(f"{len(splits):,} images: {told}.")]
+    blocks: list[Block] = [Text(f"{len(splits):,} {facts.nouns}: {told}.")]
     matrix = label_matrix(splits["label"], info)
     by_split = {name: matrix[(splits["split"] == name).to_numpy()] for name in SPLITS}
     make = _values if facts.task == "regression" else _classes
@@ -59,8 +59,8 @@ def _classes(facts: Facts, by_split: dict[str, np.ndarray]) -> Table:
         for i in order
     ]
     few = len(train) > len(rows)
-    caption = f"The {len(rows)} classes of {len(train):,} with the fewest images." if few else ""
-    return Table(["class", *SPLITS, "share of train"], rows, caption)
+    caption = f"The {len(rows)} classes of {len(train):,} with the fewest {facts.nouns}."
+    return Table(["class", *SPLITS, "share of train"], rows, caption if few else "")
 
 
 def _values(facts: Facts, by_split: dict[str, np.ndarray]) -> Table:
@@ -71,7 +71,7 @@ def _values(facts: Facts, by_split: dict[str, np.ndarray]) -> Table:
                 column = values[:, k]
                 shown = (column.mean(), column.std(), column.min(), column.max())
                 rows.append(row(f"{target}, {split}", f"{len(column):,}", *map(number, shown)))
-    return Table(["target, split", "images", "mean", "deviation", "least", "largest"], rows)
+    return Table(["target, split", facts.nouns, "mean", "deviation", "least", "largest"], rows)
 
 
 def _skipped(facts: Facts) -> list[Block]:
@@ -90,6 +90,47 @@ def _skipped(facts: Facts) -> list[Block]:
 
 def usage(facts: Facts) -> Section:
     """How the exported model is used, in lines to copy."""
+    makers = {"image": _with_images, "text": _with_texts}
+    where = Text("Paths are seen from the folder that the run lies in.", "quiet")
+    return Section("Using the model", (where, *makers[facts.noun](facts), *_exports(facts)))
+
+
+def _with_texts(facts: Facts) -> list[Block]:
+    """Texts in."""
+    name = facts.name
+    pair = facts.info is not None and facts.info.text_input and facts.info.text_input.texts == 2
+    given = 'text=tf.constant(["A text."])'
+    strings = '["A text."]'
+    if pair:
+        given = 'text=tf.constant(["A title."]), text_pair=tf.constant(["A text."])'
+        strings = '[["A title.", "A text."]]'
+    python = (
+        "import tensorflow as tf\n"
+        "import tensorflow_text  # has the tokenizer's operations\n\n"
+        f"model = tf.saved_model.load({name + '/saved_model'!r})\n"
+        f'answer = model.signatures["serving_default"]({given})\n'
+        "print({key: value.numpy() for key, value in answer.items()})"
+    )
+    keras = (
+        "import tensorflow as tf\n\nimport keras_tl\n\n"
+        f"model = keras_tl.load_run({name!r}).model()  # a keras.Model\n"
+        f"outputs = model(tf.constant({strings}))"
+    )
+    command = f"keras-tl predict {shlex.quote(name)} " + ("pairs.csv" if pair else "'A text.'")
+    return [
+        Code(command, "On the command line"),
+        Code(python, f"In Python without keras_tl: texts in, {_given(facts)} out"),
+        Code(keras, "As a Keras model"),
+    ]
+
+
+def _given(facts: Facts) -> str:
+    """What an exported model answers with."""
+    return "values" if facts.task == "regression" else "class names and probabilities"
+
+
+def _with_images(facts: Facts) -> list[Block]:
+    """Image files or pixels in."""
     name = facts.name
     python = (
         "import tensorflow as tf\n\n"
@@ -103,26 +144,24 @@ def usage(facts: Facts) -> Section:
         f"import keras\n\nmodel = keras.models.load_model({name + '/model.keras'!r}, compile=False)"
     )
     if facts.info is not None:
-        size = facts.info.image_input.size
+        size = facts.info.images.size
         keras += (
             f"\n# pixels: uint8 RGB in 0..255, [images, {size}, {size}, 3]"
             "\noutputs = model.predict(pixels)"
         )
     command = f"keras-tl predict {shlex.quote(name)} photo.jpg"
-    given = "values" if facts.task == "regression" else "class names and probabilities"
-    blocks = (
-        Text("Paths are seen from the folder that the run lies in.", "quiet"),
+    return [
         Code(command, "On the command line"),
-        Code(python, f"In Python without keras_tl: image files in, {given} out"),
+        Code(python, f"In Python without keras_tl: image files in, {_given(facts)} out"),
         Code(keras, "As a Keras model: pixels in"),
-        *_exports(facts),
-    )
-    return Section("Using the model", blocks)
+    ]
 
 
 def _exports(facts: Facts) -> list[Block]:
     """What `keras-tl export` has written, or how it is asked."""
     exports = read_exports(facts.run.folder)
+    if not exports and facts.noun == "text":
+        return []
     if not exports:
         command = f"keras-tl export {shlex.quote(facts.name)} --format litert,onnx"
         return [

@@ -22,7 +22,7 @@ from keras_tl.runs import Run
 
 # Curves of more outputs than these would take seconds to resample.
 MAX_RANKED = 100_000
-# Between the classes or targets of one image in the run's tables.
+# Between the classes or targets of one sample in the run's tables.
 SEPARATOR = "|"
 
 
@@ -31,7 +31,7 @@ class Outcome:
     """A model's answers beside the truth.
 
     Attributes:
-        ids: Names of the images, `[samples]`.
+        ids: Names of the images or texts, `[samples]`.
         outputs: Float64 `[samples, outputs]`: probabilities, or values of a regression.
         truth: Float64 `[samples, outputs]`: zeros and ones, or values.
         chosen: Bool `[samples, outputs]`, the classes decided for; all False for a regression.
@@ -65,7 +65,7 @@ class Facts:
         metrics: `metrics.json`; empty where it is missing.
         info: `model.json`.
         history: `history.csv`, a row for each epoch.
-        outcome: `predictions.csv`, the images measured.
+        outcome: `predictions.csv`, the samples measured.
         val_outcome: `predictions_val.csv`, which not every run has.
         splits: `splits.csv`, all text.
         config: The text of `config.yaml`.
@@ -97,9 +97,19 @@ class Facts:
         """The classes or targets, in the order of the outputs."""
         return self.info.class_names if self.info else ()
 
+    @property
+    def noun(self) -> str:
+        """What the run's samples are, "image" or "text"."""
+        return "text" if self.info and self.info.text_input else "image"
+
+    @property
+    def nouns(self) -> str:
+        """The same for several."""
+        return f"{self.noun}s"
+
     @cached_property
     def groups(self) -> np.ndarray | None:
-        """The group of each measured image as int64 codes; None where there are no groups."""
+        """The group of each measured sample as int64 codes; None where there are no groups."""
         if self.outcome is None or self.splits is None or not len(self.outcome):
             return None
         of_id = dict(zip(self.splits["id"], self.splits["group"], strict=True))

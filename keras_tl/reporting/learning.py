@@ -162,9 +162,9 @@ def _passes(facts: Facts) -> list[Block]:
         plain, ran = epochs * each_epoch, _ran(phase, epochs * each_epoch)
         whole, done = whole + plain, done + ran
         rows.append([Cell(phase["name"]), *_counts(epochs, plain, ran), Cell(_split(phase))])
-    head = ["phase", "epochs", "images × epochs", "computed", "time"]
-    caption = "Images that ran through the frozen part of the network."
-    return [Table(head, rows, caption), Text(_saved(whole, done))]
+    head = ["phase", "epochs", f"{facts.nouns} × epochs", "computed", "time"]
+    caption = f"{facts.nouns.capitalize()} that ran through the frozen part of the network."
+    return [Table(head, rows, caption), Text(_saved(whole, done, facts))]
 
 
 def _ran(phase: dict[str, Any], plain: int) -> int:
@@ -187,12 +187,12 @@ def _split(phase: dict[str, Any]) -> str:
     return ", ".join(f"{name} {seconds(value)}" for name, value in phase["seconds"].items())
 
 
-def _saved(whole: int, done: int) -> str:
+def _saved(whole: int, done: int, facts: Facts) -> str:
     if done == 0:
         return "Nothing had to be computed: what is frozen was in the store from before."
     if done >= whole:
-        return "Nothing was saved: no image ran through the frozen part fewer times than usual."
+        return f"Nothing was saved: no {facts.noun} ran through the frozen part less than usual."
     return (
-        f"Plain training would have run {whole:,} images through it, this run {done:,}: "
+        f"Plain training would have run {whole:,} {facts.nouns} through it, this run {done:,}: "
         f"{whole / done:.1f} times fewer."
     )

@@ -15,9 +15,11 @@ from keras_tl.data.audit.findings import read_audit
 from keras_tl.errors import InputError
 from keras_tl.evaluation.calibration import BINS, decisions, reliability
 from keras_tl.files import atomic_write_text
+from keras_tl.model_info import ModelInfo
 from keras_tl.reporting import classes, data, learning, result, values
 from keras_tl.reporting.blocks import (
     Block,
+    Cell,
     Details,
     Section,
     Table,
@@ -27,12 +29,14 @@ from keras_tl.reporting.blocks import (
     row,
 )
 from keras_tl.reporting.facts import Facts
+from keras_tl.reporting.lengths import tokens_text
 from keras_tl.reporting.markdown import markdown, plain
 from keras_tl.runs import Run
 
-# Below this many training images of a class, measured images, and recall, the card warns.
+# Below this many training samples of a class, measured samples, and recall, the card warns.
 FEW_TRAINING, FEW_MEASURED, LOW_RECALL = 50, 300, 0.7
 SHOWN_CLASSES = 10
+ENCODER_LICENSES, UNKNOWN = {"MiniLM": "Apache-2.0"}, "unknown"
 INTENDED_USE = """## Intended use
 
 **To be filled in by the maker of the model: nothing in the run says it.**
@@ -100,14 +104,13 @@ def _without_details(section: Section) -> Section:
 
 
 def _header(facts: Facts) -> str:
-    spec = _spec(facts)
     header: dict[str, Any] = {
-        "license": spec.license.lower() if spec else "unknown",
+        "license": _license(facts).lower(),
         "library_name": "keras",
         "tags": ["keras", "keras_tl", "transfer-learning", facts.task],
     }
     if facts.task != "regression":
-        header["pipeline_tag"] = "image-classification"
+        header["pipeline_tag"] = f"{facts.noun}-classification"
     found = [
         {"type": kind, "value": round(facts.metrics[name], 4)}
         for name, kind in _HUB_FIGURES.get(facts.task, ())
@@ -117,7 +120,7 @@ def _header(facts: Facts) -> str:
         name = _data_name(facts)
         split = facts.metrics.get("measured_on", "test")
         measured = {"name": name, "type": name, "split": split}
-        task = {"type": header.get("pipeline_tag", "image-regression")}
+        task = {"type": header.get("pipeline_tag", f"{facts.noun}-regression")}
         entry = {"task": task, "dataset": measured, "metrics": found}
         header["model-index"] = [{"name": facts.name, "results": [entry]}]
     return yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
@@ -139,18 +142,27 @@ def _spec(facts: Facts) -> registry.BackboneSpec | None:
         return None
 
 
+def _license(facts: Facts) -> str:
+    """That of the weights which the training began with."""
+    if spec := _spec(facts):
+        return spec.license
+    trained = not facts.config or facts.run.config.weights == "imagenet"
+    name = facts.info.backbone if facts.info else ""
+    return ENCODER_LICENSES.get(name, UNKNOWN) if trained else UNKNOWN
+
+
 def _training(facts: Facts) -> Section:
     """The settings that matter to who wants to know how it was trained."""
     title = "Training"
     if facts.config is None or facts.info is None:
         return Section(title, (Text("The run has no config.yaml or model.json.", "quiet"),))
-    config, seen = facts.run.config, facts.info.image_input
+    config = facts.run.config
     rows = [
-        row("backbone", facts.info.backbone or "a model of one's own"),
-        row("weights it started from", _weights(config.weights)),
-        row("pixels", f"RGB, {seen.size} × {seen.size}, brought to that size by “{seen.resize}”"),
-        row("split", _split(config)),
-        row("augmentation", config.augment),
+        row("backbone", _backbone(facts.info)),
+        row("weights it started from", _weights(config.weights, facts.noun)),
+        _input_row(facts.info),
+        row("split", _split(config, facts.nouns)),
+        *([row("augmentation", str(config.augment))] if facts.noun == "image" else []),
         row("optimizer", f"{config.optimizer}, schedule {config.schedule}"),
         row("batch", str(config.batch_size)),
         row("precision", config.precision),
@@ -167,15 +179,32 @@ def _training(facts: Facts) -> Section:
     return Section(title, (Table(["setting", "value"], rows, about, names=2),))
 
 
-def _split(config: TrainConfig) -> str:
+def _input_row(info: ModelInfo) -> tuple[Cell, ...]:
+    """What the model sees of an image or a text."""
+    if seen := info.image_input:
+        size = f"{seen.size} × {seen.size}"
+        return row("pixels", f"RGB, {size}, brought to that size by “{seen.resize}”")
+    return row("tokens", tokens_text(info))
+
+
+def _split(config: TrainConfig, nouns: str) -> str:
     return (
         "the data's own where it has one, else at random (val "
-        f"{config.val_fraction:g}, test {config.test_fraction:g}), equal images and groups together"
+        f"{config.val_fraction:g}, test {config.test_fraction:g}), equal {nouns} and groups "
+        "together"
     )
 
 
-def _weights(weights: str) -> str:
-    named = {"imagenet": "ImageNet", "none": "none: random ones"}
+def _backbone(info: ModelInfo) -> str:
+    """The backbone's name; of one in a folder only the folder's own."""
+    name = info.backbone or "a model of one's own"
+    path = Path(name.removeprefix("hub:"))
+    return path.name if path.is_absolute() else name
+
+
+def _weights(weights: str, noun: str) -> str:
+    pretrained = {"image": "ImageNet", "text": "those the encoder was published with"}
+    named = {"imagenet": pretrained[noun], "none": "none: random ones"}
     return named.get(weights, f"the file {Path(weights).name}")
 
 
@@ -199,9 +228,9 @@ def _limits(facts: Facts) -> Section:
     """What the figures do not say, and where the model is weak."""
     texts = [*_limits_of_figures(facts), *_weak_classes(facts)]
     if facts.task == "single-label":
+        shown = {"image": "it is shown, also for a picture", "text": "it is given, also for a text"}
         texts.append(
-            "It answers with one of its classes whatever it is shown, also for a picture of "
-            "none of them."
+            f"It answers with one of its classes whatever {shown[facts.noun]} of none of them."
         )
     blocks: list[Block] = [Text(text) for text in texts]
     return Section("Limits", (*blocks, *_audit(facts)))
@@ -213,21 +242,23 @@ def _limits_of_figures(facts: Facts) -> list[str]:
     if metrics.get("measured_on", "test") != "test":
         texts.append(f"It was measured on {metrics.get('note', metrics['measured_on'])}.")
     if (measured := metrics.get("samples", 0)) < FEW_MEASURED:
-        texts.append(f"It was measured on {measured:,} images only: mind the intervals.")
+        texts.append(f"It was measured on {measured:,} {facts.nouns} only: mind the intervals.")
+    others = {"image": "cameras, places or people", "text": "sources, subjects, writers or years"}
     texts.append(
-        "The figures hold for images of the same kind; other cameras, places or people than in "
+        f"The figures hold for {facts.nouns} of the same kind; other {others[facts.noun]} than in "
         "the data were not looked at."
     )
     if facts.splits is not None and not set(facts.splits["group"]) - {""}:
+        one = {"image": "show one object, place or person", "text": "are of one source or writer"}
         texts.append(
-            "No groups were given: where several images show one object, place or person, the "
-            "figures are too good unless all of them were in one split."
+            f"No groups were given: where several {facts.nouns} {one[facts.noun]}, the figures are "
+            "too good unless all of them were in one split."
         )
     return texts
 
 
 def _weak_classes(facts: Facts) -> list[str]:
-    """Classes with few training images, and those that are often missed."""
+    """Classes with few training samples, and those that are often missed."""
     texts = []
     if facts.splits is not None and facts.info is not None and facts.task != "regression":
         train = facts.splits.loc[facts.splits["split"] == "train", "label"]
@@ -236,7 +267,7 @@ def _weak_classes(facts: Facts) -> list[str]:
             f"{n} ({c})" for n, c in zip(facts.class_names, counts, strict=True) if c < FEW_TRAINING
         ]
         if few:
-            texts.append(f"Fewer than {FEW_TRAINING} training images: {_first(few)}.")
+            texts.append(f"Fewer than {FEW_TRAINING} training {facts.nouns}: {_first(few)}.")
     missed = [
         f"{name} ({percent(scores['recall'], 0)} found)"
         for name, scores in facts.metrics.get("per_class", {}).items()
@@ -261,14 +292,15 @@ def _audit(facts: Facts) -> list[Block]:
     if not found:
         return [Text("The audit of the data found nothing that should be looked at.")]
     rows = [row(f.severity, f.text, f"{len(f.sets):,}" if f.sets else "") for f in found]
-    caption = "What the audit of the data found; audit.json names the images."
+    caption = "What the audit of the data found; audit.json names the " + facts.nouns + "."
     return [Table(["severity", "finding", "times"], rows, caption, names=2)]
 
 
 def _licence(facts: Facts) -> Section:
     spec = _spec(facts)
-    if spec:
-        told = f"The backbone's ImageNet weights are under {spec.license}."
+    license = _license(facts)
+    if license != UNKNOWN:
+        told = f"The backbone's {'ImageNet ' if spec else ''}weights are under {license}."
     elif facts.config and facts.run.config.weights == "none":
         told = "The training began with random weights."
     else:

@@ -11,11 +11,14 @@ from keras_tl.files import atomic_write_text
 from keras_tl.reporting import classes, data, learning, values
 from keras_tl.reporting.album import Album
 from keras_tl.reporting.audit import audit
+from keras_tl.reporting.baseline import baseline
 from keras_tl.reporting.blocks import Section, Text
 from keras_tl.reporting.facts import Facts, read_facts
+from keras_tl.reporting.lengths import lengths, tokens_text
 from keras_tl.reporting.model_card import write_model_card
 from keras_tl.reporting.pictures import pictures
 from keras_tl.reporting.result import result, warned
+from keras_tl.reporting.texts import texts
 from keras_tl.runs import Run
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ def write_report(
 
     Args:
         run: The run. What an old or unfinished one lacks, the sections that need it name.
-        source: Its images, where they are already opened; else they are opened as its
+        source: Its images or texts, where they are already opened; else they are opened as its
             configuration says, and are left out where they are gone.
         model: Its model, where it is already loaded.
         metrics: What metrics.json will hold, where it is not yet written.
@@ -48,10 +51,11 @@ def write_report(
     album = Album(facts, source)
     sections = [
         result_section(facts),
+        *baseline(facts),
         *warned(facts),
         learning.learning_curves(facts),
         *_by_task(facts),
-        pictures(facts, album, model=model),
+        *_samples(facts, album, model),
         data.balance(facts),
         audit(facts, album),
         learning.frozen(facts),
@@ -118,12 +122,21 @@ def _by_task(facts: Facts) -> list[Section]:
     return [make(facts) for needed, make in rows if not needed or needed in metrics]
 
 
+def _samples(facts: Facts, album: Album, model: "keras.Model | None") -> list[Section]:
+    """The images or texts that are worth a look."""
+    if facts.noun == "image":
+        return [pictures(facts, album, model=model)]
+    if model is None and facts.run.path(Run.MODEL).is_file():
+        model = facts.run.model()
+    return [texts(facts, album, model=model), lengths(facts, album, model=model)]
+
+
 def _subtitle(facts: Facts) -> str:
     if facts.info is None:
         return "The run has no model.json."
     one, several = ("target", "targets") if facts.task == "regression" else ("class", "classes")
     count = len(facts.class_names)
     outputs = f"{count:,} {one if count == 1 else several}"
-    size = facts.info.image_input.size
-    backbone = facts.info.backbone or "a model"
-    return f"{backbone}, {size} × {size} pixels, {facts.task}, {outputs}"
+    backbone, seen = facts.info.backbone or "a model", facts.info.image_input
+    given = f"{seen.size} × {seen.size} pixels" if seen else tokens_text(facts.info)
+    return f"{backbone}, {given}, {facts.task}, {outputs}"

@@ -26,8 +26,8 @@ _ABOUT = (
 
 
 @dataclass(frozen=True)
-class _Pick:
-    """An image to show: its row in the outcome, and the output that is explained."""
+class Pick:
+    """A sample to show: its row in the outcome, and the output that is explained."""
 
     sample: int
     output: int
@@ -47,7 +47,7 @@ def pictures(facts: Facts, album: Album, *, model: "keras.Model | None" = None) 
     outcome, info = facts.outcome, facts.info
     if outcome is None or info is None or not len(outcome):
         return Section(TITLE, (Text("The run lists no predictions to show.", "quiet"),))
-    wanted = _choose(outcome, info)
+    wanted = choose(outcome, info)
     picks = list(dict.fromkeys(pick for chosen in wanted.values() for pick in chosen))
     ids = list(dict.fromkeys(outcome.ids[pick.sample] for pick in picks))
     items, trouble = album.find(ids)
@@ -66,8 +66,8 @@ def pictures(facts: Facts, album: Album, *, model: "keras.Model | None" = None) 
     return Section(TITLE, tuple(blocks))
 
 
-def _choose(outcome: Outcome, info: ModelInfo) -> dict[str, list[_Pick]]:
-    """Which images are shown, by heading."""
+def choose(outcome: Outcome, info: ModelInfo) -> dict[str, list[Pick]]:
+    """Which samples are shown, by heading: so many of each, what matters most first."""
     if info.task == "regression":
         errors = np.abs(outcome.outputs - outcome.truth)
         unit = np.maximum(outcome.truth.std(axis=0), 1e-12)
@@ -95,26 +95,26 @@ def _choose(outcome: Outcome, info: ModelInfo) -> dict[str, list[_Pick]]:
     }
 
 
-def _first(keys: np.ndarray, outputs: np.ndarray) -> list[_Pick]:
+def _first(keys: np.ndarray, outputs: np.ndarray) -> list[Pick]:
     """The samples with the smallest keys."""
-    return [_Pick(int(i), int(outputs[i])) for i in np.argsort(keys, kind="stable")[:SHOWN]]
+    return [Pick(int(i), int(outputs[i])) for i in np.argsort(keys, kind="stable")[:SHOWN]]
 
 
 def _draw(
-    picks: list[_Pick],
+    picks: list[Pick],
     items: list[Any],
     outcome: Outcome,
     info: ModelInfo,
     model: "keras.Model | None",
-) -> dict[_Pick, Picture]:
+) -> dict[Pick, Picture]:
     from keras_tl.reporting.gradcam import grad_cam
 
-    pixels = np.stack([pixels_of(item, info.image_input) for item in items])
+    pixels = np.stack([pixels_of(item, info.images) for item in items])
     maps = None
     if model is not None:
         maps = grad_cam(model, pixels, np.array([pick.output for pick in picks]))
     return {
-        pick: _picture(pixels[i], None if maps is None else maps[i], *_words(outcome, info, pick))
+        pick: _picture(pixels[i], None if maps is None else maps[i], *words(outcome, info, pick))
         for i, pick in enumerate(picks)
     }
 
@@ -134,8 +134,8 @@ def _picture(
     return Picture(data_uri(small), painted, title, lines)
 
 
-def _words(outcome: Outcome, info: ModelInfo, pick: _Pick) -> tuple[str, tuple[str, ...]]:
-    """What the model said of an image, and the truth."""
+def words(outcome: Outcome, info: ModelInfo, pick: Pick) -> tuple[str, tuple[str, ...]]:
+    """What the model said of a sample, and the truth; the sample's name as the last line."""
     i, k = pick.sample, pick.output
     name, said = info.class_names[k], float(outcome.outputs[i, k])
     if info.task == "regression":

@@ -1,35 +1,14 @@
 """The first section: the result in a sentence, and the figures that matter most."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from keras_tl.reporting.blocks import Block, Figure, Figures, Section, Text, number, percent, score
+from keras_tl.reporting.baseline import baseline_text
+from keras_tl.reporting.blocks import Block, Figure, Figures, Section, Text, number, percent
 from keras_tl.reporting.facts import Facts
+from keras_tl.reporting.headlines import HEADLINES, Show
 
-Show: TypeAlias = Callable[[float | None], str]
-# Name in metrics.json, label, how it is written.
-HEADLINES: dict[str, tuple[tuple[str, str, Show], ...]] = {
-    "single-label": (
-        ("accuracy", "accuracy", percent),
-        ("balanced_accuracy", "balanced accuracy", percent),
-        ("macro_f1", "macro F1", score),
-        ("roc_auc", "ROC AUC", score),
-    ),
-    "multi-label": (
-        ("macro_f1", "macro F1", score),
-        ("subset_accuracy", "all classes right", percent),
-        ("mean_average_precision", "mean average precision", score),
-        ("hamming_loss", "wrong decisions", percent),
-    ),
-    "regression": (
-        ("mae", "mean absolute error", number),
-        ("rmse", "root mean squared error", number),
-        ("r2", "R²", score),
-        ("spearman", "correlation of ranks", score),
-    ),
-}
 SHOWN_WARNINGS = 10
 NO_BREAK = "\u00a0"
 # What the intervals call a figure, where it has another name there.
@@ -39,8 +18,9 @@ _INTERVAL_NAMES = {"subset_accuracy": "accuracy"}
 def result(facts: Facts) -> Section:
     """What came out, how sure that is, and what it was measured on."""
     blocks: list[Block] = [Text(_sentence(facts), "lead")]
-    if baseline := _baseline(facts):
-        blocks.append(Text(baseline))
+    for beside in (_always_the_same(facts), baseline_text(facts.metrics, facts.nouns)):
+        if beside:
+            blocks.append(Text(beside))
     blocks.append(Figures(tuple(_headline(facts, *row) for row in HEADLINES[facts.task])))
     if decided := thresholds_text(facts):
         blocks.append(Text(decided))
@@ -84,7 +64,7 @@ def bounds(facts: Facts, name: str, index: int | None = None) -> tuple[float, fl
     if index is not None:
         low, high = low[index], high[index]
     value = facts.metrics.get(name) if index is None else None
-    # With very few images a class, F1 is lower in nearly every resample, which leaves classes out.
+    # With very few samples a class, F1 is lower in nearly every resample, which leaves classes out.
     if np.isnan(low) or (value is not None and not low <= value <= high):
         return None
     return float(low), float(high)
@@ -105,8 +85,8 @@ def _headline(facts: Facts, name: str, label: str, show: Show) -> Figure:
 def _sentence(facts: Facts) -> str:
     metrics = facts.metrics
     samples, split = metrics.get("samples", 0), metrics.get("measured_on", "test")
-    images = "image" if samples == 1 else "images"
-    where = f"{samples:,} {images} of the {split} split"
+    noun = facts.noun if samples == 1 else facts.nouns
+    where = f"{samples:,} {noun} of the {split} split"
     if facts.task == "regression":
         interval = _in_words(facts, "mae", number)
         names = ", ".join(facts.class_names)
@@ -124,7 +104,7 @@ def _in_words(facts: Facts, name: str, show: Show) -> str:
     return f" (95 % interval {found})" if found else ""
 
 
-def _baseline(facts: Facts) -> str:
+def _always_the_same(facts: Facts) -> str:
     """What an answer without looking would reach."""
     metrics: dict[str, Any] = facts.metrics
     if facts.task == "single-label" and "per_class" in metrics:
@@ -153,7 +133,7 @@ def thresholds_text(facts: Facts) -> str:
     rule = {"f1": "the highest F1", "youden": "the highest sensitivity + specificity"}
     share = f"{100 * (chosen['share'] or 0):g}{NO_BREAK}%"
     asked = rule.get(chosen["rule"], f"a {chosen['rule']} of {share}")
-    where = f"chosen on {chosen['images']:,} images of the val split for {asked}"
+    where = f"chosen on {chosen['images']:,} {facts.nouns} of the val split for {asked}"
     if facts.task == "multi-label" or facts.info is None:
         return f"Each class is called at a threshold of its own, {where}."
     threshold, positive = facts.info.thresholds[0], chosen["positive"]
@@ -165,8 +145,8 @@ def thresholds_text(facts: Facts) -> str:
 def _about_intervals(facts: Facts) -> str:
     if not facts.intervals:
         return "There are no intervals: the run has no predictions.csv."
-    groups = ", images of a group together" if facts.groups is not None else ""
+    groups = f", {facts.nouns} of a group together" if facts.groups is not None else ""
     return (
-        f"Intervals: 1,000 bootstrap resamples of the measured images{groups}; they know nothing "
-        "of other seeds or splits."
+        f"Intervals: 1,000 bootstrap resamples of the measured {facts.nouns}{groups}; they know "
+        "nothing of other seeds or splits."
     )

@@ -22,10 +22,11 @@ def predicted_and_true(facts: Facts) -> Section:
     for k, name in enumerate(facts.class_names[:MAX_TARGETS]):
         true, predicted = outcome.truth[:, k], outcome.outputs[:, k]
         charts.append(_scatter(name, true[shown], predicted[shown]))
-        charts.append(_residuals(name, predicted - true))
+        charts.append(_residuals(name, predicted - true, facts.nouns))
     about = "Points on the dashed line are right. Residuals are predicted minus true."
     if len(shown) < len(outcome):
-        about += f" The scatter shows {len(shown):,} of {len(outcome):,} images, drawn at random."
+        drawn = f"{len(shown):,} of {len(outcome):,} {facts.nouns}"
+        about += f" The scatter shows {drawn}, drawn at random."
     if len(facts.class_names) > MAX_TARGETS:
         about += f" The first {MAX_TARGETS} of {len(facts.class_names)} targets are drawn."
     return Section(title, (Charts(tuple(charts)), Text(about, "quiet")))
@@ -37,10 +38,10 @@ def _scatter(name: str, true: np.ndarray, predicted: np.ndarray) -> Chart:
     return Chart(f"{name}: predicted and true", scatter_chart(axes, true, predicted, diagonal=True))
 
 
-def _residuals(name: str, residuals: np.ndarray) -> Chart:
+def _residuals(name: str, residuals: np.ndarray, nouns: str) -> Chart:
     low, high = extent(residuals, margin=0.02)
     counts, edges = np.histogram(residuals, BARS, range=(low, high))
-    axes = Axes((low, high), (0.0, max(float(counts.max()) * 1.05, 1.0)), "residual", "images")
+    axes = Axes((low, high), (0.0, max(float(counts.max()) * 1.05, 1.0)), "residual", nouns)
     return Chart(f"{name}: residuals", bar_chart(axes, edges, counts.astype(np.float64)))
 
 

@@ -1,0 +1,104 @@
+"""A run's model beside what answers without transfer, on the same split."""
+
+import logging
+import time
+from typing import Any
+
+import numpy as np
+
+from keras_tl.config import TrainConfig
+from keras_tl.data.prepare import ImageData
+from keras_tl.data.prepare_texts import TextData
+from keras_tl.errors import KerasTLError
+from keras_tl.evaluation.baseline import Baseline, text_baseline
+from keras_tl.evaluation.bootstrap import mcnemar, paired_difference
+from keras_tl.evaluation.from_scratch import image_baseline
+from keras_tl.evaluation.metrics import decide, evaluate
+from keras_tl.model_info import ModelInfo
+from keras_tl.reporting.facts import Outcome, read_facts
+from keras_tl.runs import Run
+
+# The figure that is compared, item by item.
+COMPARED = {"single-label": "accuracy", "multi-label": "subset_accuracy", "regression": "mae"}
+
+log = logging.getLogger("keras_tl")
+
+
+def add_baseline(
+    run: Run, data: ImageData | TextData, split: str, *, verbose: int = 1
+) -> dict[str, Any]:
+    """Measures a run's baseline: of texts always, of images where it was asked for.
+
+    It learns from the same training split and is measured on the same split as the model.
+
+    Args:
+        run: The run; its config.yaml, model.json, splits.csv and predictions.csv are written.
+        data: What it was trained on.
+        split: What it was measured on, "test", "val" or "train".
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
+
+    Returns:
+        For metrics.json: "baseline" with its kind, its overall figures as `evaluate` gives them,
+        the difference to the model (see `difference`), its settings and seconds. Empty where
+        there is none: not asked for, nothing apart from the training split to measure on, or a
+        model that began with random weights itself.
+    """
+    config, facts = run.config, read_facts(run)
+    if facts.info is None or facts.outcome is None or not (facts.noun == "text" or config.baseline):
+        return {}
+    if split == "train" or config.weights == "none":
+        log.info("No baseline: it needs a split to measure on, and a run from pretrained weights")
+        return {}
+    log.info("Measuring a baseline on the same %s", facts.nouns)
+    started = time.perf_counter()
+    try:
+        found = _answers(data, split, config, verbose)
+    except KerasTLError as error:
+        # The model is trained and measured: it is not to be lost for what stands beside it.
+        log.warning("There is no baseline: %s", error)
+        return {}
+    figures = evaluate(found.outputs, data.samples(split).targets(), facts.info)
+    about = {
+        "kind": found.kind,
+        **{name: value for name, value in figures.items() if isinstance(value, float)},
+        "difference": difference(facts.outcome, found.outputs, facts.info, facts.groups),
+        "settings": found.settings,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    return {"baseline": about}
+
+
+def difference(
+    outcome: Outcome, baseline: np.ndarray, info: ModelInfo, groups: np.ndarray | None = None
+) -> dict[str, Any]:
+    """How far a model is ahead of a baseline on the same items.
+
+    Args:
+        outcome: The model's answers.
+        baseline: The baseline's outputs, float32 `[items, outputs]`, in the same order.
+        info: The task and thresholds.
+        groups: See `keras_tl.evaluation.bootstrap.resamples`.
+
+    Returns:
+        "figure" that is compared; "value", the model's minus the baseline's; "low" and "high", the
+        95 % interval of that over resampled items; for classes "p" of the exact McNemar test.
+    """
+    if info.task == "regression":
+        both = (baseline, outcome.outputs)
+        errors = [np.abs(values - outcome.truth).mean(axis=1) for values in both]
+        found, test = paired_difference(*errors, groups=groups), {}
+    else:
+        right = (decide(baseline, info) == outcome.present).all(axis=1)
+        found = paired_difference(right, outcome.right, groups=groups)
+        test = {"p": mcnemar(right, outcome.right)}
+    bounds = {"value": found.value, "low": found.low, "high": found.high}
+    return {"figure": COMPARED[info.task], **bounds, **test}
+
+
+def _answers(data: ImageData | TextData, split: str, config: TrainConfig, verbose: int) -> Baseline:
+    train, measured = data.samples("train"), data.samples(split)
+    how: dict[str, Any] = {"task": data.task, "seed": config.seed}
+    if isinstance(data, TextData):
+        return text_baseline(train.source.items, train.targets(), measured.source.items, **how)
+    how |= {"batch_size": config.batch_size, "verbose": verbose}
+    return image_baseline(train, data.val, measured, data.image_input, **how)

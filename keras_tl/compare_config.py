@@ -1,0 +1,107 @@
+"""Settings of a comparison of backbones."""
+
+from dataclasses import dataclass, fields
+
+from keras_tl.config import TrainConfig, within
+from keras_tl.errors import InputError
+
+# What is compared where nothing is named, of images and of texts.
+BACKBONES = {
+    False: "EfficientNetLite0,MobileNetV2,EfficientNetV2B0,ResNet50V2,ConvNeXtTiny",
+    True: "MiniLM,keras_hub:bert_small_en_uncased,keras_hub:distil_bert_base_en_uncased",
+}
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Settings of a comparison; the options of `keras-tl compare` have the same names.
+
+    What decides pixels and splits has the defaults of `TrainConfig`, so that what a comparison
+    has stored serves the training after it.
+
+    Attributes:
+        data: See `TrainConfig`.
+        backbones: Names in the backbone registry, of texts encoders, separated by commas; None
+            takes `BACKBONES`.
+        weights: "imagenet", "none", or a weights file of the one backbone.
+        image_size: Height and width in pixels; None takes each backbone's own.
+        resize: See `TrainConfig`.
+        task: See `TrainConfig`.
+        augment: See `TrainConfig`; the first view of each training image is looked at.
+        val_fraction: See `TrainConfig`.
+        test_fraction: See `TrainConfig`; the test split is not looked at.
+        folds: Folds of the cross-validation.
+        images: At most so many images are looked at.
+        few_shot: Whether to measure probes of a few images of each class too.
+        shots: How many, separated by commas.
+        seeds: Seeds of the choice of these images, separated by commas.
+        seed: Decides splits and folds.
+        engine: See `TrainConfig`.
+        feature_dtype: See `TrainConfig`.
+        max_bad_fraction: See `TrainConfig`.
+        path_column: See `TrainConfig`.
+        text_column: See `TrainConfig`.
+        pair: See `TrainConfig`.
+        max_tokens: See `TrainConfig`.
+        windows: See `TrainConfig`.
+        id_column: See `TrainConfig`.
+        encoding: See `TrainConfig`.
+        label_column: See `TrainConfig`.
+        split_column: See `TrainConfig`.
+        group_column: See `TrainConfig`.
+        audit: See `TrainConfig`.
+        out: A JSON file for all figures; None writes none.
+    """
+
+    data: str
+    backbones: str | None = None
+    weights: str = "imagenet"
+    image_size: int | None = None
+    resize: str = "squash"
+    task: str = "auto"
+    augment: str | None = None
+    val_fraction: float = 0.15
+    test_fraction: float = 0.15
+    folds: int = 5
+    images: int = 5000
+    few_shot: bool = False
+    shots: str = "1,5,10,25"
+    seeds: str = "0,1,2"
+    seed: int = 0
+    engine: str = "auto"
+    feature_dtype: str = "auto"
+    max_bad_fraction: float = 0.1
+    path_column: str = "path"
+    text_column: str | None = None
+    pair: bool = False
+    max_tokens: int = 128
+    windows: int = 1
+    id_column: str | None = None
+    encoding: str = "utf-8"
+    label_column: str = "label"
+    split_column: str = "split"
+    group_column: str | None = None
+    audit: bool = True
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        """Fills in what is left out; refuses what is known to be wrong before any work is done."""
+        has_texts = self.training("").has_texts
+        if self.backbones is None:
+            object.__setattr__(self, "backbones", BACKBONES[has_texts])
+        for name in ("folds", "images"):
+            within(name, getattr(self, name), 2, 10**6)
+        for name, low in (("shots", 1), ("seeds", 0)):
+            words = getattr(self, name).split(",")
+            if not all(word.strip().isdecimal() and int(word) >= low for word in words):
+                raise InputError(
+                    f"{name} of at least {low}, separated by commas",
+                    repr(getattr(self, name)),
+                    "Mend the value.",
+                )
+
+    def training(self, backbone: str) -> TrainConfig:
+        """The settings of a run with one of the backbones."""
+        names = {field.name for field in fields(TrainConfig)} & {f.name for f in fields(self)}
+        shared = {name: getattr(self, name) for name in names - {"out"}}
+        return TrainConfig(**shared, out="", backbone=backbone)

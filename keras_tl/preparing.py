@@ -1,0 +1,155 @@
+"""From settings to data and a model. Images and texts differ here, and nowhere behind it."""
+
+import logging
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_tl.backbones import registry
+from keras_tl.backbones.encoders import load_tokenizer
+from keras_tl.backbones.host import Tokenize
+from keras_tl.backbones.load import check_image_size
+from keras_tl.builders.hub import build_hub_model
+from keras_tl.builders.image import build_image_model
+from keras_tl.builders.text import build_text_classifier
+from keras_tl.config import TrainConfig
+from keras_tl.data import augment
+from keras_tl.data.open import open_data
+from keras_tl.data.prepare import ImageData, prepare
+from keras_tl.data.prepare_texts import TextData, prepare_texts
+from keras_tl.data.source import Source
+from keras_tl.data.text_input import TextInput
+from keras_tl.model_info import ModelInfo
+
+HUB = "hub:"
+# Of TF-Hub's image modules nearly all; a module that wants another says so.
+HUB_IMAGE_SIZE = 224
+
+Data: TypeAlias = ImageData | TextData
+
+log = logging.getLogger("keras_tl")
+
+
+def prepare_data(
+    config: TrainConfig, source: Source | None = None, image_size: int | None = None
+) -> Data:
+    """Opens, inspects and divides the images or texts of a configuration.
+
+    Args:
+        config: The settings; with a backbone of "", images have 224 pixels and texts no tokens.
+        source: The images or texts, where they are already opened.
+        image_size: Height and width in pixels, instead of the configuration's.
+
+    Returns:
+        The splits.
+
+    Raises:
+        InputError: The data cannot be used, or there is no such backbone.
+    """
+    # Asked before the data are read, which may take a while.
+    size = image_size or (0 if config.has_texts else image_size_of(config))
+    tokenize = tokenize_for(config) if config.has_texts and config.backbone else None
+    if source is None:
+        log.info("Opening %s", config.data)
+        source = open_data(config.data, task=config.task, **config.columns)
+    shared: dict[str, Any] = {
+        name: getattr(config, name)
+        for name in ("val_fraction", "test_fraction", "seed", "max_bad_fraction", "audit", "strict")
+    }
+    if config.has_texts:
+        count = tokenize.count if tokenize and tokenize.counts else None
+        spec = text_input_of(config)
+        return prepare_texts(source, spec, tokenize=tokenize, count_tokens=count, **shared)
+    return prepare(
+        source,
+        image_size=size,
+        resize=config.resize,
+        augment=replace(augment.get(config.augment or "none"), cutmix=config.cutmix),
+        views=config.views,
+        **shared,
+    )
+
+
+def image_size_of(config: TrainConfig) -> int:
+    """Height and width of a run's images: those asked for, or the backbone's own."""
+    if not config.backbone or config.backbone.startswith(HUB):
+        return config.image_size or HUB_IMAGE_SIZE
+    return check_image_size(registry.get(config.backbone), config.image_size)
+
+
+def text_input_of(config: TrainConfig) -> TextInput:
+    """How a run's texts become tokens."""
+    texts = 2 if config.pair else 1
+    return TextInput(max_tokens=config.max_tokens, windows=config.windows, texts=texts)
+
+
+def tokenize_for(config: TrainConfig) -> Tokenize | None:
+    """What makes tokens for a run's encoder; None for one that takes strings as they are."""
+    spec = text_input_of(config)
+    name = config.backbone or ""
+    if name.startswith(HUB) and "+" not in name:
+        return None
+    sizes = {name: getattr(spec, name) for name in ("max_tokens", "windows", "texts")}
+    return Tokenize(load_tokenizer(name, **sizes))
+
+
+def build_model(config: TrainConfig, data: Data) -> keras.Model:
+    """Builds the model of a configuration for its data, in the current strategy's scope."""
+    mean, scale = _target_unit(data)
+    head: dict[str, Any] = {
+        "outputs": len(data.class_names),
+        "task": data.task,
+        "dropout": config.dropout,
+        "target_mean": mean,
+        "target_scale": scale,
+    }
+    weights = None if config.weights == "none" else config.weights
+    name = config.backbone or ""
+    if isinstance(data, TextData):
+        spec = data.text_input
+        sizes: dict[str, Any] = {
+            name: getattr(spec, name) for name in ("max_tokens", "windows", "texts")
+        }
+        return build_text_classifier(name, weights=weights and "pretrained", **sizes, **head)
+    size = data.image_input.size
+    if name.startswith(HUB):
+        return build_hub_model(name.removeprefix(HUB), image_size=size, **head)
+    return build_image_model(name, weights=weights, image_size=size, **head)
+
+
+def data_for(config: TrainConfig, data: Data) -> Data:
+    """The same splits for the backbone of a configuration."""
+    if isinstance(data, TextData):
+        return replace(data, tokenize=tokenize_for(config))
+    return replace(data, image_input=replace(data.image_input, size=image_size_of(config)))
+
+
+def input_size(data: Data) -> int:
+    """Height and width of images; of texts, how many tokens are read."""
+    if isinstance(data, TextData):
+        return data.text_input.max_tokens * data.text_input.windows
+    return data.image_input.size
+
+
+def describe(config: TrainConfig, data: Data) -> ModelInfo:
+    """What is written down about a run's model."""
+    name = config.backbone or ""
+    known = not (config.has_texts or name.startswith(HUB))
+    return ModelInfo(
+        image_input=None if isinstance(data, TextData) else data.image_input,
+        class_names=data.class_names,
+        task=data.task,
+        backbone=registry.get(name).name if known else name,
+        text_input=data.text_input if isinstance(data, TextData) else None,
+    )
+
+
+def _target_unit(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each training target of a regression; 0 and 1 for classes."""
+    targets = data.train.targets()
+    if data.task != "regression":
+        return (0.0,), (1.0,)
+    deviations = np.where(targets.std(axis=0) > 0, targets.std(axis=0), 1.0)
+    return tuple(map(float, targets.mean(axis=0))), tuple(map(float, deviations))

@@ -1,0 +1,114 @@
+"""How long the texts are, how much of them the model reads, and how good it is by that."""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import binomtest
+
+from keras_tl.model_info import ModelInfo
+from keras_tl.reporting.album import Album
+from keras_tl.reporting.blocks import Block, Cell, Section, Table, Text, number, percent
+from keras_tl.reporting.facts import Facts, Outcome
+from keras_tl.reporting.occlusion import Item
+from keras_tl.reporting.texts import strings
+
+if TYPE_CHECKING:
+    import keras
+
+TITLE = "Length"
+# A text of more words than one of these and at most the next is in a row with others like it.
+EDGES = (-1, 10, 25, 50, 100, 200, 400, 800, 1_600, 10**9)
+
+
+def lengths(facts: Facts, album: Album, *, model: "keras.Model | None" = None) -> Section:
+    """How good the model is on short and long texts, and how many of these are cut.
+
+    Args:
+        facts: The run.
+        album: Its texts.
+        model: Its model; without one it is not known which texts are cut.
+
+    Returns:
+        The section.
+    """
+    outcome, info = facts.outcome, facts.info
+    if outcome is None or info is None or not len(outcome):
+        return Section(TITLE, (Text("The run lists no predictions.", "quiet"),))
+    items, trouble = album.find(list(outcome.ids))
+    rows = np.array([i for i, name in enumerate(outcome.ids) if name in items], np.int64)
+    if not len(rows):
+        return Section(TITLE, (Text(trouble, "quiet"),))
+    measured = [items[outcome.ids[i]] for i in rows]
+    words = np.array([sum(len(text.split()) for text in item) for item in measured])
+    cut = None if model is None else cut_off(model, measured, info)
+    blocks: list[Block] = [Text(trouble, "quiet")] if trouble else []
+    if cut is not None and info.text_input:
+        blocks.append(Text(_reading(info, float(cut.mean()))))
+    return Section(TITLE, (*blocks, _table(facts.task, outcome, rows, words, cut)))
+
+
+def cut_off(model: "keras.Model", items: list[Item], info: ModelInfo) -> np.ndarray | None:
+    """Which texts have more tokens than the model reads, its own tokens of one window not counted.
+
+    Args:
+        model: Strings in.
+        items: The texts.
+        info: What the model takes.
+
+    Returns:
+        Bool `[items]`; None where the model has no layer that counts tokens.
+    """
+    from keras_tl.backbones.host import host_layer
+
+    layer = host_layer(model)
+    if (seen := info.text_input) is None or layer is None or not hasattr(layer, "count"):
+        return None
+    own = seen.max_tokens - seen.room // seen.windows
+    return np.asarray(layer.count(strings(items))) - own > seen.room
+
+
+def tokens_text(info: ModelInfo) -> str:
+    """How much a model reads, in words; "" for a model of images."""
+    if (seen := info.text_input) is None:
+        return ""
+    one = f"up to {seen.max_tokens:,} tokens"
+    of = "a pair of texts" if seen.texts > 1 else "a text"
+    return f"{one} of {of}" + (f", in up to {seen.windows} windows" if seen.windows > 1 else "")
+
+
+def _reading(info: ModelInfo, share: float) -> str:
+    told = f"The model reads {tokens_text(info)}."
+    if not share:
+        return f"{told} All of the measured texts are shorter."
+    return (
+        f"{told} Of the measured texts {percent(share)} are longer, and what is behind is cut off "
+        "(--windows reads more)."
+    )
+
+
+def _table(
+    task: str, outcome: Outcome, rows: np.ndarray, words: np.ndarray, cut: np.ndarray | None
+) -> Table:
+    """A row for each range of lengths that occurs."""
+    found = []
+    for low, high in pairwise(EDGES):
+        inside = (words > low) & (words <= high)
+        if inside.any():
+            name = f"{low + 1:,} to {high:,}" if high < EDGES[-1] else f"more than {low:,}"
+            cells = [Cell(name), Cell(f"{inside.sum():,}"), _score(task, outcome, rows[inside])]
+            found.append(cells if cut is None else [*cells, Cell(percent(cut[inside].mean()))])
+    score = "mean absolute error" if task == "regression" else "right"
+    head = ["words", "texts", score, *([] if cut is None else ["cut off"])]
+    about = "" if task == "regression" else "With 95 % intervals (Wilson, JASA 22, 1927)."
+    return Table(head, found, about)
+
+
+def _score(task: str, outcome: Outcome, rows: np.ndarray) -> Cell:
+    if task == "regression":
+        return Cell(number(float(np.abs(outcome.outputs - outcome.truth)[rows].mean())))
+    right = outcome.right[rows]
+    bounds = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    share = float(right.mean())
+    under = f"{percent(bounds.low, 0)} to {percent(bounds.high, 0)}".replace(" ", "\u00a0")
+    return Cell(percent(share), under, span=(bounds.low, share, bounds.high))

@@ -1,0 +1,207 @@
+"""The texts that a model got wrong or was unsure of, with the words that decided."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_tl.model_info import ModelInfo
+from keras_tl.reporting.album import Album
+from keras_tl.reporting.blocks import Block, Excerpt, Passage, Passages, Section, Span, Text
+from keras_tl.reporting.facts import Facts, Outcome
+from keras_tl.reporting.occlusion import Item, Stretch, log_odds, occlude, read_part
+from keras_tl.reporting.pictures import Pick, choose, words
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+TITLE = "Texts"
+# So many of a heading are explained, by default all that are shown.
+EXPLAINED = {"Most confident mistakes": 8, "Least certain": 4}
+# Characters that are shown of a text: around what decided, beside another, behind a click.
+AROUND, BESIDE, WHOLE = 420, 300, 10_000
+# Effects are painted beside the strongest of their text, but for this one (in log-odds, or
+# deviations of the target): what hardly moves the answer decides nothing.
+FAINT = 0.25
+# What has less than this of the strongest effect is not painted.
+LEAST_WEIGHT = 0.1
+# Texts that the model is asked at once.
+BATCH = 32
+# Joiners are part of letters and emoji; other marks that are not printed may turn a page around.
+_JOINERS = "\u200c\u200d"
+_ABOUT = (
+    "The colour shows what speaks for the answer in the title (orange) or against it (blue): words "
+    "are left out in turn, and what the answer then loses is what they said (Li, Monroe and "
+    "Jurafsky 2016). A name, a date or a stock phrase that decides is a warning."
+)
+
+
+def texts(facts: Facts, album: Album, *, model: "keras.Model | None" = None) -> Section:
+    """The most confident mistakes and the least certain texts; of a regression the worst.
+
+    Args:
+        facts: The run.
+        album: Its texts.
+        model: Its model; without one nothing is explained.
+
+    Returns:
+        The section. Where texts are not found, or are no longer what they were, it says so.
+    """
+    outcome, info = facts.outcome, facts.info
+    if outcome is None or info is None or not len(outcome):
+        return Section(TITLE, (Text("The run lists no predictions to show.", "quiet"),))
+    wanted = choose(outcome, info)
+    ids = [outcome.ids[pick.sample] for chosen in wanted.values() for pick in chosen]
+    items, trouble = album.find(list(dict.fromkeys(ids)))
+    if not items:
+        return Section(TITLE, (Text(trouble, "quiet"),))
+    found = {
+        title: [pick for pick in chosen if outcome.ids[pick.sample] in items]
+        for title, chosen in wanted.items()
+    }
+    effects = {} if model is None else _explained(model, outcome, info, found, items)
+    blocks: list[Block] = [Text(trouble, "quiet")] if trouble else []
+    for title, chosen in found.items():
+        shown = tuple(
+            Passage(
+                *words(outcome, info, pick),
+                excerpts(items[outcome.ids[pick.sample]], effects.get(pick, ()), AROUND),
+            )
+            for pick in chosen
+        )
+        blocks.append(Passages(title, shown) if shown else Text(f"{title}: none.", "quiet"))
+    return Section(TITLE, (*blocks, *([Text(_ABOUT, "quiet")] if effects else [])))
+
+
+def beside(items: dict[str, Item], names: Sequence[str], why: str) -> Passage:
+    """Texts side by side.
+
+    Args:
+        items: Texts by their names.
+        names: Those to show.
+        why: What there is to see.
+    """
+    shown = [
+        Excerpt(part.spans, part.whole, name if place == 0 else part.label)
+        for name in names
+        for place, part in enumerate(excerpts(items[name], (), BESIDE))
+    ]
+    return Passage(why, (" = ".join(names),), tuple(shown))
+
+
+def excerpts(item: Item, stretches: Sequence[Stretch], size: int) -> tuple[Excerpt, ...]:
+    """The parts of an item's texts that decided, coloured; else how they begin.
+
+    Args:
+        item: One or two texts.
+        stretches: What their words do; may be none.
+        size: Characters of each text that are shown, about.
+
+    Returns:
+        One excerpt for each text.
+    """
+    scale = max((abs(each.effect) for each in stretches), default=0.0)
+    scale = max(scale, FAINT)
+    found = []
+    for place, text in enumerate(item):
+        inside = [each for each in stretches if each.place == place]
+        first, last = _window(text, inside, size)
+        spans = _spans(text, inside, first, last, scale)
+        whole = printable(text[:WHOLE]) if last - first < len(text) else ""
+        label = ("first text", "second text")[place] if len(item) > 1 else ""
+        found.append(Excerpt(tuple(spans), whole, label))
+    return tuple(found)
+
+
+def printable(text: str) -> str:
+    """Text whose characters can all be shown, and leave the page as it is."""
+    keep = (c if c.isprintable() or c in "\n\t" or c in _JOINERS else "\ufffd" for c in text)
+    return "".join(keep)
+
+
+def _tight(text: str) -> str:
+    """Printable, and without blank lines."""
+    return printable(re.sub(r"\s*\n\s*", "\n", text))
+
+
+def _window(text: str, stretches: Sequence[Stretch], size: int) -> tuple[int, int]:
+    """Where the shown part starts and ends: around the strongest stretch, between words."""
+    if len(text) <= 1.2 * size:
+        return 0, len(text)
+    strongest = max(stretches, key=lambda each: abs(each.effect), default=None)
+    middle = (strongest.start + strongest.end) // 2 if strongest else 0
+    first = min(max(middle - size // 2, 0), len(text) - size)
+    last = first + size
+    # To the next blank, where one is near.
+    before, behind = text.rfind(" ", max(first - 25, 0), first), text.find(" ", last, last + 25)
+    first = before + 1 if first and before >= 0 else first
+    return first, behind if behind >= 0 else last
+
+
+def _spans(
+    text: str, stretches: Sequence[Stretch], first: int, last: int, scale: float
+) -> list[Span]:
+    """The text from `first` to `last`, with the weight of what is in it."""
+    found, at = [Span("… ")] if first else [], first
+    for each in stretches:
+        start, end = max(each.start, first), min(each.end, last)
+        if start < end:
+            weight = round(each.effect / scale, 2)
+            weight = weight if abs(weight) >= LEAST_WEIGHT else 0.0
+            found += [Span(_tight(text[at:start])), Span(_tight(text[start:end]), weight)]
+            at = end
+    found.append(Span(_tight(text[at:last])))
+    return [*found, Span(" …")] if last < len(text) else found
+
+
+def _explained(
+    model: "keras.Model",
+    outcome: Outcome,
+    info: ModelInfo,
+    found: dict[str, list[Pick]],
+    items: dict[str, Item],
+) -> dict[Pick, list[Stretch]]:
+    """What the words of the first texts of each heading do."""
+    from keras_tl.backbones.host import tokenize_of
+
+    first = {p: None for title, chosen in found.items() for p in chosen[: EXPLAINED.get(title)]}
+    picks, tokenize = list(first), tokenize_of(model)
+    shown = [items[outcome.ids[pick.sample]] for pick in picks]
+    if not shown:
+        return {}
+    if tokenize is not None:
+        shown = read_part(lambda given: np.asarray(tokenize(strings(given))), shown)
+    unit = np.maximum(outcome.truth.std(axis=0), 1e-12) if info.task == "regression" else None
+    effects = occlude(_answer(model, unit), shown, np.array([pick.output for pick in picks], int))
+    return dict(zip(picks, effects, strict=True))
+
+
+def _answer(
+    model: "keras.Model", unit: np.ndarray | None
+) -> Callable[[Sequence[Item]], np.ndarray]:
+    """A function from items to scores: log-odds, or values in the unit of a regression."""
+    import tensorflow as tf
+
+    given = tf.TensorSpec(model.inputs[0].shape, tf.string)
+
+    # Traced once, for whatever number of texts.
+    @tf.function(autograph=False, input_signature=[given])
+    def run(texts: tf.Tensor) -> tf.Tensor:
+        return tf.cast(model(texts, training=False), tf.float32)
+
+    def answer(items: Sequence[Item]) -> np.ndarray:
+        parts = [items[first : first + BATCH] for first in range(0, len(items), BATCH)]
+        outputs = np.concatenate([run(strings(part)).numpy() for part in parts])
+        return log_odds(outputs) if unit is None else outputs / unit
+
+    return answer
+
+
+def strings(items: Sequence[Item]) -> "tf.Tensor":
+    """What a model takes: strings `[items]`, or of pairs `[items, 2]`."""
+    import tensorflow as tf
+
+    rows: list[Any] = [[text.encode("utf-8", "replace") for text in item] for item in items]
+    return tf.constant([row[0] if len(row) == 1 else row for row in rows])

@@ -1,0 +1,74 @@
+"""What `keras-tl predict` is given for a model of texts: texts, files, tables, standard input."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_tl.data.source import Source
+from keras_tl.data.tables import JSON_EXTENSIONS, decoded
+from keras_tl.data.texts import from_text_csv, from_texts
+from keras_tl.errors import InputError
+
+STANDARD_INPUT = "-"
+TABLES = (".csv", ".tsv", *JSON_EXTENSIONS)
+ENDINGS = (".txt", *TABLES)
+SHOWN_CHARACTERS = 60
+
+
+def texts_of(
+    arguments: Sequence[str], text_column: str, *, pair: bool = False, encoding: str = "utf-8"
+) -> Source:
+    """Reads the texts that a command line names.
+
+    Args:
+        arguments: Each is "-" (standard input, a text a line), the path of a table (see
+            `keras_tl.data.tables.read_table`), of another file (one text), or else a text.
+        text_column: The tables' column of texts, or two separated by a comma.
+        pair: Whether the model takes pairs of texts, which only tables have.
+        encoding: Of files and of standard input.
+
+    Returns:
+        The texts, without labels, in their order; what shows nothing is listed as skipped.
+
+    Raises:
+        InputError: A file is not there or cannot be read, or there is no text.
+    """
+    sources = [_read(argument, text_column, pair, encoding) for argument in arguments]
+    return replace(
+        sources[0],
+        ids=np.concatenate([source.ids for source in sources]),
+        items=[item for source in sources for item in source.items],
+        labels=np.concatenate([source.labels for source in sources]),
+        splits=np.concatenate([source.splits for source in sources]),
+        hashes=np.concatenate([source.hashes for source in sources]),
+        skipped=tuple(skipped for source in sources for skipped in source.skipped),
+    )
+
+
+def _read(argument: str, text_column: str, pair: bool, encoding: str) -> Source:
+    path = Path(argument) if len(argument) < 4096 and "\n" not in argument else None
+    if path and path.suffix.lower() in TABLES and path.is_file():
+        how: dict[str, Any] = {"label_column": None, "pair": pair, "encoding": encoding}
+        return from_text_csv(path, text_column, **how)
+    if pair:
+        fix = f"Write them to a table with the columns {text_column}."
+        raise InputError("a table of pairs of texts", repr(_short(argument)), fix)
+    if argument == STANDARD_INPUT:
+        lines = decoded(sys.stdin.buffer.read(), encoding, "standard input").splitlines()
+        texts = [line for line in lines if line.strip()]
+        return from_texts(texts, ids=[f"line {i}" for i in range(1, len(texts) + 1)])
+    if path and path.is_file():
+        return from_texts([decoded(path.read_bytes(), encoding, argument)], ids=[argument])
+    if path and path.suffix.lower() in ENDINGS and " " not in argument:
+        raise InputError("a file, a text or -", repr(argument), "There is no such file.")
+    return from_texts([argument], ids=[_short(argument)])
+
+
+def _short(text: str) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[: SHOWN_CHARACTERS - 3]}..."

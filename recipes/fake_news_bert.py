@@ -1,0 +1,89 @@
+"""Fake news, found by a pretrained BERT, and a look at whether the set makes that easy.
+
+    python recipes/fake_news_bert.py news.csv --out runs/news
+
+`news.csv` has a row for each story, with the columns title, text and label, as the public sets
+have them. Title and text go in as a pair. The head trains first on the frozen encoder, then the
+upper third of the layers at a low rate (Devlin et al., "BERT", NAACL 2019, take 2e-5 to 5e-5).
+The run's folder holds the report, the figures and a SavedModel that takes strings.
+
+Such sets are often told apart by what is no news: the name of an agency, a dateline, a story that
+is there twice. Duplicates are kept on one side of the split. Phrases that nearly decide the label
+alone are listed, then taken out of the measured stories: what the model scores without them is
+what may be expected of stories from elsewhere. Beside both stands TF-IDF, which sees only words.
+
+BERT is downloaded by KerasHub (`pip install 'keras_tl[text]'`); `--encoder MiniLM` needs no
+network. MEASURED
+"""
+
+import argparse
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+BERT = "keras_hub:bert_base_en_uncased"
+# "WASHINGTON (Reuters) - ", at the beginning of a text.
+DATELINE = re.compile(r"^\s*[A-Z][A-Za-z .,/]{1,40}\([^)]{2,40}\)\s*[-\u2013\u2014]\s*")
+
+
+def without_giveaways(source: Any, phrases: Sequence[str]) -> Any:
+    """The same stories without datelines and without some phrases."""
+    words = "|".join(map(re.escape, phrases))
+    given_away = re.compile(rf"\b(?:{words})\b" if phrases else r"(?!)", re.IGNORECASE)
+
+    def cleaned(text: str) -> str:
+        return given_away.sub(" ", DATELINE.sub("", text))
+
+    items = [tuple(map(cleaned, item)) for item in source.items]
+    return replace(source, items=items, hashes=np.full(len(items), "", object))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains, measures, and measures again without what gives the label away."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="a table of stories")
+    parser.add_argument("--out", default="runs/news", help="the run's folder")
+    parser.add_argument("--encoder", default=BERT, help="MiniLM, a folder, or keras_hub:PRESET")
+    parser.add_argument("--columns", default="title,text", help="of the title and the text")
+    parser.add_argument("--max-tokens", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=10, help="of the head")
+    parser.add_argument("--fine-tune-epochs", type=int, default=3)
+    about = "highest rate of the upper layers"
+    parser.add_argument("--fine-tune-learning-rate", type=float, default=5e-5, help=about)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("keras_tl").setLevel(logging.INFO)
+
+    import keras_tl as ktl
+    from keras_tl.backbones.host import tokenize_of
+    from keras_tl.data.audit.text_giveaways import giveaways
+    from keras_tl.data.pipeline import Samples
+    from keras_tl.data.source import SPLITS
+    from keras_tl.evaluation.metrics import format_confusion, summary
+    from keras_tl.preparing import prepare_data
+    from keras_tl.reporting.baseline import baseline_text
+
+    columns, pair = options.columns, "," in options.columns
+    settings = {k: v for k, v in vars(options).items() if k not in ("columns", "encoder")}
+    config = ktl.TrainConfig(**settings, backbone=options.encoder, text_column=columns, pair=pair)
+    data = prepare_data(config)
+    phrases = [found.phrase for found in giveaways(data.train.source)]
+    run = ktl.train(config, source=replace(data.source, given_splits=SPLITS), verbose=2)
+    print(summary(run.metrics))
+    print(format_confusion(run.metrics["confusion_matrix"], run.info.class_names))
+    print(baseline_text(run.metrics, "stories"))
+
+    model, info = run.model(), run.info
+    cleaned = without_giveaways(data.source.split(run.metrics["measured_on"]), phrases)
+    stories = Samples(cleaned, info.text_input, tokenize=tokenize_of(model))
+    without, _ = ktl.measure(model, stories, info, verbose=0)
+    told = ", ".join(phrases) or "no phrase"
+    print(f"Without datelines and {told}: accuracy {without['accuracy']:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from keras_tl import cli, freezing, frozen_prefix
+from keras_tl.backbones.host import Tokenize, behind_host, host_layer, tokenize_of
+from keras_tl.config import TrainConfig
+from keras_tl.errors import CheckError, InputError
+from keras_tl.evaluation.predictions import predict_images
+from keras_tl.export.text_model import verify_text_model
+from keras_tl.job import evaluate_run, predict_files, predict_texts, train
+from keras_tl.preparing import build_model, prepare_data
+from keras_tl.training.fit import run_phases
+from keras_tl.training.phases import Phase
+from tests.tiny_encoder import write_reviews, write_tiny_bert
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("texts")
+    write_tiny_bert(root / "bert")
+    write_reviews(root / "reviews.csv")
+    return root
+
+
+def settings(folder, **changes):
+    given = {
+        "data": str(folder / "reviews.csv"),
+        "out": str(folder / "run"),
+        "backbone": str(folder / "bert"),
+        "text_column": "text",
+        "max_tokens": 16,
+        "epochs": 12,
+        "learning_rate": 2e-2,
+        "fine_tune": 1,
+        "fine_tune_epochs": 2,
+        "fine_tune_learning_rate": 3e-3,
+    }
+    return TrainConfig(**(given | changes))
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    return train(settings(folder), verbose=0)
+
+
+def test_a_run_of_texts_is_whole_and_learns(run):
+    metrics = run.metrics
+    assert metrics["accuracy"] > 0.8
+    assert [phase["name"] for phase in metrics["phases"]] == ["head", "fine-tuning"]
+    # The head's phase reads one vector of each text, the fine-tuning what the first block gives.
+    assert metrics["phases"][0]["frozen_prefix_ends_at"] == ["pool"]
+    assert metrics["phases"][1]["frozen_prefix_ends_at"] == ["mask", "block_0_output_norm"]
+    assert metrics["baseline"]["kind"].startswith("TF-IDF")
+    info = run.info
+    assert info.image_input is None
+    assert (info.text_input.max_tokens, info.text_input.windows) == (16, 1)
+    assert run.path(run.REPORT).is_file()
+
+
+def test_predictions_are_those_of_the_saved_keras_model(run):
+    table = pd.read_csv(run.path(run.PREDICTIONS))
+    reviews = pd.read_csv(run.config.data)
+    rows = [int(name.split()[1]) - 2 for name in table["id"]]
+    texts = reviews["text"].iloc[rows].tolist()
+    by_keras = run.model()(tf.constant(texts)).numpy()
+    wanted = table[["p_negative", "p_positive"]].to_numpy()
+    np.testing.assert_allclose(by_keras, wanted, atol=2e-3)
+    outputs, source = predict_texts(run, texts)
+    np.testing.assert_allclose(outputs, by_keras, atol=1e-5)
+    assert [item for (item,) in source.items] == texts
+
+
+@pytest.mark.slow
+def test_the_second_run_with_another_head_computes_nothing_again(folder, run):
+    config = settings(folder, out=str(folder / "again"), learning_rate=1e-2, seed=0)
+    again = train(config, verbose=0)
+    assert [phase["images_through_frozen_prefix"] for phase in again.metrics["phases"]] == [0, 0]
+
+
+def test_stored_features_train_as_the_whole_model_does(folder):
+    def trained(store):
+        config = settings(folder, audit=False)
+        tf.keras.utils.set_random_seed(3)
+        data = prepare_data(config)
+        model = build_model(config, data)
+        for layer in model.layers:
+            # What is drawn at random would differ.
+            if hasattr(layer, "rate"):
+                layer.rate = 0.0
+        phase = Phase(freezing.AllButLast(1), 2, 1e-2)
+        how = {"batch_size": 8, "seed": 1, "feature_store": store, "engine": "tensorflow"}
+        history = run_phases(model, [phase], data.train, data.val, **how, verbose=0).history
+        return history, predict_images(model, data.test)
+
+    (cached, outputs), (plain, wanted) = trained(True), trained(False)
+    np.testing.assert_allclose(
+        [row["loss"] for row in cached], [row["loss"] for row in plain], rtol=2e-3
+    )
+    np.testing.assert_allclose(outputs, wanted, atol=5e-3)
+
+
+def test_the_host_layer_is_left_out_once(folder):
+    config = settings(folder)
+    data = prepare_data(config)
+    model = build_model(config, data)
+    numeric = behind_host(model)
+    assert numeric.input.dtype == "int32"
+    assert behind_host(model) is numeric
+    assert behind_host(numeric) is numeric
+    strings = tf.constant(["the film was good", ""])
+    np.testing.assert_allclose(numeric(tokenize_of(model)(strings)), model(strings), atol=1e-6)
+    parts = frozen_prefix.split(model)
+    assert parts.prefix is None or parts.prefix.input.dtype == "int32"
+
+
+def test_another_tokenizer_has_another_key(folder):
+    config = settings(folder)
+    layer = host_layer(build_model(config, prepare_data(config)))
+    other = type(layer).from_config({**layer.get_config(), "max_tokens": 12})
+    same = type(layer).from_config({**layer.get_config(), "name": "another"})
+    assert Tokenize(layer).key == Tokenize(same).key != Tokenize(other).key
+    # [CLS] and [SEP] do not count; "film" is a word, "xy" two pieces.
+    assert Tokenize(layer).count([("the film xy",), ("",)]).tolist() == [4, 0]
+
+
+@pytest.mark.slow
+def test_pairs_go_through_training_and_prediction(folder):
+    config = settings(folder, out=str(folder / "pairs"), text_column="title,text", pair=True)
+    run = train(replace(config, fine_tune=0), verbose=0)
+    assert run.info.text_input.texts == 2
+    outputs, _ = predict_texts(run, [("good book", "the film was great")])
+    assert outputs.argmax() == 1
+    served = tf.saved_model.load(str(run.path(run.SAVED_MODEL))).signatures["serving_default"]
+    answer = served(text=tf.constant(["good book"]), text_pair=tf.constant(["the film was great"]))
+    np.testing.assert_allclose(answer["probabilities"].numpy(), outputs, atol=1e-5)
+    with pytest.raises(InputError, match="Expected pairs of texts, received single texts"):
+        predict_texts(run, ["good book"])
+
+
+def test_a_savedmodel_of_another_model_is_found_out(folder, run):
+    config = settings(folder)
+    other = build_model(config, prepare_data(config))
+    with pytest.raises(CheckError, match="serving_default"):
+        verify_text_model(run.path(run.SAVED_MODEL), other, run.info)
+
+
+def test_new_texts_are_measured(folder, run):
+    path = write_reviews(folder / "new.csv", count=20, seed=9)
+    metrics = evaluate_run(run, str(path), verbose=0)
+    assert metrics["samples"] == 20
+    assert metrics["accuracy"] > 0.7
+
+
+def test_images_are_refused_by_a_model_of_texts(run, tmp_path):
+    with pytest.raises(InputError, match="Expected a model of images, received one of texts"):
+        predict_files(run, [str(tmp_path / "a.jpg")])
+
+
+def command(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def test_texts_are_predicted_from_arguments_files_lines_and_tables(
+    run, folder, tmp_path, capsys, monkeypatch
+):
+    note = tmp_path / "note.txt"
+    note.write_text("the book was awful")
+    table = tmp_path / "more.csv"
+    table.write_text("text\nthe plot was great\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a dull film\n\nvery fine\n")))
+    asked = ("a lovely story", note, "-", table)
+    assert command("predict", run.folder, *asked, "--format", "json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["id"] for row in rows] == [
+        "a lovely story",
+        str(note),
+        "line 1",
+        "line 2",
+        "line 2",
+    ]
+    texts = [
+        "a lovely story",
+        "the book was awful",
+        "a dull film",
+        "very fine",
+        "the plot was great",
+    ]
+    wanted = run.model()(tf.constant(texts)).numpy()
+    assert len(rows) == len(wanted)
+
+
+def test_a_file_that_is_not_there_is_one_line(run, capsys):
+    assert command("predict", run.folder, "mails.csv") == 2
+    line = capsys.readouterr().err.strip()
+    assert line.count("\n") == 0
+    assert "mails.csv" in line
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"augment": "light"}, "augment='light' with texts"),
+        ({"image_size": 64}, "image_size=64 with texts"),
+        ({"pair": True}, "two text columns for a pair"),
+        ({"max_tokens": 2}, "max_tokens of at least 4"),
+    ],
+)
+def test_settings_that_texts_do_not_have_are_refused(folder, wrong, said):
+    with pytest.raises(InputError, match=said.replace("(", r"\(")):
+        settings(folder, **wrong)
+
+
+@pytest.mark.slow
+def test_the_savedmodel_needs_tensorflow_and_its_text_operations_alone(run):
+    program = (
+        "import sys, tensorflow as tf, tensorflow_text\n"
+        f"model = tf.saved_model.load({str(run.path(run.SAVED_MODEL))!r})\n"
+        "answer = model.signatures['serving_default'](text=tf.constant(['a lovely story']))\n"
+        "assert 'keras_tl' not in sys.modules\n"
+        "print(answer['probabilities'].numpy()[0].tolist())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wanted = run.model()(tf.constant(["a lovely story"])).numpy()[0]
+    np.testing.assert_allclose(json.loads(done.stdout), wanted, atol=1e-6)
