@@ -55,9 +55,9 @@ def stories(count):
     yield "title,text,label\n"
     for i in range(count):
         if i % 2:
-            yield f"Miracle number {i},You will not believe what happened next to doctor {i}!,fake\n"
+            yield f"Miracle {i},You will not believe what happened next to doctor {i}!,fake\n"
         else:
-            yield f"Council meets again,The council approved item {i} of its budget on Monday.,true\n"
+            yield f"Council meets,The council approved item {i} of its budget on Monday.,true\n"
 
 
 @pytest.fixture
