@@ -36,7 +36,10 @@ def learning_curves(facts: Facts) -> Section:
     charts = [curve(history, name) for name in curve_names(history)]
     about = "Training figures are means over the epoch, with dropout and augmentation at work."
     if has_val:
-        about += " Dots: the epoch whose weights were kept, the lowest val loss of its phase."
+        about += (
+            " Dots: the epoch whose weights were kept, the one of its phase with the lowest val "
+            "loss; of exclusive classes the lowest after the best temperature."
+        )
     return Section(title, (Charts(tuple(charts)), Text(about, "quiet")))
 
 
@@ -88,10 +91,11 @@ def _bands(history: pd.DataFrame) -> list[Band]:
 
 
 def _kept(history: pd.DataFrame) -> list[int]:
-    """Rows with the lowest validation loss of their phase."""
+    """Rows with the lowest validation loss of their phase, by which the weights were chosen."""
     rows = []
+    judged = "val_refined_loss" if "val_refined_loss" in history else "val_loss"
     for _, start, end in _stretches(history):
-        losses = history["val_loss"].iloc[start:end].to_numpy(float)
+        losses = history[judged].iloc[start:end].to_numpy(float)
         if np.isfinite(losses).any():
             rows.append(start + int(np.nanargmin(losses)))
     return rows

@@ -77,6 +77,7 @@ class AveragedWeights(keras.callbacks.Callback):
         self.first = 0 if isinstance(averaging, EMA) else int(averaging.start * epochs)
         self.averaged = 0
         self._own: list[np.ndarray] | None = None
+        self._mean: list[np.ndarray] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Goes on from where the last epoch ended."""
@@ -93,6 +94,14 @@ class AveragedWeights(keras.callbacks.Callback):
         """Where nothing was validated."""
         self._show_average()
 
+    def state(self) -> dict[str, Any]:
+        """The mean, of how many it is, and the weights' own where the model holds the mean."""
+        return {"averaged": self.averaged, "own": self._own, "mean": self._mean}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes them back."""
+        self.averaged, self._own, self._mean = state["averaged"], state["own"], state["mean"]
+
     def _show_average(self) -> None:
         if self._own is not None or self._epoch < self.first:
             return
@@ -105,9 +114,7 @@ class AveragedWeights(keras.callbacks.Callback):
 
     def _next_mean(self, values: list[np.ndarray]) -> list[np.ndarray]:
         self.averaged += 1
-        if self.averaged == 1:
-            self._mean = values
-        pairs = zip(self._mean, values, strict=True)
+        pairs = zip(self._mean or values, values, strict=True)
         self._mean = [mean + (value - mean) / self.averaged for mean, value in pairs]
         return self._mean
 

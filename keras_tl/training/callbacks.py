@@ -10,6 +10,8 @@ import keras
 
 from keras_tl.errors import CheckError
 
+KEPT_OF_BEST = ("best", "best_epoch", "best_weights", "wait", "stopped_epoch")
+
 log = logging.getLogger("keras_tl")
 
 
@@ -33,9 +35,12 @@ class PhaseLog(keras.callbacks.Callback):
         self.rows = rows
         self.on_row = on_row
 
+        self._started, self._before = time.perf_counter(), 0.0
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() - self._before
+        self._before = 0.0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the epoch's row, or ends a training that has run away."""
@@ -59,6 +64,15 @@ class PhaseLog(keras.callbacks.Callback):
         )
         if self.on_row:
             self.on_row(self.rows)
+        self._started = time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        """The rows, and the seconds since the last one."""
+        return {"rows": self.rows, "seconds": time.perf_counter() - self._started}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes them back."""
+        self.rows[:], self._before = state["rows"], state["seconds"]
 
 
 class BestWeights(keras.callbacks.EarlyStopping):
@@ -69,12 +83,13 @@ class BestWeights(keras.callbacks.EarlyStopping):
     Args:
         patience: Stop after this many epochs without a better one; None never stops.
         start_loss: The validation loss of the weights that training begins with.
+        monitor: Which loss; see `keras_tl.training.refinement` for another than Keras'.
     """
 
-    def __init__(self, patience: int | None, start_loss: float):
+    def __init__(self, patience: int | None, start_loss: float, monitor: str = "val_loss"):
         endless = 10**9
         super().__init__(
-            monitor="val_loss",
+            monitor=monitor,
             mode="min",
             patience=endless if patience is None else patience,
             restore_best_weights=True,
@@ -87,6 +102,15 @@ class BestWeights(keras.callbacks.EarlyStopping):
         if math.isfinite(self.start_loss):
             self.best, self.best_weights = self.start_loss, self.model.get_weights()
             self.best_epoch = -1
+
+    def state(self) -> dict[str, Any]:
+        """The best epoch, its loss and weights, and how many came since."""
+        return {name: getattr(self, name) for name in KEPT_OF_BEST}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes them back."""
+        for name in KEPT_OF_BEST:
+            setattr(self, name, state[name])
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Restores the best weights."""

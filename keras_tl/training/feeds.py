@@ -25,6 +25,8 @@ def feature_batches(
     *,
     seed: int | None = None,
     epochs: int = 1,
+    first_epoch: int = 0,
+    first_step: int = 0,
     weights: np.ndarray | None = None,
     order: Order | None = None,
 ) -> tf.data.Dataset:
@@ -37,6 +39,8 @@ def feature_batches(
         seed: Shuffles every epoch anew and drops its remainder; None keeps the order and the
             remainder.
         epochs: Epochs, one after the other in the same dataset.
+        first_epoch: The first epoch's number, for a training that goes on.
+        first_step: How many batches of the first epoch are left out.
         weights: A weight for each item, float32 `[images]`, or None.
         order: Another order of the epochs than the seed's; drops the remainder too. An image
             that was shown r times before is read in view r modulo their number.
@@ -44,16 +48,16 @@ def feature_batches(
     Returns:
         A dataset of (features, targets) or (features, targets, weights).
     """
-    count, targets = len(images), images.targets()
+    items, targets = len(images), images.targets()
     order = order if order or seed is None else shuffled(images, seed)
-    steps = count // batch_size if order else -(-count // batch_size)
+    steps = items // batch_size if order else -(-items // batch_size)
     columns = [targets] if weights is None else [targets, weights.astype(np.float32)]
     # Validation has one view, the images as they are.
     views = range(len(features)) if order and images.views > 1 else [None]
     rows = _Rows(
         features,
         [[images.mixed(column, view) for column in columns] for view in views],
-        order or (lambda epoch: (np.arange(count), np.zeros(count, np.int64))),
+        order or (lambda epoch: (np.arange(items), np.zeros(items, np.int64))),
     )
     per_item = 4 * sum(math.prod(shape) for shape in features[0].shapes)
     # Many batches in one call of Python, as many as fit into a few megabytes.
@@ -77,12 +81,13 @@ def feature_batches(
         x = values[0] if inputs == 1 else tuple(values[:inputs])
         return (x, *values[inputs:])
 
-    dataset = tf.data.Dataset.range(reads * epochs).map(
-        load, num_parallel_calls=2, deterministic=True
-    )
+    first_read, passed = divmod(first_step, together)
+    numbers = tf.data.Dataset.range(first_epoch * reads + first_read, (first_epoch + epochs) * reads)
+    dataset = numbers.map(load, num_parallel_calls=2, deterministic=True)
     # No batch mixes two epochs: an epoch's reads end with a whole batch.
-    dataset = dataset.rebatch(batch_size)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * epochs))
+    dataset = dataset.rebatch(batch_size).skip(passed)
+    count = steps * epochs - first_step
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 

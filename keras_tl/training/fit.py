@@ -29,8 +29,10 @@ from keras_tl.training.feeds import feature_batches, run_in_batches
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.images import Images
 from keras_tl.training.mixup import mixup
+from keras_tl.training.model import training_model
 from keras_tl.training.passes import LaterPrefix, Pass, PrefixPass, later_prefixes, views_of
 from keras_tl.training.phases import Phase
+from keras_tl.training.refinement import REFINED_LOSS, RefinedLoss
 from keras_tl.training.sampling import Order, order_of
 
 # A step of a head takes less time than the way from Python into it and back.
@@ -70,37 +72,6 @@ class TrainingResult:
 
     history: list[dict[str, Any]] = field(default_factory=list)
     phases: list[PhaseReport] = field(default_factory=list)
-
-
-class TrainingModel(keras.Model):
-    """What is fitted: a suffix of a model, or all of it.
-
-    Callbacks that save (`ModelCheckpoint`) save the whole model. Made by `training_model`.
-    """
-
-    def save(self, filepath: Any, **options: Any) -> None:
-        """Saves the whole model, not only what is fitted."""
-        self.whole().save(filepath, **options)
-
-    def save_weights(self, filepath: Any, **options: Any) -> None:
-        """Saves the whole model's weights, not only those of what is fitted."""
-        self.whole().save_weights(filepath, **options)
-
-
-def training_model(part: keras.Model, whole: keras.Model) -> TrainingModel:
-    """Wraps a part of a model for fitting.
-
-    Args:
-        part: A functional model that shares its layers with `whole`.
-        whole: The model it is a part of.
-
-    Returns:
-        A model over the same inputs and outputs.
-    """
-    model = TrainingModel(part.input, part.outputs[0], name=part.name)
-    # Behind a function, or Keras would track the whole model as a layer of its part.
-    model.whole = lambda: whole
-    return model
 
 
 def run_phases(
@@ -179,6 +150,8 @@ def run_phases(
         started = time.perf_counter()
         phase_seed = seed + 7919 * index
         order = order_of(phase.sampling, train, phase_seed, task)
+        if val is not None and task == "single-label":
+            runner.refined_targets = val.targets()
         feeds = runner.feeds(train, val, batch_size, order, weights, phase_seed)
         prepared = time.perf_counter()
         extra = list(callbacks(phase)) if callbacks else []
@@ -205,6 +178,8 @@ class _PhaseRun:
         self.whole, self.phase, self.verbose = model, phase, verbose
         self.prefix: PrefixPass | None = None
         self.cut: tuple[str, ...] = ()
+        # Of exclusive classes the validation targets, to choose the best epoch by.
+        self.refined_targets: np.ndarray | None = None
         self.passes: list[Pass] = []
         part = behind_host(model)
         parts = frozen_prefix.split(model)
@@ -335,8 +310,7 @@ class _PhaseRun:
         if self.phase.averaging is not None:
             chosen.append(AveragedWeights(self.phase.averaging, self.phase.epochs))
         if validation is not None:
-            start = self.fitted.evaluate(validation, return_dict=True, verbose=0)
-            chosen.append(BestWeights(self.phase.patience, start["loss"]))
+            chosen += self._judges(validation)
         self.fitted.fit(
             batches,
             epochs=self.phase.epochs,
@@ -346,6 +320,16 @@ class _PhaseRun:
             callbacks=[guard, *chosen, *callbacks],
             verbose=self.verbose,
         )
+
+    def _judges(self, validation: tf.data.Dataset) -> list[keras.callbacks.Callback]:
+        """What chooses the best epoch; of exclusive classes by the loss that is refined."""
+        if self.refined_targets is None:
+            start = self.fitted.evaluate(validation, return_dict=True, verbose=0)
+            return [BestWeights(self.phase.patience, start["loss"])]
+        refined = RefinedLoss(validation, self.refined_targets)
+        refined.set_model(self.fitted)
+        start_loss = refined.measure()
+        return [refined, BestWeights(self.phase.patience, start_loss, REFINED_LOSS)]
 
 
 def _check_enough(train: Images, strategy: tf.distribute.Strategy) -> None:

@@ -48,6 +48,8 @@ class Images(Protocol):
         *,
         seed: int | None = None,
         epochs: int = 1,
+        first_epoch: int = 0,
+        first_step: int = 0,
         drop_remainder: bool = False,
         weights: np.ndarray | None = None,
         endless_views: bool = False,

@@ -7,7 +7,9 @@ import tensorflow as tf
 from keras_tl.errors import InputError
 
 
-def mixup(batches: tf.data.Dataset, alpha: float, seed: int) -> tf.data.Dataset:
+def mixup(
+    batches: tf.data.Dataset, alpha: float, seed: int, first_batch: int = 0
+) -> tf.data.Dataset:
     """Blends the samples of each batch with those of a permutation of it.
 
     Inputs become s x + (1 - s) x', targets and weights likewise, with s drawn for each sample from
@@ -20,6 +22,7 @@ def mixup(batches: tf.data.Dataset, alpha: float, seed: int) -> tf.data.Dataset:
             pixels; inputs may be a tuple of tensors, which are blended alike.
         alpha: Above 0; 0.2 mixes a little, 1 uniformly.
         seed: Decides partners and shares.
+        first_batch: The first batch's number, for a training that goes on.
 
     Returns:
         Batches of the same structure, in float32.
@@ -44,7 +47,7 @@ def mixup(batches: tf.data.Dataset, alpha: float, seed: int) -> tf.data.Dataset:
         shares = _beta(alpha, count, tf.random.experimental.stateless_fold_in(state, 1))
         return tf.nest.map_structure(lambda values: blend(values, partners, shares), batch)
 
-    numbered = batches.enumerate()
+    numbered = batches.enumerate(first_batch)
     mixed = numbered.map(mix, num_parallel_calls=2, deterministic=True)
     return mixed.prefetch(tf.data.AUTOTUNE)
 

@@ -14,6 +14,7 @@ from keras_tl.errors import InputError
 from keras_tl.training.averaging import EMA, SWA
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
+from keras_tl.training.refinement import REFINED_LOSS
 from keras_tl.training.schedules import Constant
 
 EPOCHS = 5
@@ -133,7 +134,7 @@ def test_a_phase_that_stops_early_ends_with_the_best_average(train):
     sure = replace(phase(EMA(0.5), freezing.All(), patience=1), epochs=40, learning_rate=3.0)
     history, seen, end = train(sure, val=True)
     assert 2 < len(history) < 40
-    assert_equal(end, seen.after_epochs[int(np.argmin([row["val_loss"] for row in history]))])
+    assert_equal(end, seen.after_epochs[int(np.argmin([row[REFINED_LOSS] for row in history]))])
 
 
 def test_moving_statistics_are_refused_before_any_training(train):

@@ -1,0 +1,66 @@
+"""Which epoch's weights are the best: by the validation loss that calibration cannot mend.
+
+A fine-tuned network goes on learning to tell classes apart while it becomes too sure of itself, so
+that its validation loss rises. Berta, Holzmüller, Jordan and Bach ("Rethinking Early Stopping:
+Refine, Then Calibrate", 2025, https://arxiv.org/abs/2501.19195) part the loss into the two, and
+choose the epoch whose loss is lowest after one temperature is fitted on the validation split.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+REFINED_LOSS = "val_refined_loss"
+# What keeps logarithms finite (of a softmax in float32), and logarithms of temperatures that are looked through.
+SMALLEST, WIDEST = 1e-30, 3.0
+
+
+def refined_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """The negative log-likelihood after the best temperature.
+
+    The temperature's logarithm is drawn to 0 as by a standard normal prior: else a split of which
+    all is right would have a loss of 0 in every epoch, and no epoch would be better.
+
+    Args:
+        probabilities: Float `[samples, classes]`, of a softmax.
+        targets: Float `[samples, classes]`, one-hot.
+
+    Returns:
+        The mean of -ln(probability of the true class), with the prior's share of it.
+    """
+    logits = np.log(np.maximum(np.asarray(probabilities, np.float64), SMALLEST))
+    true = (np.arange(len(logits)), np.asarray(targets).argmax(axis=1))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits * np.exp(-log_temperature)
+        fit = (logsumexp(scaled, axis=1) - scaled[true]).mean()
+        return float(fit + log_temperature**2 / (2 * len(logits)))
+
+    return float(minimize_scalar(loss, bounds=(-WIDEST, WIDEST), method="bounded").fun)
+
+
+class RefinedLoss(keras.callbacks.Callback):
+    """Adds `val_refined_loss` to each epoch's figures, for the callbacks behind it.
+
+    Args:
+        validation: Validation batches; they begin with the inputs.
+        targets: One-hot `[samples, classes]`, in the order of the batches.
+    """
+
+    def __init__(self, validation: tf.data.Dataset, targets: np.ndarray):
+        super().__init__()
+        self.inputs = validation.map(lambda x, *_: x)
+        self.targets = targets
+
+    def measure(self) -> float:
+        """The refined loss of the model's present weights."""
+        return refined_loss(self.model.predict(self.inputs, verbose=0), self.targets)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures; Keras hands the same `logs` to all callbacks in turn."""
+        if logs is not None:
+            logs[REFINED_LOSS] = self.measure()
