@@ -187,7 +187,7 @@ def audit_with_labels(
     found = data.audit or Audit(data.counts, {}, ())
     if not can_be_probed(data.source):
         log.info(
-            "Labels are not looked at: that takes %d images, each of one class, and %d of two",
+            "Labels are not looked at: that takes %d items, each of one class, and %d of two",
             LEAST_IMAGES,
             LEAST_ITEMS,
         )

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when all went well, 2 for input that cannot be used, 1 where a check of keras_tl's own
-        failed, 3 where a strict audit found something serious, 130 when interrupted.
+        failed, 3 where a strict audit found something serious, 130 when interrupted; where SIGTERM
+        ends a training, which is kept for the same command to go on, it raises SystemExit(143).
     """
     options, unknown = _parser().parse_known_args(arguments)
     if unknown:
@@ -178,8 +180,18 @@ def _compare(options: argparse.Namespace) -> int:
 
     print(format_comparison(comparison))
     best = comparison.ranking[0].backbone
-    print(f"Train with     keras-tl train {config.data} --backbone {best} --out RUN")
+    told = f"{config.data} {_columns_of(config)}--backbone {best}"
+    print(f"Train with     keras-tl train {told} --out RUN")
     return 0
+
+
+def _columns_of(config: Any) -> str:
+    """The options of a comparison that say what its items are, as `train` takes them."""
+    named = {"--text-column": config.text_column} if config.text_column else {}
+    if config.label_column != type(config).label_column:
+        named["--label-column"] = config.label_column
+    pair = ["--pair"] if config.pair else []
+    return "".join(f"{word} " for word in (*chain(*named.items()), *pair))
 
 
 def _lr_find(options: argparse.Namespace) -> int:

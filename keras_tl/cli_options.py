@@ -29,13 +29,18 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         "auto (where a probe says it pays), a number of blocks, all, none, lora or bitfit",
     ),
     ("--lora-rank", int, "N", "rank of the adapters of --fine-tune lora"),
-    ("--fine-tune-epochs", int, "N", "epochs of the fine-tuning; 12, for texts 4, if not given"),
+    (
+        "--fine-tune-epochs",
+        int,
+        "N",
+        "epochs of the fine-tuning; 12, for texts 3 to 24, if not given",
+    ),
     (
         "--fine-tune-learning-rate",
         float,
         "R",
-        "highest learning rate of the fine-tuning; 2e-4, for texts 1e-4, for lora and bitfit 1e-3, "
-        "if not given",
+        "highest learning rate of the fine-tuning; 2e-4, for texts 5e-5 (MiniLM: 3e-4), for lora "
+        "and bitfit 1e-3, if not given",
     ),
     ("--optimizer", str, "NAME", "adamw, adam, sgd or rmsprop"),
     ("--schedule", str, "NAME", "constant, step, cosine or one-cycle"),
@@ -63,9 +68,9 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         "B",
         "rare classes count more, by their effective number of images; try 0.999",
     ),
-    ("--batch-size", int, "N", "images in a batch"),
-    ("--val-fraction", float, "F", "share of the images that choose the best epoch"),
-    ("--test-fraction", float, "F", "share of the images that the final figures come from"),
+    ("--batch-size", int, "N", "items in a batch"),
+    ("--val-fraction", float, "F", "share of the items that choose the best epoch"),
+    ("--test-fraction", float, "F", "share of the items that the final figures come from"),
     ("--views", int, "K", "views of each image; those of light and strong are 4 and 8"),
     (
         "--feature-dtype",
@@ -124,6 +129,7 @@ def train_options(command: ArgumentParser) -> None:
     _settings(command, TRAIN_OPTIONS)
     for name, about in (
         ("--class-weights", "let all classes count the same"),
+        ("--deterministic", "the same bits each time, also of a run that was stopped; slower"),
         ("--tensorboard", "write TensorBoard logs to RUN/tensorboard"),
         ("--strict", "end before training, with exit code 3, where something serious is found"),
         ("--baseline", "train a small network from scratch too (texts always have a baseline)"),
@@ -146,7 +152,7 @@ def train_options(command: ArgumentParser) -> None:
 def audit_options(command: ArgumentParser) -> None:
     """Adds what `audit` takes."""
     command.add_argument("data", metavar="DATA", help="as for train")
-    about = "look for wrong labels, by a pass of a backbone over all images"
+    about = "look for wrong labels, by a pass of a backbone over all items"
     command.add_argument(
         "--labels", action=argparse.BooleanOptionalAction, default=True, help=about
     )
@@ -167,7 +173,7 @@ def compare_options(command: ArgumentParser) -> None:
 
 
 def _no_audit(command: ArgumentParser) -> None:
-    about = "do not look through the images: near-duplicates may lie in two splits"
+    about = "do not look through the items: near-duplicates may lie in two splits"
     command.add_argument(
         "--no-audit", dest="audit", action="store_false", default=argparse.SUPPRESS, help=about
     )

@@ -27,7 +27,15 @@ from keras_tl.evaluation.verdict import Verdict
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_write_text, cache_root
 from keras_tl.plans import fine_tuning_phase, head_phase
-from keras_tl.preparing import HUB, Data, build_model, data_for, input_size, prepare_data
+from keras_tl.preparing import (
+    HUB,
+    Data,
+    build_model,
+    data_for,
+    input_size,
+    nouns_of,
+    prepare_data,
+)
 from keras_tl.probing import Part, first_view, groups_of, sample, weigh
 
 SPEEDS = "speeds.json"
@@ -98,6 +106,7 @@ class Comparison:
         failures: Why the others could not be looked at, by name.
         images: How many images were looked at.
         left_out_shots: Shots that some class has too few images for.
+        nouns: What they are, "images" or "texts".
     """
 
     ranking: tuple[Candidate, ...]
@@ -105,6 +114,7 @@ class Comparison:
     failures: dict[str, str]
     images: int
     left_out_shots: tuple[int, ...] = ()
+    nouns: str = "images"
 
     def facts(self) -> dict[str, Any]:
         """All figures, ready for JSON."""
@@ -140,7 +150,7 @@ def compare(config: CompareConfig, *, source: Source | None = None, verbose: int
     data = prepare_data(config.training(""), source)
     if config.few_shot and data.task != "single-label":
         fix = "Leave --few-shot out."
-        raise InputError("one class for each image for --few-shot", data.task, fix)
+        raise InputError("one class for each item for --few-shot", data.task, fix)
     found, failures = [], {}
     for index, name in enumerate(names):
         log.info("%d of %d: %s", index + 1, len(names), name)
@@ -156,7 +166,9 @@ def compare(config: CompareConfig, *, source: Source | None = None, verbose: int
     shown = {row.shots for row in found[0].few_shot}
     left_out = [n for n in _numbers(config.shots) if config.few_shot and n not in shown]
     images = len(found[0].verdict.probe.outputs)
-    comparison = Comparison(tuple(ranking), first, failures, images, tuple(left_out))
+    comparison = Comparison(
+        tuple(ranking), first, failures, images, tuple(left_out), nouns_of(data)
+    )
     if config.out:
         atomic_write_text(config.out, json.dumps(comparison.facts(), indent=2) + "\n")
     return comparison
@@ -192,7 +204,10 @@ def _candidate(config: CompareConfig, name: str, data: Data, verbose: int) -> Ca
     keras.utils.set_random_seed(config.seed)
     model = build_model(training, data)
     blocks = freezing.block_count(model)
-    phases = [head_phase(training), fine_tuning_phase(training, blocks=blocks)]
+    phases = [
+        head_phase(training),
+        fine_tuning_phase(training, blocks=blocks, items=len(data.train)),
+    ]
     chosen = sample(replace(data.train, source=_train_and_val(data)), config.images, config.seed)
     parts = _parts(chosen, first_view(data.train, phases))
     source = _joined(parts)

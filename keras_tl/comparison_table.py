@@ -18,7 +18,8 @@ def format_comparison(comparison: Comparison) -> str:
     best = comparison.ranking[0]
     metric = {"mean_average_precision": "mAP"}.get(best.verdict.probe.metric, "")
     metric = metric or best.verdict.probe.metric
-    titles = [metric, "95 % interval", "H-score", "LogME", "features", "MB", "images/s", "a pass"]
+    speed = f"{comparison.nouns}/s"
+    titles = [metric, "95 % interval", "H-score", "LogME", "features", "MB", speed, "a pass"]
     widths = [9, 16, 9, 9, 10, 8, 10, 9]
     first = max(len(c.backbone) for c in comparison.ranking) + 4
     lines = [f"{'backbone':<{first}}" + _cells([*titles, "fine-tune?"], [*widths, 12])]
@@ -62,19 +63,19 @@ def _few_shot_lines(comparison: Comparison) -> list[str]:
         lines.append(f"{candidate.backbone:<{first}}{_cells(cells, widths)}")
     if comparison.left_out_shots:
         listed = ", ".join(map(str, comparison.left_out_shots))
-        lines.append(f"Left out, since a class has too few images: {listed}")
+        lines.append(f"Left out, since a class has too few {comparison.nouns}: {listed}")
     return [*lines, ""]
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    best = comparison.ranking[0]
+    best, nouns = comparison.ranking[0], comparison.nouns
     lines = [
-        f"Cross-validated on {comparison.images} images of the train and val splits; the test "
+        f"Cross-validated on {comparison.images} {nouns} of the train and val splits; the test "
         "split was not looked at."
     ]
     if comparison.tied_with_best > 1:
         lines.append(
-            f"The first {comparison.tied_with_best} cannot be told apart on these images, so the "
+            f"The first {comparison.tied_with_best} cannot be told apart on these {nouns}, so the "
             "fastest comes first."
         )
     lines.append(f"{best.backbone}. {best.verdict}.")

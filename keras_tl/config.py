@@ -48,6 +48,7 @@ RANGES = {
     "lora_rank": (1, 10**6),
     "seed": (0, 2**32 - 1),
 }
+MINILM = "MiniLM"
 # What settings that are left out become, for images and for texts.
 DEFAULTS: dict[bool, dict[str, Any]] = {
     False: {
@@ -57,12 +58,13 @@ DEFAULTS: dict[bool, dict[str, Any]] = {
         "augment": "light",
     },
     True: {
-        "backbone": "MiniLM",
-        "fine_tune_epochs": 4,
-        "fine_tune_learning_rate": 1e-4,
+        "backbone": MINILM,
+        # Devlin et al. ("BERT", NAACL 2019) try 2e-5 to 5e-5; the narrow MiniLM takes more.
+        "fine_tune_learning_rate": 5e-5,
         "augment": "none",
     },
 }
+MINILM_RATE = 3e-4
 # Values of `fine_tune` that train few weights, which take higher rates: Hu et al. (LoRA, ICLR 2022)
 # and Ben-Zaken et al. (BitFit, ACL 2022) use about ten times those of a whole fine-tuning.
 FEW_WEIGHTS = ("lora", "bitfit")
@@ -92,13 +94,15 @@ class TrainConfig:
         plan: "auto" (the head, then what `fine_tune` says), "feature-extraction", "full", "lp-ft"
             or "gradual"; see `keras_tl.plans`.
         fine_tune: "none", "all", the number of blocks that train, or "auto", which trains the
-            last third of them where a probe of the frozen backbone's features says that this is
-            worth its price, from 100 training images on (without `feature_cache`: by their number).
+            last third of them (of texts two thirds) where a probe of the frozen backbone's
+            features says that this is worth its price, from 100 training items on (without
+            `feature_cache`: by their number).
             "lora" trains low-rank adapters, "bitfit" the biases; see `keras_tl.freezing`.
         lora_rank: Rank of the adapters of `fine_tune="lora"`.
-        fine_tune_epochs: Epochs of the fine-tuning; None takes 12, for texts 4.
-        fine_tune_learning_rate: Its highest learning rate; None takes 2e-4, for texts 1e-4, and
-            1e-3 for "lora" and "bitfit".
+        fine_tune_epochs: Epochs of the fine-tuning; None takes 12, for texts so many that 16,000
+            are seen in all, 3 to 24.
+        fine_tune_learning_rate: Its highest learning rate; None takes 2e-4, for texts 3e-4 with
+            MiniLM and 5e-5 with others, and 1e-3 for "lora" and "bitfit".
         optimizer: "adamw", "adam", "sgd" or "rmsprop".
         schedule: "constant", "step", "cosine" or "one-cycle".
         layer_decay: What the rate is multiplied by from the head to the block before it, and so
@@ -144,6 +148,8 @@ class TrainConfig:
         feature_dtype: What is stored: "float16", "float32" for every bit, or "auto", which is
             float16 where that moves the loss by less than a thousandth.
         engine: What computes it: "auto" (the fastest that agrees with Keras) or "tensorflow".
+        deterministic: Whether two runs on one machine give the same bits, as does a run that was
+            stopped and goes on. It is slower; `engine` is then "tensorflow".
         tensorboard: Whether to write TensorBoard logs.
         audit: Whether the images are looked through before they are divided, so that
             near-duplicates stay together, and what is wrong with them is said.
@@ -202,6 +208,7 @@ class TrainConfig:
     feature_cache: bool = True
     feature_dtype: str = "auto"
     engine: str = "auto"
+    deterministic: bool = False
     tensorboard: bool = False
     audit: bool = True
     strict: bool = False
@@ -213,7 +220,11 @@ class TrainConfig:
             object.__setattr__(self, "fine_tune_learning_rate", FEW_WEIGHTS_RATE)
         for name, value in DEFAULTS[self.has_texts].items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+                narrow = name == "fine_tune_learning_rate" and self.backbone == MINILM
+                object.__setattr__(self, name, MINILM_RATE if narrow else value)
+        if self.deterministic and self.engine == "auto":
+            # Which engine is the fastest is measured, and no two agree to the last bit.
+            object.__setattr__(self, "engine", "tensorflow")
         self._check_kind()
         for name, choices in CHOICES.items():
             _choice(name, getattr(self, name), choices)
@@ -226,6 +237,9 @@ class TrainConfig:
             known = ("auto", "all", "none", *FEW_WEIGHTS)
             _choice("fine_tune", fine_tune, known, "or a number of blocks")
         self._settle_plan()
+        if self.has_texts and self.mixup and (self.fine_tune == "all" or self.weights == "none"):
+            fix = "Fine-tune a number of blocks, or leave mixup out: token ids cannot be blended."
+            raise InputError("an encoder that stays frozen in part for mixup", "all trained", fix)
         if not 0 < self.layer_decay <= 1:
             raise InputError("layer_decay above 0 and at most 1", str(self.layer_decay), "Try 0.8.")
         for name in ("learning_rate", "fine_tune_learning_rate"):

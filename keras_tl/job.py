@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from keras_tl import strategies
+from keras_tl import freezing, strategies
 from keras_tl.auditing import audit_with_labels
 from keras_tl.backbones.graph import to_stock
 from keras_tl.backbones.host import behind_host, tokenize_of
 from keras_tl.baselines import add_baseline
 from keras_tl.config import TrainConfig
 from keras_tl.data.inspection import inspect
-from keras_tl.data.labels import class_counts
 from keras_tl.data.open import open_data
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
@@ -39,13 +38,14 @@ from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_file, atomic_write_text
 from keras_tl.journal import Journal
 from keras_tl.model_info import ModelInfo
-from keras_tl.preparing import Data, build_model, describe, prepare_data
+from keras_tl.plans import make_plan
+from keras_tl.preparing import Data, build_model, class_weights_of, describe, prepare_data
 from keras_tl.probing import settle_plan
 from keras_tl.reporting.page import write_report
 from keras_tl.runs import Run
 from keras_tl.training.fit import PhaseReport, TrainingResult, run_phases
 from keras_tl.training.phases import Phase
-from keras_tl.training.sampling import class_weights
+from keras_tl.training.resume import Checkpoint, terminable
 
 # How many of the user's own files the exporter's gate compares.
 GATE_FILES = 8
@@ -74,20 +74,28 @@ def train(config: TrainConfig, *, source: Source | None = None, verbose: int = 1
         CheckError: Training moved something frozen, or the export differs from the model.
     """
     run = Run(config.out)
-    run.check_free()
+    run.check_free(config)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    checkpoint = Checkpoint(run.path(Run.CHECKPOINT))
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     keras.utils.set_random_seed(config.seed)
     try:
-        with Journal() as journal:
-            _train(config, run, source, journal, verbose)
+        with Journal() as journal, terminable(checkpoint):
+            _train(config, run, source, checkpoint, journal, verbose)
     finally:
         keras.config.set_dtype_policy(previous)
     return run
 
 
 def _train(
-    config: TrainConfig, run: Run, source: Source | None, journal: Journal, verbose: int
+    config: TrainConfig,
+    run: Run,
+    source: Source | None,
+    checkpoint: Checkpoint,
+    journal: Journal,
+    verbose: int,
 ) -> None:
     _check_tensorboard(config)
     data = prepare_data(config, source)
@@ -100,15 +108,16 @@ def _train(
     write_splits(data.source, run.path(Run.SPLITS))
     journal.lap("build")
     store = FeatureStore(dtype=config.feature_dtype) if config.feature_cache else None
-    plan, decision = settle_plan(model, data, config, store, verbose)
+    plan, decision = _settle(model, data, config, store, checkpoint, verbose)
     journal.lap("decision")
-    run.path(Run.AUDIT).unlink(missing_ok=True)
-    if data.audit:
+    if not checkpoint.exists:
+        run.path(Run.AUDIT).unlink(missing_ok=True)
+    if data.audit and not checkpoint.exists:
         settings: dict[str, Any] = {"seed": config.seed, "engine": config.engine}
         found = audit_with_labels(model, plan, data, store, **settings, verbose=verbose)
         found.write(run.path(Run.AUDIT))
         journal.lap("audit")
-    result = _fit(model, plan, data, config, run, strategy, store, verbose)
+    result = _fit(model, plan, data, config, run, strategy, store, checkpoint, verbose)
     journal.lap("training")
     info = describe(config, data)
     _save(model, info, data.source, run)
@@ -121,6 +130,7 @@ def _train(
     }
     how: dict[str, Any] = {"store": store, "engine": config.engine, "verbose": verbose}
     _measure_run(run, model, info, data, about, journal, **how)
+    checkpoint.remove()
 
 
 def _check_tensorboard(config: TrainConfig) -> None:
@@ -288,6 +298,7 @@ def _fit(
     run: Run,
     strategy: tf.distribute.Strategy,
     store: FeatureStore | None,
+    checkpoint: Checkpoint,
     verbose: int,
 ) -> TrainingResult:
     def tensorboard(phase: Phase) -> list[keras.callbacks.Callback]:
@@ -309,18 +320,26 @@ def _fit(
         strategy=strategy,
         callbacks=tensorboard,
         on_epoch=lambda rows: _write_csv(pd.DataFrame(rows), run.path(Run.HISTORY)),
+        checkpoint=checkpoint,
         verbose=verbose,
     )
 
 
-def class_weights_of(config: TrainConfig, source: Source) -> list[float] | None:
-    """What each class counts in the loss, for classes in order; None where all count the same."""
-    if not config.class_weights and config.class_weight_beta is None:
-        return None
-    if source.task == "regression":
-        raise InputError("classes for class weights", "a regression", "Leave them out.")
-    counts = class_counts(source.labels, source.class_names)
-    return class_weights(counts, config.class_weight_beta)
+def _settle(
+    model: keras.Model,
+    data: Data,
+    config: TrainConfig,
+    store: FeatureStore | None,
+    checkpoint: Checkpoint,
+    verbose: int,
+) -> tuple[list[Phase], dict[str, Any] | None]:
+    """The plan, and why; a run that goes on keeps to what was decided when it began."""
+    if noted := checkpoint.notes():
+        plan = make_plan(config, len(data.train), freezing.block_count(model))
+        return plan[: noted["phases"]], noted["decision"]
+    plan, decision = settle_plan(model, data, config, store, verbose)
+    checkpoint.note({"phases": len(plan), "decision": decision})
+    return plan, decision
 
 
 def _save(model: keras.Model, info: ModelInfo, source: Source, run: Run) -> None:

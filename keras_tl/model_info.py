@@ -74,6 +74,11 @@ class ModelInfo:
             )
 
     @property
+    def nouns(self) -> str:
+        """What the model takes, "images" or "texts"."""
+        return "images" if self.text_input is None else "texts"
+
+    @property
     def images(self) -> ImageInput:
         """How an encoded image becomes the model's pixels.
 
@@ -81,7 +86,7 @@ class ModelInfo:
             InputError: The model is one of texts.
         """
         if self.image_input is None:
-            fix = "Use the model with texts; what you asked for is there for images only."
+            fix = "That is there for images only; the export of texts is the run's SavedModel."
             raise InputError("a model of images", "one of texts", fix)
         return self.image_input
 

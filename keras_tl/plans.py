@@ -21,8 +21,11 @@ from keras_tl.training.schedules import SCHEDULES
 # Below so many training images a fine-tuned backbone mostly learns them by heart.
 FEW_IMAGES = 100
 # The share of a backbone's blocks that "auto" trains: late blocks hold what is specific to
-# ImageNet (Yosinski et al., "How transferable are features in deep neural networks?", 2014).
-AUTO_SHARE = 1 / 3
+# ImageNet (Yosinski et al., "How transferable are features in deep neural networks?", 2014). Of a
+# text encoder all but the first third: it is shallow, and what it was trained for is further away.
+AUTO_SHARE, AUTO_SHARE_OF_TEXTS = 1 / 3, 2 / 3
+# Where epochs of texts are not given, so many texts are seen in all, in 3 to 24 epochs.
+TEXTS_SEEN, TEXT_EPOCHS = 16_000, (3, 24)
 
 log = logging.getLogger("keras_tl")
 
@@ -167,17 +170,17 @@ def make_plan(config: TrainConfig, images: int, blocks: int | None = None) -> li
         given = f"plan={config.plan}, l2_sp={config.l2_sp:g}, fine_tune={config.fine_tune}"
         raise InputError("pretrained weights", f"none, with {given}", "Leave these out.")
     if config.plan != "auto":
-        return _named_plan(config, blocks)
+        return _named_plan(config, images, blocks)
     if config.weights == "none":
         policy = freezing.Nothing(batch_norm="trained")
-        epochs = config.epochs + _tuning(config)[0]
+        epochs = config.epochs + _tuning(config, images)[0]
         return [_phase(config, "from scratch", policy, epochs, config.learning_rate)]
     phases = []
     if config.epochs:
         phases.append(head_phase(config))
     policy_or_none = _fine_tuning_policy(config, images, blocks)
-    if policy_or_none and _tuning(config)[0]:
-        phases.append(fine_tuning_phase(config, policy_or_none))
+    if policy_or_none and config.fine_tune_epochs != 0:
+        phases.append(fine_tuning_phase(config, policy_or_none, items=images))
     if not phases:
         raise InputError("something to train", "0 epochs", "Give --epochs of 1 or more.")
     return phases
@@ -189,7 +192,10 @@ def head_phase(config: TrainConfig) -> Phase:
 
 
 def fine_tuning_phase(
-    config: TrainConfig, policy: freezing.Policy | None = None, blocks: int | None = None
+    config: TrainConfig,
+    policy: freezing.Policy | None = None,
+    blocks: int | None = None,
+    items: int = TEXTS_SEEN,
 ) -> Phase:
     """The phase after it.
 
@@ -197,20 +203,25 @@ def fine_tuning_phase(
         config: The settings.
         policy: What is frozen; None is what "auto" freezes.
         blocks: See `make_plan`.
+        items: How many images or texts there are to train on.
     """
-    policy = policy or _all_but_a_third(config, blocks)
-    return _phase(config, "fine-tuning", policy, *_tuning(config))
+    policy = policy or _last_blocks(config, blocks)
+    return _phase(config, "fine-tuning", policy, *_tuning(config, items))
 
 
-def _tuning(config: TrainConfig) -> tuple[int, float]:
-    """Epochs and rate of a fine-tuning; a configuration has filled them in."""
-    return config.fine_tune_epochs or 0, config.fine_tune_learning_rate or 0.0
+def _tuning(config: TrainConfig, items: int) -> tuple[int, float]:
+    """Epochs and rate of a fine-tuning; all but the epochs of texts a configuration fills in."""
+    epochs = config.fine_tune_epochs
+    if epochs is None:
+        fewest, most = TEXT_EPOCHS
+        epochs = min(max(round(TEXTS_SEEN / max(items, 1)), fewest), most)
+    return epochs, config.fine_tune_learning_rate or 0.0
 
 
-def _named_plan(config: TrainConfig, blocks: int | None) -> list[Phase]:
+def _named_plan(config: TrainConfig, items: int, blocks: int | None) -> list[Phase]:
     settings = _settings(config)
     head = (config.epochs, config.learning_rate)
-    tuning = _tuning(config)
+    tuning = _tuning(config, items)
     if config.plan == "feature-extraction":
         return feature_extraction(*head, **settings)
     if config.plan == "full":
@@ -238,12 +249,14 @@ def _fine_tuning_policy(
     if images < FEW_IMAGES:
         log.info("No fine-tuning: %d training items are too few for it", images)
         return None
-    return _all_but_a_third(config, blocks)
+    return _last_blocks(config, blocks)
 
 
-def _all_but_a_third(config: TrainConfig, blocks: int | None) -> freezing.Policy:
+def _last_blocks(config: TrainConfig, blocks: int | None) -> freezing.Policy:
+    """What "auto" trains."""
     count = blocks or len(registry.get(config.backbone or "").blocks)
-    return freezing.AllButLast(max(round(AUTO_SHARE * count), 1))
+    share = AUTO_SHARE_OF_TEXTS if config.has_texts else AUTO_SHARE
+    return freezing.AllButLast(max(round(share * count), 1))
 
 
 def _phase(

@@ -16,12 +16,15 @@ from keras_tl.builders.image import build_image_model
 from keras_tl.builders.text import build_text_classifier
 from keras_tl.config import TrainConfig
 from keras_tl.data import augment
+from keras_tl.data.labels import class_counts
 from keras_tl.data.open import open_data
 from keras_tl.data.prepare import ImageData, prepare
 from keras_tl.data.prepare_texts import TextData, prepare_texts
 from keras_tl.data.source import Source
 from keras_tl.data.text_input import TextInput
+from keras_tl.errors import InputError
 from keras_tl.model_info import ModelInfo
+from keras_tl.training.sampling import class_weights
 
 HUB = "hub:"
 # Of TF-Hub's image modules nearly all; a module that wants another says so.
@@ -115,7 +118,10 @@ def build_model(config: TrainConfig, data: Data) -> keras.Model:
         return build_text_classifier(name, weights=weights and "pretrained", **sizes, **head)
     size = data.image_input.size
     if name.startswith(HUB):
-        return build_hub_model(name.removeprefix(HUB), image_size=size, **head)
+        model = build_hub_model(name.removeprefix(HUB), image_size=size, **head)
+        if model.input.dtype == "string":
+            raise InputError("a TF-Hub module of images", "one of texts", "Give --text-column.")
+        return model
     return build_image_model(name, weights=weights, image_size=size, **head)
 
 
@@ -126,11 +132,26 @@ def data_for(config: TrainConfig, data: Data) -> Data:
     return replace(data, image_input=replace(data.image_input, size=image_size_of(config)))
 
 
+def nouns_of(data: Data) -> str:
+    """What the items are, "images" or "texts"."""
+    return "texts" if isinstance(data, TextData) else "images"
+
+
 def input_size(data: Data) -> int:
     """Height and width of images; of texts, how many tokens are read."""
     if isinstance(data, TextData):
         return data.text_input.max_tokens * data.text_input.windows
     return data.image_input.size
+
+
+def class_weights_of(config: TrainConfig, source: Source) -> list[float] | None:
+    """What each class counts in the loss, for classes in order; None where all count the same."""
+    if not config.class_weights and config.class_weight_beta is None:
+        return None
+    if source.task == "regression":
+        raise InputError("classes for class weights", "a regression", "Leave them out.")
+    counts = class_counts(source.labels, source.class_names)
+    return class_weights(counts, config.class_weight_beta)
 
 
 def describe(config: TrainConfig, data: Data) -> ModelInfo:

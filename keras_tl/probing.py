@@ -25,7 +25,7 @@ from keras_tl.evaluation.probes import linear_probe
 from keras_tl.evaluation.verdict import Verdict, judge
 from keras_tl.feature_cache import Features, FeatureStore
 from keras_tl.plans import make_plan
-from keras_tl.preparing import Data
+from keras_tl.preparing import Data, nouns_of
 from keras_tl.training.images import Images
 from keras_tl.training.passes import (
     SMALL_ITEM,
@@ -100,11 +100,11 @@ def settle_plan(
         The phases, and the decision ready for JSON; None where there was nothing to decide.
     """
     phases = make_plan(config, len(data.train), freezing.block_count(model))
-    asked = config.fine_tune == "auto" and config.epochs and config.fine_tune_epochs
+    asked = config.fine_tune == "auto" and config.epochs and config.fine_tune_epochs != 0
     if not asked or config.weights == "none":
         return phases, None
     if store is None or len(phases) == 1:
-        why = f"decided by the number of training images, {len(data.train)}"
+        why = f"decided by the number of training {nouns_of(data)}, {len(data.train)}"
         if len(phases) == 2:
             log.info("Fine-tuning is %s: without a feature store nothing is probed", why)
         return phases, {"fine_tune": len(phases) == 2, "why": why}

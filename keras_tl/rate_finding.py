@@ -9,9 +9,8 @@ from keras_tl.config import TrainConfig
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.job import class_weights_of
 from keras_tl.plans import make_plan
-from keras_tl.preparing import build_model, prepare_data
+from keras_tl.preparing import build_model, class_weights_of, prepare_data
 from keras_tl.training.fit import run_phases
 from keras_tl.training.lr_finder import LearningRates, find_learning_rate
 

@@ -10,17 +10,22 @@ model.json       input size, resizing, class names, task, thresholds
 predictions.csv  the images that the final figures were measured on
 predictions_val.csv  those that chose the weights; thresholds and the temperature come from them
 metrics.json     the figures; a run that has them is whole
+checkpoint/      a training that is under way; gone when the run is whole
 report.html      all of it as a page, made from the rest
 MODEL_CARD.md    what the model is and is not good for, in words
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_tl.config import TrainConfig, make_config, read_config
 from keras_tl.errors import InputError
 from keras_tl.files import remove_leftovers
+
+# Settings that decide nothing of the training, so that a run may go on with others.
+FREE = ("out", "strict", "tensorboard", "baseline")
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +48,7 @@ class Run:
     SAVED_MODEL = "saved_model"
     PREDICTIONS = "predictions.csv"
     VAL_PREDICTIONS = "predictions_val.csv"
+    CHECKPOINT = "checkpoint"
     METRICS = "metrics.json"
     REPORT = "report.html"
     MODEL_CARD = "MODEL_CARD.md"
@@ -81,16 +87,32 @@ class Run:
 
         Its layers are Keras' own. To fine-tune it further with what is frozen in inference as a
         whole, take `keras_tl.backbones.graph.to_freezable(model)`.
+
+        Raises:
+            InputError: A layer cannot be made here, as where tensorflow-text is not installed.
         """
         import keras
 
-        return keras.models.load_model(self.path(self.MODEL), compile=False)
+        try:
+            return keras.models.load_model(self.path(self.MODEL), compile=False)
+        except (TypeError, ValueError) as error:
+            # Keras puts what a layer says into pages of its own.
+            cause: BaseException | None = error
+            while cause and not isinstance(cause, InputError):
+                cause = cause.__cause__ or cause.__context__
+            if cause is None:
+                raise
+            raise cause from error
 
-    def check_free(self) -> None:
-        """Refuses a folder that a new run must not write to.
+    def check_free(self, config: TrainConfig | None = None) -> None:
+        """Refuses a folder that a run must not write to.
+
+        Args:
+            config: The settings of the run; those of one that goes on must be the same.
 
         Raises:
-            InputError: It holds a whole run, or files that no run wrote.
+            InputError: It holds a whole run, files that no run wrote, or an unfinished run with
+                other settings.
         """
         if self.is_whole:
             raise InputError(
@@ -105,6 +127,19 @@ class Run:
                 "a folder for a new run",
                 f"{self.folder}, which has other things in it",
                 "Choose another --out.",
+            )
+
+        if config and self.path(self.CHECKPOINT).is_dir():
+            self._check_same(config)
+
+    def _check_same(self, config: TrainConfig) -> None:
+        now, then = (asdict(c) for c in (config.with_absolute_paths(), self.config))
+        names = [name for name in now if name not in FREE and now[name] != then[name]]
+        if names:
+            raise InputError(
+                f"the settings of the unfinished run in {self.folder}",
+                ", ".join(f"{name} {now[name]!r} (it has {then[name]!r})" for name in names),
+                f"Give the same, or delete {self.path(self.CHECKPOINT)} to begin anew.",
             )
 
     def begin(self) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_tl.data.folders import TEXTS
 from keras_tl.data.source import Source
 from keras_tl.data.tables import JSON_EXTENSIONS, decoded
-from keras_tl.data.texts import from_text_csv, from_texts
+from keras_tl.data.texts import from_text_csv, from_texts, is_blank
 from keras_tl.errors import InputError
 
 STANDARD_INPUT = "-"
@@ -26,7 +27,8 @@ def texts_of(
 
     Args:
         arguments: Each is "-" (standard input, a text a line), the path of a table (see
-            `keras_tl.data.tables.read_table`), of another file (one text), or else a text.
+            `keras_tl.data.tables.read_table`), of another file (one text), of a folder (its
+            `.txt` files, those in folders below it too), or else a text.
         text_column: The tables' column of texts, or two separated by a comma.
         pair: Whether the model takes pairs of texts, which only tables have.
         encoding: Of files and of standard input.
@@ -50,6 +52,9 @@ def texts_of(
 
 
 def _read(argument: str, text_column: str, pair: bool, encoding: str) -> Source:
+    if is_blank(argument):
+        fix = "Write what it says between the quotes."
+        raise InputError("a text in which something can be seen", repr(argument), fix)
     path = Path(argument) if len(argument) < 4096 and "\n" not in argument else None
     if path and path.suffix.lower() in TABLES and path.is_file():
         how: dict[str, Any] = {"label_column": None, "pair": pair, "encoding": encoding}
@@ -61,11 +66,20 @@ def _read(argument: str, text_column: str, pair: bool, encoding: str) -> Source:
         lines = decoded(sys.stdin.buffer.read(), encoding, "standard input").splitlines()
         texts = [line for line in lines if line.strip()]
         return from_texts(texts, ids=[f"line {i}" for i in range(1, len(texts) + 1)])
-    if path and path.is_file():
-        return from_texts([decoded(path.read_bytes(), encoding, argument)], ids=[argument])
+    if path and (path.is_file() or path.is_dir()):
+        files = [path] if path.is_file() else _text_files(path)
+        texts = [decoded(file.read_bytes(), encoding, str(file)) for file in files]
+        return from_texts(texts, ids=list(map(str, files)))
     if path and path.suffix.lower() in ENDINGS and " " not in argument:
         raise InputError("a file, a text or -", repr(argument), "There is no such file.")
     return from_texts([argument], ids=[_short(argument)])
+
+
+def _text_files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in TEXTS.extensions)
+    if not files:
+        raise InputError(f"texts in the folder {str(folder)!r}", "no .txt file", "Check the path.")
+    return files
 
 
 def _short(text: str) -> str:

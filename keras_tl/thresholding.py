@@ -71,7 +71,9 @@ def choose_thresholds(
         chosen = _one_each(val, info, choose)
     else:
         positive = _positive(val, info, positive)
-        chosen = (_between_two(val, info.class_names.index(positive), choose),)
+        index = info.class_names.index(positive)
+        _warn_of_few(val.present[:, index], info.nouns)
+        chosen = (_between_two(val, index, choose),)
     facts_of_choice = {"rule": rule, "share": share, "positive": positive, "images": len(val)}
     set_thresholds(run, chosen, facts_of_choice)
     log.info("%s", thresholds_text(read_facts(run)))
@@ -155,7 +157,6 @@ def _between_two(
 ) -> float:
     """The probability of the second class from which on it is predicted."""
     truth, second = val.present[:, positive], _outputs(val)[:, 1]
-    _warn_of_few(truth)
     if positive == 1:
         return choose(truth, second)
     # The first class from a threshold on is the second one strictly above the rest.
@@ -175,11 +176,12 @@ def _one_each(
     return tuple(chosen)
 
 
-def _warn_of_few(truth: np.ndarray) -> None:
+def _warn_of_few(truth: np.ndarray, nouns: str) -> None:
     fewest = min(int(truth.sum()), int((~truth).sum()))
-    if fewest < FEW:
+    # Without any there is no threshold to warn of.
+    if 0 < fewest < FEW:
         log.warning(
-            "Only %d images of one class chose the threshold: other images may need another", fewest
+            "Only %d %s of one class chose the threshold: others may need another", fewest, nouns
         )
 
 

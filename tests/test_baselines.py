@@ -13,6 +13,7 @@ from keras_tl.data.source import Source, content_hash
 from keras_tl.data.splits import write_splits
 from keras_tl.data.text_input import TextInput
 from keras_tl.errors import CheckError
+from keras_tl.evaluation.baseline import Baseline
 from keras_tl.evaluation.predictions import predictions_frame
 from keras_tl.model_info import ModelInfo
 from keras_tl.reporting.facts import Outcome
@@ -115,10 +116,32 @@ def test_where_there_is_none(made, case):
     assert add_baseline(run, data, "train" if case == "train split" else "test") == {}
 
 
-def test_a_failed_check_of_the_baseline_does_not_lose_the_run(made, monkeypatch, caplog):
+def test_a_failed_check_of_the_baseline_does_not_lose_the_run(made, tmp_path, monkeypatch, caplog):
+    # Nothing is remembered there.
+    monkeypatch.setenv("KERAS_TL_CACHE", str(tmp_path))
+
     def fail(*_, **__):
         raise CheckError("a gradient", "none", "Look.")
 
     monkeypatch.setattr(baselines, "text_baseline", fail)
     assert add_baseline(*made, "test") == {}
     assert "There is no baseline" in caplog.text
+
+
+def test_the_same_texts_are_answered_from_what_is_remembered():
+    random = np.random.default_rng(0)
+    calls = []
+
+    def make():
+        calls.append(1)
+        return Baseline("a kind", random.random((3, 2)).astype(np.float32), {"C": 1.0})
+
+    first = baselines._remembered({"train": ["a"], "seed": 0}, np.eye(2), make)
+    again = baselines._remembered({"train": ["a"], "seed": 0}, np.eye(2), make)
+    assert len(calls) == 1
+    assert (again.kind, again.settings) == (first.kind, first.settings)
+    np.testing.assert_array_equal(again.outputs, first.outputs)
+    # Other labels, other texts.
+    baselines._remembered({"train": ["a"], "seed": 0}, 1 - np.eye(2), make)
+    baselines._remembered({"train": ["b"], "seed": 0}, np.eye(2), make)
+    assert len(calls) == 3

@@ -17,6 +17,7 @@ from keras_tl.data.checks import refuse_scaled_pixels, warn_of_untrained_classes
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.labels import read_labels
 from keras_tl.data.pipeline import Samples
+from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError
 from keras_tl.evaluation.checks import check_class_names, warn_of_outcome
 from keras_tl.evaluation.predictions import predict
@@ -220,6 +221,15 @@ def test_one_answer_for_all_is_told_with_its_causes_in_order(warned):
     assert "'a' for all 30 images" in line
     assert line.index("1. a learning rate") < line.index("2. too few epochs")
     assert "--class-weights" not in line
+
+
+def test_texts_are_called_texts(warned):
+    true = np.arange(30) % 2
+    info = ModelInfo(None, ("a", "b", "c"), "single-label", text_input=TextInput())
+    warn_of_outcome(answers(np.zeros(30, int), 3), one_hot(true, 3), info)
+    assert "texts of all 3 classes" in warned()[0]
+    assert "'a' for all 30 texts" in warned()[1]
+    assert "image" not in " ".join(warned()) and "pixels" not in " ".join(warned())
 
 
 def test_where_nearly_all_images_have_one_class_that_is_the_first_cause(warned):

@@ -182,7 +182,7 @@ def test_evaluate_matches_classes_by_name(run, photos, tmp_path, capsys):
 def test_evaluate_says_which_images_the_model_has_seen(run, photos, caplog):
     assert cli.main(["evaluate", str(run.folder), str(photos)]) == 0
     counts = run.metrics["images"]
-    assert f"{counts['train'] + counts['val']} of these 60 images" in caplog.text
+    assert f"{counts['train'] + counts['val']} of these 60 items" in caplog.text
 
 
 def test_evaluate_refuses_classes_that_the_model_does_not_know(run, photos, tmp_path, capsys):

@@ -10,8 +10,10 @@ import pytest
 import tensorflow as tf
 
 from keras_tl import cli, freezing, frozen_prefix
+from keras_tl.backbones import tokenizers
 from keras_tl.backbones.host import Tokenize, behind_host, host_layer, tokenize_of
 from keras_tl.config import TrainConfig
+from keras_tl.data.arrays import from_arrays
 from keras_tl.errors import CheckError, InputError
 from keras_tl.evaluation.predictions import predict_images
 from keras_tl.export.text_model import verify_text_model
@@ -19,6 +21,7 @@ from keras_tl.job import evaluate_run, predict_files, predict_texts, train
 from keras_tl.preparing import build_model, prepare_data
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
+from tests import hub_modules
 from tests.tiny_encoder import write_reviews, write_tiny_bert
 
 
@@ -197,6 +200,47 @@ def test_texts_are_predicted_from_arguments_files_lines_and_tables(
     assert len(rows) == len(wanted)
 
 
+def test_a_folder_of_texts_is_predicted_and_nothing_is_refused(run, tmp_path, capsys):
+    (tmp_path / "below").mkdir()
+    for name, text in (("b.txt", "a dull film"), ("below/a.txt", "very fine"), ("c.jpg", "no")):
+        (tmp_path / name).write_text(text)
+    assert command("predict", run.folder, tmp_path, "--format", "json") == 0
+    ids = [row["id"] for row in json.loads(capsys.readouterr().out)]
+    assert ids == [str(tmp_path / "b.txt"), str(tmp_path / "below" / "a.txt")]
+    (tmp_path / "empty").mkdir()
+    for nothing, said in (("", "a text in which"), (tmp_path / "empty", "no .txt file")):
+        assert command("predict", run.folder, nothing) == 2
+        line = capsys.readouterr().err.strip()
+        assert said in line and "\n" not in line
+
+
+def test_a_layer_that_cannot_be_made_is_one_line(run, monkeypatch, capsys):
+    tokenizers._word_pieces.cache_clear()
+    monkeypatch.setitem(sys.modules, "tensorflow_text", None)
+    assert command("predict", run.folder, "a text") == 2
+    line = capsys.readouterr().err.strip()
+    assert "pip install 'keras_tl[text]'" in line and "\n" not in line
+
+
+def test_compare_speaks_of_texts_and_names_their_column(folder, capsys):
+    asked = ("--text-column", "text", "--backbones", folder / "bert", "--max-tokens", 16)
+    assert command("compare", folder / "reviews.csv", *asked) == 0
+    printed = capsys.readouterr().out
+    assert "texts/s" in printed and "image" not in printed
+    assert f"reviews.csv --text-column text --backbone {folder / 'bert'} --out RUN" in printed
+
+
+def test_images_are_no_texts_for_a_module_of_texts(folder, tmp_path):
+    module = hub_modules.publish(hub_modules.TextModule(tmp_path), tmp_path / "module")
+    config = TrainConfig(data="photos", out="", backbone=f"hub:{module}")
+    with pytest.raises(InputError, match="module of images, received one of texts"):
+        build_model(config, prepare_data(config, from_arrays(*two_colours())))
+
+
+def two_colours():
+    return np.arange(8, dtype=np.uint8).repeat(768).reshape(8, 16, 16, 3), ["a", "b"] * 4
+
+
 def test_a_file_that_is_not_there_is_one_line(run, capsys):
     assert command("predict", run.folder, "mails.csv") == 2
     line = capsys.readouterr().err.strip()
@@ -211,6 +255,7 @@ def test_a_file_that_is_not_there_is_one_line(run, capsys):
         ({"image_size": 64}, "image_size=64 with texts"),
         ({"pair": True}, "two text columns for a pair"),
         ({"max_tokens": 2}, "max_tokens of at least 4"),
+        ({"mixup": 0.2, "fine_tune": "all"}, "frozen in part for mixup"),
     ],
 )
 def test_settings_that_texts_do_not_have_are_refused(folder, wrong, said):

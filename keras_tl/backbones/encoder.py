@@ -23,6 +23,7 @@ from keras_tl.backbones.layers import FreezableDropout
 from keras_tl.errors import InputError, did_you_mean
 
 POOLING = ("mean", "cls")
+SIZES = ("vocabulary_size", "width", "heads", "layers", "intermediate", "max_positions")
 ACTIVATIONS: dict[str, str | Callable[..., Any]] = {
     "gelu": "gelu",
     "gelu_approximate": gelu_approximate,
@@ -65,6 +66,10 @@ class EncoderConfig:
     position_offset: int = 0
 
     def __post_init__(self) -> None:
+        for name in SIZES:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} of at least 1", repr(value), "Check config.json.")
         if self.activation not in ACTIVATIONS:
             hint = did_you_mean(self.activation, ACTIVATIONS, f"Known: {', '.join(ACTIVATIONS)}.")
             raise InputError("an activation of an encoder", repr(self.activation), hint)
@@ -129,15 +134,24 @@ def encode(
     return TokenPooling(pooling, windows, dtype="float32", name="pool")(x, present)
 
 
+def check_window(max_tokens: int, config: EncoderConfig) -> None:
+    """Refuses windows that are longer than an encoder has positions.
+
+    Raises:
+        InputError: They are.
+    """
+    if max_tokens > config.longest:
+        raise InputError(
+            f"at most {config.longest} tokens in a window, for so many positions has the encoder",
+            str(max_tokens),
+            f"Give max_tokens={config.longest}, and for longer texts several windows.",
+        )
+
+
 def _check(length: int, config: EncoderConfig, windows: int, pooling: str) -> None:
     if windows < 1:
         raise InputError("at least 1 window", str(windows), "Leave it out for one.")
-    if length > windows * config.longest:
-        raise InputError(
-            f"at most {config.longest} tokens in a window, for so many positions has the encoder",
-            str(length // windows),
-            "For longer texts use several windows.",
-        )
+    check_window(length // windows, config)
     if pooling not in POOLING:
         hint = did_you_mean(pooling, POOLING, f"Choose one of {', '.join(POOLING)}.")
         raise InputError("a pooling of tokens", repr(pooling), hint)

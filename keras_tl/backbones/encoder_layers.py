@@ -123,7 +123,8 @@ class SelfAttention(keras.layers.Layer):
             query: Floats `[batch, length, width]`.
             key: Floats `[batch, length, width]`.
             value: Floats `[batch, length, width]`.
-            present: `[batch, length]`, 1 where there is a token, 0 at padding.
+            present: `[batch, length]`, 1 where there is a token, 0 at padding. In training
+                between them where mixup has blended a token and padding: it counts by so much.
             training: Whether to drop probabilities.
 
         Returns:
@@ -135,7 +136,9 @@ class SelfAttention(keras.layers.Layer):
             self._heads(query * scale, (0, 2, 1, 3)), self._heads(key, (0, 2, 3, 1))
         )
         present = ops.reshape(ops.cast(present, "float32"), (-1, 1, 1, length // self.windows))
-        scores = ops.cast(scores, "float32") + (1.0 - present) * _MASKED
+        # The same for 0 and 1; the fast engines know the second.
+        mask = ops.maximum(ops.log(present), _MASKED) if training else (1.0 - present) * _MASKED
+        scores = ops.cast(scores, "float32") + mask
         shares = ops.cast(ops.softmax(scores), self.compute_dtype)
         if training and self.trainable and self.dropout:
             shares = keras.random.dropout(shares, self.dropout, seed=self.seed_generator)

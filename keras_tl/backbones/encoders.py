@@ -6,9 +6,9 @@ from pathlib import Path
 import keras
 
 from keras_tl.backbones import hf_folder, hub, keras_hub_presets, pretrained
-from keras_tl.backbones.encoder import encode
+from keras_tl.backbones.encoder import check_window, encode
 from keras_tl.backbones.pretrained import PretrainedEncoder
-from keras_tl.backbones.tokenizers import INSTALL
+from keras_tl.backbones.tokenizers import INSTALL, Tokenizer
 from keras_tl.errors import InputError, did_you_mean
 
 MINILM = "MiniLM"
@@ -65,7 +65,7 @@ def load_encoder(
         raise InputError("1 or 2 texts", str(texts), "2 is for pairs, such as title and body.")
     source = _read(str(name), with_weights=weights is not None)
     text = keras.Input(() if texts == 1 else (2,), dtype="string", name="text")
-    tokens = source.tokenizer(max_tokens, windows)(text)
+    tokens = _tokenizer(source, max_tokens, windows)(text)
     vectors = encode(tokens, source.config, windows, pooling or source.pooling)
     model = keras.Model(text, vectors, name="encoder")
     if source.weights is not None:
@@ -80,7 +80,22 @@ def load_tokenizer(
     if str(name).startswith(HUB):
         handle = str(name).removeprefix(HUB)
         return hub.load_hub_tokenizer(handle, max_tokens=max_tokens, texts=texts)
-    return _read(str(name), with_weights=False).tokenizer(max_tokens, windows)
+    return _tokenizer(_read(str(name), with_weights=False), max_tokens, windows)
+
+
+def _tokenizer(source: PretrainedEncoder, max_tokens: int, windows: int) -> Tokenizer:
+    """Makes the tokenizer of an encoder, which must give what the encoder knows."""
+    check_window(max_tokens, source.config)
+    layer = source.tokenizer(max_tokens, windows)
+    expected = (source.config.vocabulary_size, source.config.pad_id)
+    received = (layer.vocabulary.count("\n") + 1, layer.pad)
+    if received[0] > expected[0] or received[1] != expected[1]:
+        raise InputError(
+            f"a vocabulary of at most {expected[0]} tokens, number {expected[1]} being padding",
+            f"{received[0]} tokens, number {received[1]}",
+            "The tokenizer is another encoder's: copy its files again.",
+        )
+    return layer
 
 
 def _read(name: str, with_weights: bool) -> PretrainedEncoder:

@@ -45,7 +45,7 @@ def read_folder(folder: Path, with_weights: bool = True) -> PretrainedEncoder:
         InputError: A file is missing or cannot be read, the model is of another type, or does
             something that this project's encoders do not.
     """
-    settings = _json(folder / "config.json")
+    settings = _Settings(_json(folder / "config.json"))
     kind = settings.get("model_type")
     if kind not in _TYPES:
         raise InputError(
@@ -55,9 +55,18 @@ def read_folder(folder: Path, with_weights: bool = True) -> PretrainedEncoder:
         )
     read_config, layer_names = _TYPES[kind]
     config = read_config(settings)
-    weights = _read_weights(folder, layer_names(config), settings) if with_weights else None
+    weights = None
+    if with_weights:
+        weights = _read_weights(folder, layer_names(config), config, settings)
     tokenizer = _byte_pair(folder) if kind == "roberta" else _word_piece(folder)
     return PretrainedEncoder(config, tokenizer, _pooling(folder), weights)
+
+
+class _Settings(dict[str, Any]):
+    """What config.json says; what it does not say is asked for in one line."""
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(f"{key!r} in config.json", "none", "Copy the encoder's own file.")
 
 
 def _bert_config(settings: dict[str, Any]) -> EncoderConfig:
@@ -169,11 +178,16 @@ _TYPES: dict[str, tuple[Callable[..., EncoderConfig], Callable[..., dict[str, st
 
 
 def _read_weights(
-    folder: Path, names: dict[str, str], settings: dict[str, Any]
+    folder: Path, names: dict[str, str], config: EncoderConfig, settings: dict[str, Any]
 ) -> dict[str, list[np.ndarray]]:
     """Each layer's weights in Keras' order and layout."""
     tensors = _Tensors(folder / WEIGHTS)
     weights = {ours: tensors.layer(ours, theirs) for ours, theirs in names.items()}
+    # Before so much memory is asked for as the configuration claims.
+    found, claimed = weights["token_embedding"][0].shape, (config.vocabulary_size, config.width)
+    if found != claimed:
+        fix = "The two files are of different encoders: copy them again."
+        raise InputError(f"{claimed} token vectors, as config.json says", str(found), fix)
     if settings.get("type_vocab_size") == 1:
         (segment,) = tensors.layer("segment_embedding", "embeddings.token_type_embeddings")
         weights["position_embedding"][0] = weights["position_embedding"][0] + segment
@@ -286,14 +300,18 @@ def _byte_pair(folder: Path) -> Callable[[int, int], Tokenizer]:
 
 def _content(token: str | dict[str, Any]) -> str:
     """A special token, which some files keep with its settings."""
-    return token if isinstance(token, str) else token["content"]
+    content = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(content, str):
+        fix = "Copy the tokenizer's files again."
+        raise InputError("a special token as text", repr(token), fix)
+    return content
 
 
 def _vocabulary(folder: Path, whole: dict[str, Any]) -> str:
     """The tokens in the order of their ids, one a line."""
     path = folder / "vocab.txt"
     if path.is_file():
-        return path.read_text(encoding="utf-8").rstrip("\n")
+        return _text(path).rstrip("\n")
     model = whole.get("model") or {}
     if model.get("type") != "WordPiece":
         raise InputError(
@@ -325,10 +343,14 @@ def _optional_json(path: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
+    text = _text(path)
     try:
-        return json.loads(_text(path))
+        found = json.loads(text)
     except ValueError as error:
         raise InputError(f"JSON in {path}", str(error), "Copy the file again.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"a JSON object in {path}", type(found).__name__, "Copy the file again.")
+    return found
 
 
 def _text(path: Path) -> str:
@@ -337,3 +359,5 @@ def _text(path: Path) -> str:
     except FileNotFoundError as error:
         fix = "Give the folder of a Hugging Face model."
         raise InputError(f"the file {path}", "no such file", fix) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"text in UTF-8 in {path}", str(error), "Copy the file again.") from error

@@ -49,7 +49,7 @@ def load_hub_backbone(
         opened = _Opened(folder)
         spec = opened.input_spec()
         if isinstance(spec, dict):
-            fix = "Use load_hub_encoder with the encoder and its preprocessor."
+            fix = "It is an encoder: give hub:ENCODER+PREPROCESSOR, or use load_hub_encoder."
             raise InputError("a module of images or strings", f"one of {', '.join(spec)}", fix)
         if spec.dtype == tf.string:
             text = keras.Input((), dtype="string", name=hub_spec.TEXT)
@@ -212,7 +212,8 @@ class _Opened:
         call = functools.partial(hub_layer.run, self.loaded, self.endpoint, sample, **options)
         try:
             # What is loaded for several devices is called on each of them, or not at all.
-            found = tf.function(lambda: strategy.run(call), autograph=False)()
+            run = tf.function(lambda: strategy.run(call), autograph=False)
+            found = run.get_concrete_function()()
         except (ValueError, TypeError, tf.errors.OpError) as error:
             shapes = tf.nest.map_structure(lambda t: f"{t.dtype.name} {t.shape}", sample)
             raise InputError(

@@ -64,7 +64,11 @@ class HubTokenizer(HubLayer):
         if texts > 1 and not self._packs(self._loaded()):
             fix = "Join the two texts into one."
             raise InputError("a preprocessor that packs pairs", "one for single texts", fix)
-        found = self.encoder_inputs(sample)
+        try:
+            found = self.encoder_inputs(sample)
+        except (ValueError, TypeError) as error:
+            fix = "The handle is ENCODER+PREPROCESSOR, in this order."
+            raise InputError("a preprocessor of strings", "a module of others", fix) from error
         names = found if isinstance(found, dict) else ()
         missing = [name for name in (IDS, MASK, TYPES) if name not in names]
         if missing:

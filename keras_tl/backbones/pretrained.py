@@ -37,7 +37,7 @@ def set_weights(model: keras.Model, weights: Mapping[str, list[np.ndarray]]) -> 
         weights: See `PretrainedEncoder`.
 
     Raises:
-        InputError: A layer's weights are missing or have other shapes.
+        InputError: A layer's weights are missing, have other shapes or are no numbers.
     """
     for layer in model.layers:
         if not layer.weights:
@@ -51,4 +51,7 @@ def set_weights(model: keras.Model, weights: Mapping[str, list[np.ndarray]]) -> 
                 str(received),
                 "The weights are of an encoder with another configuration.",
             )
+        if not all(np.isfinite(value).all() for value in values):
+            fix = "Copy them again."
+            raise InputError(f"finite weights of {layer.name}", "some that are not", fix)
         layer.set_weights(values)

@@ -35,7 +35,8 @@ class Tokenizer(keras.layers.Layer):
         **kwargs: Of `keras.layers.Layer`.
 
     Raises:
-        InputError: A special token is not in the vocabulary, or the windows are too short.
+        InputError: A special token is not in the vocabulary, a token is there twice, or the
+            windows are too short.
     """
 
     # See `keras_tl.backbones.host`.
@@ -63,7 +64,12 @@ class Tokenizer(keras.layers.Layer):
         self.specials = tuple(specials)
         self.ends_between = ends_between
         self.segments = segments
-        known = {token: number for number, token in enumerate(vocabulary.split("\n"))}
+        tokens = vocabulary.split("\n")
+        known = {token: number for number, token in enumerate(tokens)}
+        if len(known) < len(tokens):
+            twice = next(token for number, token in enumerate(tokens) if known[token] != number)
+            fix = "Check the vocabulary's file."
+            raise InputError("each token once in the vocabulary", f"{twice!r} twice", fix)
         missing = [token for token in specials if token not in known]
         if missing:
             raise InputError(
@@ -203,6 +209,9 @@ class WordPieceTokenizer(Tokenizer):
         **kwargs: Any,
     ):
         super().__init__(vocabulary, max_tokens, windows, **kwargs)
+        if f"\n{unknown}\n" not in f"\n{vocabulary}\n":
+            fix = "Check the vocabulary's file."
+            raise InputError("a vocabulary with a token for what is unknown", f"no {unknown}", fix)
         self.lowercase = lowercase
         self.strip_accents = strip_accents
         self.unknown = unknown

@@ -84,8 +84,8 @@ def warn_of_untrained_classes(source: Source) -> None:
         log.warning(
             "%s",
             sentence(
-                "training images of every class",
+                "training items of every class",
                 f"none of {first_few(untrained)}, which val or test holds",
-                "It can never be predicted: move some of its images to train, or leave it out.",
+                "It can never be predicted: move some of its items to train, or leave it out.",
             ),
         )

@@ -10,7 +10,14 @@ import pandas as pd
 
 from keras_tl.data.labels import first_few, refuse_emptied_classes
 from keras_tl.data.source import Skipped, Source
-from keras_tl.data.tables import SPLIT_COLUMN, Notes, cells, read_notes, read_table
+from keras_tl.data.tables import (
+    SPLIT_COLUMN,
+    Notes,
+    cells,
+    read_notes,
+    read_table,
+    require_columns,
+)
 from keras_tl.errors import InputError
 
 
@@ -107,9 +114,10 @@ def from_csv(
     """
     path = Path(path)
     frame = read_table(path, [path_column])
+    fix = "Name that of the images' paths, or of texts that of the texts: --text-column."
+    require_columns(frame, [path_column], fix)
     folder = Path(os.path.abspath(path.parent if root is None else root))
-    if path_column in frame.columns:
-        _refuse_leaving(frame[path_column], folder)
+    _refuse_leaving(frame[path_column], folder)
     return from_dataframe(
         frame,
         root=folder,

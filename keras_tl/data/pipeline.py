@@ -183,6 +183,7 @@ class Samples:
         seed: int | None = None,
         epochs: int = 1,
         first_epoch: int = 0,
+        first_step: int = 0,
         drop_remainder: bool = False,
         weights: np.ndarray | None = None,
         endless_views: bool = False,
@@ -199,6 +200,7 @@ class Samples:
             seed: Of the order of samples.
             epochs: How many epochs; 1 without a seed.
             first_epoch: The first epoch's number, for a run that goes on.
+            first_step: How many batches of the first epoch are left out.
             drop_remainder: Leave out each epoch's samples that do not fill a batch.
             weights: float32 `[samples]`, weights of the samples in the loss.
             endless_views: Show view e in epoch e, not modulo `views`.
@@ -213,7 +215,7 @@ class Samples:
         Raises:
             InputError: Several epochs without a seed, or no full batch.
         """
-        per_epoch = self._batches_per_epoch(batch_size, drop_remainder)
+        count = self._batches_per_epoch(batch_size, drop_remainder) * epochs - first_step
         columns = [self.targets()] if weights is None else [self.targets(), weights]
 
         def epoch_batches(indices: Indices, view: tf.Tensor | None) -> tf.data.Dataset:
@@ -234,11 +236,12 @@ class Samples:
 
             @tf.autograph.experimental.do_not_convert
             def epoch(number: tf.Tensor) -> tf.data.Dataset:
-                indices, shown_before = draw(number)
+                left_out = first_step * batch_size * tf.cast(number == first_epoch, tf.int64)
+                indices, shown_before = (part[left_out:] for part in draw(number))
                 return epoch_batches(indices, shown_before % views)
 
             dataset = numbers.flat_map(epoch)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(per_epoch * epochs))
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
         return dataset.with_options(_options()).prefetch(tf.data.AUTOTUNE)
 
     def _batches_per_epoch(self, batch_size: int, drop_remainder: bool) -> int:
@@ -273,7 +276,7 @@ class Samples:
         found = tf.numpy_function(
             lambda i, v: self._mixed_rows(values, i, v), [indices, views], tf.float32
         )
-        return tf.ensure_shape(found, (len(self), *values.shape[1:]))
+        return tf.ensure_shape(found, (None, *values.shape[1:]))
 
     def _mixed_rows(self, values: np.ndarray, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
         mix = self._cutmix(indices, views)

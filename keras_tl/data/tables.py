@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from keras_tl.data.labels import Labels, class_text, read_label_columns, read_la
 from keras_tl.data.source import SPLITS
 from keras_tl.data.splits import parse_split
 from keras_tl.errors import InputError, did_you_mean
+
+LOG = logging.getLogger("keras_tl")
 
 SPLIT_COLUMN = "split"
 GROUP_COLUMN = "group"
@@ -84,6 +87,7 @@ def read_notes(
     labelled = [label_column] if isinstance(label_column, str) else list(label_column or ())
     if group_column is None and GROUP_COLUMN in frame.columns:
         group_column = GROUP_COLUMN
+        LOG.info("Groups are those of column %r: no split divides one.", group_column)
     has_splits = split_column != SPLIT_COLUMN or SPLIT_COLUMN in frame.columns
     wanted = [*item_columns, *labelled]
     wanted += [split_column] if has_splits else []
@@ -178,6 +182,10 @@ def decoded(content: bytes, encoding: str, name: str) -> str:
     if content.startswith(_UTF_16):
         encoding = "utf-16"
     try:
+        if b"\0" in content[:2] and b"\0" not in "a".encode(encoding):
+            fix = "Save it as UTF-8, or give its encoding (utf-16-le, utf-16-be)."
+            received = f"zeros between letters in {name!r}"
+            raise InputError(f"text in {encoding.upper()}", received, fix)
         text = content.decode(encoding)
     except LookupError as error:
         raise InputError(
@@ -193,8 +201,15 @@ def decoded(content: bytes, encoding: str, name: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def require_columns(frame: pd.DataFrame, wanted: Sequence[str]) -> None:
+def require_columns(
+    frame: pd.DataFrame, wanted: Sequence[str], fix: str = "Name the column to use instead."
+) -> None:
     """Refuses a table without one of the columns, or with several of one name.
+
+    Args:
+        frame: The table.
+        wanted: The columns.
+        fix: What to do where none has a name that is like the one wanted.
 
     Raises:
         InputError: So it is.
@@ -209,7 +224,7 @@ def require_columns(frame: pd.DataFrame, wanted: Sequence[str]) -> None:
         raise InputError(
             f"a column {name!r}",
             f"the columns {', '.join(shown)}",
-            did_you_mean(name, columns, "Name the column to use instead."),
+            did_you_mean(name, columns, fix),
         )
 
 

@@ -51,7 +51,7 @@ class TensorFlowEngine:
             outputs = tf.nest.flatten(prefix(cast, training=False))
             return [tf.cast(output, tf.float32) for output in outputs]
 
-        self._run = run
+        self._run = run.get_concrete_function()
 
     def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
         """See `Engine`."""

@@ -34,7 +34,7 @@ def kept(path: Path, convert: Callable[[], bytes]) -> bytes:
         with atomic_file(path) as aside:
             aside.write_bytes(hashlib.sha256(content).digest() + content)
     except OSError as error:
-        log.warning("The converted prefix is not kept: %s", error.strerror)
+        log.warning("%s is not kept: %s", path.name, error.strerror)
     return content
 
 
@@ -46,7 +46,7 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None  # none yet; whether one can be written is seen next
     if hashlib.sha256(content).digest() != digest:
-        log.warning("A damaged converted prefix is converted again: %s", path.name)
+        log.warning("A damaged %s is made again", path.name)
         return None
     # What was used lately stays longest in the store.
     os.utime(path.parent)

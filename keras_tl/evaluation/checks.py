@@ -76,7 +76,7 @@ def _warn_of_missing_classes(present: np.ndarray, info: ModelInfo) -> None:
     missing = [repr(name) for name, n in zip(info.class_names, counts, strict=True) if not n]
     if missing:
         line = sentence(
-            f"images of all {len(counts)} classes to measure on",
+            f"{info.nouns} of all {len(counts)} classes to measure on",
             f"none of {first_few(missing)}",
             "Macro F1 counts such a class as 0: read the figures of each class.",
         )
@@ -93,15 +93,16 @@ def _always_the_same(chosen: np.ndarray, present: np.ndarray, info: ModelInfo) -
     causes = [
         "a learning rate that is too high (look at the loss: NaN, or not below its start)",
         "too few epochs",
-        "pixels scaled before they reach the model, which takes 0..255",
-        "labels that do not belong to the images",
+        f"labels that do not belong to the {info.nouns}",
     ]
+    if info.text_input is None:
+        causes.insert(2, "pixels scaled before they reach the model, which takes 0..255")
     if share >= DOMINANT:
-        causes.insert(0, f"a class that {share:.0%} of the images have (--class-weights)")
+        causes.insert(0, f"a class that {share:.0%} of the {info.nouns} have (--class-weights)")
     listed = "; ".join(f"{number}. {cause}" for number, cause in enumerate(causes, start=1))
     return sentence(
         "predictions that differ",
-        f"{first_few(named) or 'no class'} for all {len(chosen):,} images",
+        f"{first_few(named) or 'no class'} for all {len(chosen):,} {info.nouns}",
         f"Likely causes, the likeliest first: {listed}.",
     )
 

@@ -273,7 +273,7 @@ _TITLES = {
 def _check(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> None:
     expected = (len(targets), len(info.class_names))
     if not len(targets):
-        raise InputError("at least one sample to measure on", "none", "Give labelled images.")
+        raise InputError("at least one sample to measure on", "none", "Give labelled ones.")
     if probabilities.shape != expected or targets.shape != expected:
         raise InputError(
             f"outputs and targets of shape {expected}",

@@ -15,6 +15,7 @@ from keras_tl.model_info import ModelInfo
 from keras_tl.training.checks import warn_of_scaled_pixels
 from keras_tl.training.feeds import feature_batches
 from keras_tl.training.images import Images
+from keras_tl.training.inference import traced
 from keras_tl.training.passes import PrefixPass
 
 SEPARATOR = "|"
@@ -33,17 +34,8 @@ def predict(model: keras.Model, dataset: tf.data.Dataset, *, verbose: int = 0) -
     Returns:
         Float32 `[samples, outputs]`, in the order of the data set.
     """
-
-    # A plain graph function: on a CPU less overhead than `Model.predict`.
-    @tf.function(reduce_retracing=True, autograph=False)
-    def run(inputs: tf.Tensor) -> tf.Tensor:
-        cast = [
-            tf.cast(value, tensor.dtype)
-            for value, tensor in zip(tf.nest.flatten(inputs), model.inputs, strict=True)
-        ]
-        outputs = model(cast[0] if len(cast) == 1 else cast, training=False)
-        return tf.cast(outputs, tf.float32)
-
+    element = dataset.element_spec
+    run = traced(model, element[0] if isinstance(element, tuple) else element)
     steps = int(dataset.cardinality())
     progress = keras.utils.Progbar(steps if steps >= 0 else None, verbose=verbose)
     outputs = [np.zeros((0, model.output_shape[-1]), np.float32)]
@@ -51,7 +43,7 @@ def predict(model: keras.Model, dataset: tf.data.Dataset, *, verbose: int = 0) -
         inputs = batch[0] if isinstance(batch, tuple) else batch
         if len(outputs) == 1:
             warn_of_scaled_pixels(inputs)
-        outputs.append(run(inputs).numpy())
+        outputs.append(run(*tf.nest.flatten(inputs)).numpy())
         progress.add(1)
     return np.concatenate(outputs)
 

@@ -80,7 +80,8 @@ def linear_probe(
         folds: At least 2.
         seed: Decides the folds.
         penalties: Those to choose from; where there is one it is taken.
-        trusted: Bool `[items]`, which ones may be fitted to; all are measured. None is all.
+        trusted: Bool `[items]`, which ones may be fitted to; all are measured. None is all. Where
+            a fold leaves none of them, its items get zeros.
 
     Returns:
         The probe.
@@ -95,6 +96,9 @@ def linear_probe(
     for fold in range(folds):
         test = fold_of == fold
         fitted = ~test if trusted is None else ~test & trusted
+        if not fitted.any():
+            chosen.append(penalties[0])
+            continue
         train, held_out = standardise(features[fitted], features[test])
         outputs[test], penalty = fit(train, targets[fitted], held_out, tuple(penalties))
         chosen.append(penalty)

@@ -146,9 +146,9 @@ def _cuts(positive: np.ndarray, scores: np.ndarray) -> _Cuts:
     positives = int(positive.sum())
     if not 0 < positives < len(positive):
         raise InputError(
-            "both positive and negative images to choose a threshold on",
+            "both positive and negative samples to choose a threshold on",
             f"{positives} positive and {len(positive) - positives} negative",
-            "Give the validation split more images.",
+            "Give the validation split more of them.",
         )
     if not ((scores >= 0) & (scores <= 1)).all():
         raise InputError("scores between 0 and 1", f"up to {np.max(scores)}", "Give probabilities.")

@@ -100,7 +100,7 @@ def judge(probe: Probe, early: Probe, *, images_per_class: float, seconds: float
         f"points in {duration(seconds)}, and {_points(needed)} would be worth that"
     )
     if not enough:
-        why = f"{images_per_class:.0f} images of a class are too few for fine-tuning"
+        why = f"{images_per_class:.0f} items of a class are too few for fine-tuning"
     return Verdict(
         enough and expected >= needed,
         why,

@@ -47,7 +47,7 @@ def _distance(gain: tuple[float, float, float], is_share: bool) -> str:
         return f"{words} (95 % interval {number(low)} to {number(high)})"
     points = f"{100 * value:.1f} points {'less' if behind else 'more'} than this model"
     words = "as this model does" if value == 0 else points
-    return f"{words} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    return f"{words} (95 % interval {100 * low:z.1f} to {100 * high:z.1f})"
 
 
 def _verdict(gain: tuple[float, float, float], metrics: dict[str, Any], nouns: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TITLE = "Texts"
 # So many of a heading are explained, by default all that are shown.
-EXPLAINED = {"Most confident mistakes": 8, "Least certain": 4}
+EXPLAINED = {"Most confident mistakes": 5, "Least certain": 3}
 # Characters that are shown of a text: around what decided, beside another, behind a click.
 AROUND, BESIDE, WHOLE = 420, 300, 10_000
 # Effects are painted beside the strongest of their text, but for this one (in log-odds, or

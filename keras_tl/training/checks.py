@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_tl import freezing
 from keras_tl.backbones.adapters import adapter_weights
-from keras_tl.errors import sentence
+from keras_tl.errors import InputError, sentence
 from keras_tl.training.phases import Phase
 from keras_tl.training.rates import variable_rates
 
@@ -105,3 +106,18 @@ def warn_of_scaled_pixels(inputs: Any) -> None:
             "Leave out what scales them before.",
         )
         log.warning("%s", line)
+
+
+def check_enough(images: int, strategy: tf.distribute.Strategy) -> None:
+    """Raises `InputError` where there are fewer training images than devices."""
+    if images < strategy.num_replicas_in_sync:
+        raise InputError("at least one training image for each device", str(images), "Add some.")
+
+
+def whole_batch(batch_size: int, images: int, replicas: int) -> int:
+    """The largest batch that the images can fill and the replicas can share evenly."""
+    fits = min(batch_size, images)
+    if fits < batch_size:
+        fix = f"The batch size is {fits} instead, and an epoch one step: a smaller one gives more."
+        log.warning("%s", sentence(f"{batch_size} images to fill a batch", str(images), fix))
+    return max(fits // replicas, 1) * replicas

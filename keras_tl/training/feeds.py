@@ -82,8 +82,8 @@ def feature_batches(
         return (x, *values[inputs:])
 
     first_read, passed = divmod(first_step, together)
-    numbers = tf.data.Dataset.range(first_epoch * reads + first_read, (first_epoch + epochs) * reads)
-    dataset = numbers.map(load, num_parallel_calls=2, deterministic=True)
+    start, end = first_epoch * reads + first_read, (first_epoch + epochs) * reads
+    dataset = tf.data.Dataset.range(start, end).map(load, num_parallel_calls=2, deterministic=True)
     # No batch mixes two epochs: an epoch's reads end with a whole batch.
     dataset = dataset.rebatch(batch_size).skip(passed)
     count = steps * epochs - first_step

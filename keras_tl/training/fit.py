@@ -18,13 +18,18 @@ import tensorflow as tf
 
 from keras_tl import frozen_prefix, tasks
 from keras_tl.backbones.host import behind_host
-from keras_tl.errors import InputError, sentence
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.freezing import FreezingSummary
 from keras_tl.training.anchors import start_values
 from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
-from keras_tl.training.checks import are_pretrained, warn_of_fast_rate, warn_of_scaled_pixels
+from keras_tl.training.checks import (
+    are_pretrained,
+    check_enough,
+    warn_of_fast_rate,
+    warn_of_scaled_pixels,
+    whole_batch,
+)
 from keras_tl.training.feeds import feature_batches, run_in_batches
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.images import Images
@@ -33,7 +38,9 @@ from keras_tl.training.model import training_model
 from keras_tl.training.passes import LaterPrefix, Pass, PrefixPass, later_prefixes, views_of
 from keras_tl.training.phases import Phase
 from keras_tl.training.refinement import REFINED_LOSS, RefinedLoss
-from keras_tl.training.sampling import Order, order_of
+from keras_tl.training.resume import Checkpoint, facts_of
+from keras_tl.training.sampling import Order, order_of, sample_weights
+from keras_tl.training.saver import Saver
 
 # A step of a head takes less time than the way from Python into it and back.
 FEW_STEPS, MANY_STEPS = 16, 64
@@ -59,6 +66,17 @@ class PhaseReport:
     cut: tuple[str, ...]
     passes: tuple[Pass, ...]
     seconds: dict[str, float]
+
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it: `freezing` is known anew from the model."""
+        passes = [vars(done) for done in self.passes]
+        return {"cut": self.cut, "passes": passes, "seconds": self.seconds}
+
+    @classmethod
+    def read(cls, name: str, summary: FreezingSummary, kept: dict[str, Any]) -> "PhaseReport":
+        """Reads what was kept of a phase."""
+        passes = tuple(Pass(**done) for done in kept["passes"])
+        return cls(name, summary, tuple(kept["cut"]), passes, kept["seconds"])
 
 
 @dataclass
@@ -90,6 +108,7 @@ def run_phases(
     strategy: tf.distribute.Strategy | None = None,
     callbacks: Callable[[Phase], Sequence[keras.callbacks.Callback]] | None = None,
     on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
+    checkpoint: Checkpoint | None = None,
     verbose: int = 1,
 ) -> TrainingResult:
     """Trains a model, phase after phase.
@@ -116,22 +135,23 @@ def run_phases(
         strategy: Where to train; by default the current strategy. Build the model in its scope.
         callbacks: Gives further Keras callbacks for a phase; each sees only that phase's `fit`.
         on_epoch: Called after each epoch with the history so far.
+        checkpoint: Where training is kept on the way; what is kept there is gone on with.
         verbose: As in `fit`; 0 is silent.
 
     Returns:
         History and reports.
 
     Raises:
-        InputError: No training images, or fewer than the devices.
+        InputError: No training images, or fewer than the devices; a checkpoint of another training.
         CheckError: Something frozen moved, or something trainable cannot learn.
     """
     strategy = strategy or tf.distribute.get_strategy()
     store = FeatureStore() if feature_store is True else feature_store or None
     store = store and store.for_a_run()
-    _check_enough(train, strategy)
+    check_enough(len(train), strategy)
     val = val if val is not None and len(val) else None
-    batch_size = _whole_batch(batch_size, len(train), strategy.num_replicas_in_sync)
-    weights = _sample_weights(train, class_weights)
+    batch_size = whole_batch(batch_size, len(train), strategy.num_replicas_in_sync)
+    weights = sample_weights(train.targets(), class_weights)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}
     # Applies every policy once, so that one that does not fit is refused before any work; adapters
     # are made here.
@@ -139,13 +159,21 @@ def run_phases(
         check_averaging(model, phases)
         later = later_prefixes(model, phases, train)
     result = TrainingResult()
+    done = []
+    if checkpoint:
+        facts = facts_of(phases, train, val, batch_size, seed)
+        done = checkpoint.begin(model, result.history, facts)
     for index, phase in enumerate(phases):
         summary = phase.freezing.apply(model)
+        if index < len(done):
+            result.phases.append(PhaseReport.read(phase.name, summary, done[index]))
+            continue
         log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
         if are_pretrained(phases):
             warn_of_fast_rate(model, phase)
         with strategy.scope():
             runner = _PhaseRun(model, phase, store, later[index], engine, verbose)
+            runner.checkpoint, runner.index = checkpoint, index
             runner.compile(train, task, batch_size, starts, each_step)
         started = time.perf_counter()
         phase_seed = seed + 7919 * index
@@ -160,6 +188,9 @@ def run_phases(
         result.phases.append(
             PhaseReport(phase.name, summary, runner.cut, tuple(runner.passes), seconds)
         )
+        if checkpoint:
+            reports = [report.kept() for report in result.phases]
+            checkpoint.end_phase(model, result.history, reports)
     return result
 
 
@@ -180,6 +211,8 @@ class _PhaseRun:
         self.cut: tuple[str, ...] = ()
         # Of exclusive classes the validation targets, to choose the best epoch by.
         self.refined_targets: np.ndarray | None = None
+        self.checkpoint: Checkpoint | None = None
+        self.index = 0
         self.passes: list[Pass] = []
         part = behind_host(model)
         parts = frozen_prefix.split(model)
@@ -224,6 +257,13 @@ class _PhaseRun:
         divisors = [n for n in range(1, min(steps, MANY_STEPS) + 1) if steps % n == 0]
         return divisors[-1] if divisors[-1] >= FEW_STEPS else steps
 
+    @property
+    def _first(self) -> tuple[int, int]:
+        """The epoch and the step in it that training begins with."""
+        if self.checkpoint is None:
+            return 0, 0
+        return self.checkpoint.feed_from(self.steps, self.phase.epochs)
+
     def feeds(
         self,
         train: Images,
@@ -237,7 +277,8 @@ class _PhaseRun:
         batches, validation = self._unmixed(train, val, batch_size, order, weights)
         if self.phase.mixup:
             log.info("Mixup acts %s", f"at {' and '.join(self.cut)}" if self.cut else "on pixels")
-            batches = mixup(batches, self.phase.mixup, seed)
+            epoch, step = self._first
+            batches = mixup(batches, self.phase.mixup, seed, epoch * self.steps + step)
         return batches, validation
 
     def _unmixed(
@@ -248,35 +289,32 @@ class _PhaseRun:
         order: Order,
         weights: np.ndarray | None,
     ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
-        epochs = self.phase.epochs
+        epoch, step = self._first
+        how: dict[str, Any] = {
+            "order": order,
+            "epochs": self.phase.epochs - epoch,
+            "first_epoch": epoch,
+            "first_step": step,
+            "weights": weights,
+        }
         if self.prefix is None:
             # Where nothing would be computed twice, no view needs to come twice.
-            batches = train.batches(
-                batch_size,
-                order=order,
-                epochs=epochs,
-                drop_remainder=True,
-                weights=weights,
-                endless_views=not self.has_prefix,
-            )
+            endless = not self.has_prefix
+            batches = train.batches(batch_size, drop_remainder=True, endless_views=endless, **how)
             plain = None if val is None else val.batches(batch_size)
             if self.cut_for_mixup is None:
                 return batches, plain
             run = functools.partial(run_in_batches, self.cut_for_mixup)
             return run(batches), None if plain is None else run(plain)
-        where, views = " and ".join(self.cut), views_of(train, epochs)
+        where, views = " and ".join(self.cut), views_of(train, self.phase.epochs)
         if why := self.prefix.settle(train, views, self._batch_loss(train), val):
             log.info("Frozen up to %s: computed again at every step, %s", where, why)
-            batches = train.batches(
-                batch_size, order=order, epochs=epochs, drop_remainder=True, weights=weights
-            )
+            batches = train.batches(batch_size, drop_remainder=True, **how)
             plain = None if val is None else self.prefix.recompute(val.batches(batch_size))
             return self.prefix.recompute(batches), plain
         log.info("Frozen up to %s: computed once for each item", where)
         features = [self.prefix.features(train, view) for view in views]
-        batches = feature_batches(
-            features, train, batch_size, order=order, epochs=epochs, weights=weights
-        )
+        batches = feature_batches(features, train, batch_size, **how)
         validation = None
         if val is not None:
             validation = feature_batches([self.prefix.features(val)], val, batch_size)
@@ -311,13 +349,22 @@ class _PhaseRun:
             chosen.append(AveragedWeights(self.phase.averaging, self.phase.epochs))
         if validation is not None:
             chosen += self._judges(validation)
+        epochs, (epoch, step) = self.phase.epochs, self._first
+        callbacks = [guard, *chosen, *callbacks]
+        if self.checkpoint:
+            place = (self.index, epochs, self.steps, first)
+            callbacks.append(Saver(self.checkpoint, *place, callbacks))
+        if step:
+            # Of unknown length: Keras counts the steps too that are passed over.
+            batches = batches.filter(lambda *_: True)
         self.fitted.fit(
             batches,
-            epochs=self.phase.epochs,
+            epochs=epochs,
+            initial_epoch=epoch,
             steps_per_epoch=self.steps,
             validation_data=validation,
             shuffle=False,
-            callbacks=[guard, *chosen, *callbacks],
+            callbacks=callbacks,
             verbose=self.verbose,
         )
 
@@ -332,13 +379,6 @@ class _PhaseRun:
         return [refined, BestWeights(self.phase.patience, start_loss, REFINED_LOSS)]
 
 
-def _check_enough(train: Images, strategy: tf.distribute.Strategy) -> None:
-    if len(train) < strategy.num_replicas_in_sync:
-        raise InputError(
-            "at least one training image for each device", str(len(train)), "Add some."
-        )
-
-
 def _loss(task: str, phase: Phase, train: Images) -> keras.losses.Loss:
     """The task's loss; a regression's in deviations of the training targets."""
     row = tasks.get(task)
@@ -347,23 +387,3 @@ def _loss(task: str, phase: Phase, train: Images) -> keras.losses.Loss:
     deviations = train.targets().std(axis=0)
     scale = np.where(deviations > 0, deviations, 1.0)
     return row.build_loss(phase.label_smoothing, scale, phase.focal_gamma)
-
-
-def _whole_batch(batch_size: int, images: int, replicas: int) -> int:
-    """The largest batch that the images can fill and the replicas can share evenly."""
-    fits = min(batch_size, images)
-    if fits < batch_size:
-        fix = f"The batch size is {fits} instead, and an epoch one step: a smaller one gives more."
-        log.warning("%s", sentence(f"{batch_size} images to fill a batch", str(images), fix))
-    return max(fits // replicas, 1) * replicas
-
-
-def _sample_weights(train: Images, class_weights: Sequence[float] | None) -> np.ndarray | None:
-    """The weight of each image: the mean over its classes."""
-    if class_weights is None:
-        return None
-    targets = train.targets()
-    share = targets / np.maximum(targets.sum(axis=1, keepdims=True), 1)
-    # An image without any class (multi-label) counts once.
-    none = (targets.sum(axis=1) == 0).astype(np.float32)
-    return (share @ np.asarray(class_weights, np.float32) + none).astype(np.float32)

@@ -231,7 +231,8 @@ class PrefixPass:
             return f"since {needed / 1e6:,.0f} MB of outputs do not fit into the store"
         self.store.make_room(needed)
         self._leave_out_later(images, views, also, room - needed)
-        if _item_bytes(self._prefix) <= SMALL_ITEM:
+        # What was asked of TensorFlow is to be the same each time: no timing decides.
+        if _item_bytes(self._prefix) <= SMALL_ITEM or not self._automatic:
             return ""
         pixels, _ = _first_batch(images, views[0])
         engine = self._engine([self._prefix], pixels, self.to_come)

@@ -6,6 +6,8 @@ Refine, Then Calibrate", 2025, https://arxiv.org/abs/2501.19195) part the loss i
 choose the epoch whose loss is lowest after one temperature is fitted on the validation split.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,8 +16,11 @@ import tensorflow as tf
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from keras_tl.training.inference import traced
+
 REFINED_LOSS = "val_refined_loss"
-# What keeps logarithms finite (of a softmax in float32), and logarithms of temperatures that are looked through.
+# What keeps logarithms finite (of a softmax in float32), and logarithms of temperatures that are
+# looked through.
 SMALLEST, WIDEST = 1e-30, 3.0
 
 
@@ -53,12 +58,18 @@ class RefinedLoss(keras.callbacks.Callback):
 
     def __init__(self, validation: tf.data.Dataset, targets: np.ndarray):
         super().__init__()
-        self.inputs = validation.map(lambda x, *_: x)
+        self.validation = validation
         self.targets = targets
+
+    @functools.cached_property
+    def run(self) -> Callable[..., tf.Tensor]:
+        """The model in inference; with several inputs `predict` takes the second for targets."""
+        return traced(self.model, self.validation.element_spec[0])
 
     def measure(self) -> float:
         """The refined loss of the model's present weights."""
-        return refined_loss(self.model.predict(self.inputs, verbose=0), self.targets)
+        outputs = [self.run(*tf.nest.flatten(batch[0])) for batch in self.validation]
+        return refined_loss(np.concatenate(outputs), self.targets)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures; Keras hands the same `logs` to all callbacks in turn."""

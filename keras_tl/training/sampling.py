@@ -117,3 +117,13 @@ def class_weights(counts: Sequence[int] | np.ndarray, beta: float | None = None)
     effective = present if beta is None else (1 - beta**present) / (1 - beta)
     weights = images.sum() / effective / (images / effective).sum()
     return [float(weight) for weight in weights]
+
+
+def sample_weights(targets: np.ndarray, class_weights: Sequence[float] | None) -> np.ndarray | None:
+    """The weight of each image, float32 `[images]`: the mean over its classes."""
+    if class_weights is None:
+        return None
+    share = targets / np.maximum(targets.sum(axis=1, keepdims=True), 1)
+    # An image without any class (multi-label) counts once.
+    none = (targets.sum(axis=1) == 0).astype(np.float32)
+    return (share @ np.asarray(class_weights, np.float32) + none).astype(np.float32)

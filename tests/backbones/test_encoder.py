@@ -144,6 +144,21 @@ def test_attention_is_that_of_the_paper():
     np.testing.assert_allclose(SelfAttention(2)(q, k, v, present), expected, atol=1e-6)
 
 
+def test_in_training_a_token_that_mixup_has_blended_counts_by_its_share():
+    rng = np.random.default_rng(0)
+    q, k, v = rng.normal(size=(3, 1, 4, 3)).astype(np.float32)
+    share = np.array([1, 1, 0.3, 0], np.float32)
+    weights = np.exp(q[0] @ k[0].T / np.sqrt(3)) * share
+    expected = weights / weights.sum(1, keepdims=True) @ v[0]
+    layer = SelfAttention(1)
+    mixed = layer(q, k, v, share[None], training=True)[0]
+    np.testing.assert_allclose(mixed, expected, atol=1e-6)
+    # Of a mask without blending both ways make the same.
+    whole = np.array([[1, 1, 0, 0]], np.float32)
+    plain = layer(q, k, v, whole)
+    np.testing.assert_allclose(layer(q, k, v, whole, training=True), plain, atol=1e-6)
+
+
 def test_attention_drops_where_it_trains_only():
     layer = SelfAttention(2, dropout=0.5)
     x = np.random.default_rng(0).normal(size=(2, 4, 6)).astype(np.float32)
@@ -162,6 +177,13 @@ def test_padding_changes_nothing():
     longer.set_weights(model.get_weights())
     padded = np.pad(TOKENS, ((0, 0), (0, 0), (0, 4)))
     np.testing.assert_allclose(longer(padded), model(TOKENS), atol=1e-5)
+
+
+def test_the_same_graph_takes_shorter_windows():
+    model = tiny()
+    short = keras.Input((2, 5), dtype="int32")
+    made = graph.rebuild(model, inputs=short)
+    np.testing.assert_allclose(made(TOKENS[:2, :, :5]), model(TOKENS[:2]), atol=1e-5)
 
 
 def test_windows_are_texts_of_their_own():

@@ -197,6 +197,10 @@ def test_random_weights_need_no_file(tmp_path):
         load_encoder(folder, max_tokens=8)
 
 
+def unreal():
+    return {"embeddings.LayerNorm.bias": np.full(8, np.nan, np.float32)}
+
+
 def missing(**changes):
     return {name: value for name, value in state("bert").items() if "layer.1" not in name}
 
@@ -209,7 +213,12 @@ def missing(**changes):
         ({"hidden_act": "silu"}, "an activation"),
         ({"tensors": missing()}, r"encoder\.layer\.1\.attention"),
         ({"tensors": {"a": np.zeros(2, np.float32)}}, "an encoder in"),
-        ({"vocab_size": 31}, r"weights of shape \[\(31, 8\)\] for token_embedding"),
+        ({"vocab_size": 31}, r"\(31, 8\) token vectors, as config.json says, received \(30, 8\)"),
+        ({"intermediate_size": 15}, r"weights of shape \[\(8, 15\), .* for block_0_intermediate"),
+        ({"num_hidden_layers": 0}, "layers of at least 1, received 0"),
+        ({"hidden_size": "8"}, "width of at least 1, received '8'"),
+        ({"pad_token_id": 1}, "number 1 being padding, received .* number 0"),
+        ({"tensors": state("bert") | unreal()}, "finite weights of embeddings_norm"),
     ],
 )
 def test_other_models_are_refused_in_one_line(changes, message, tmp_path):
@@ -225,6 +234,33 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="a safetensors file"):
         load_encoder(folder, max_tokens=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b"[1]", "a JSON object in .*config.json, received list"),
+        ("config.json", b'{"model_type": "bert"}', "'type_vocab_size' in config.json"),
+        ("vocab.txt", b"\xff\xfe\xff", "text in UTF-8 in .*vocab.txt"),
+        ("vocab.txt", "\n".join([*WORDS, WORDS[-1]]).encode(), f"'{WORDS[-1]}' twice"),
+        ("vocab.txt", "\n".join(map(str, [*WORDS, *range(30)])).encode(), "at most 30 tokens"),
+        ("special_tokens_map.json", b'{"cls_token": {"id": 1}}', "a special token as text"),
+    ],
+)
+def test_files_that_are_no_encoder_s_are_refused_in_one_line(name, content, message, tmp_path):
+    folder = write(tmp_path)
+    (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        load_encoder(folder, max_tokens=8)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).count("Expected") == 1
+
+
+def test_a_folder_without_a_configuration_is_one_line(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_encoder(tmp_path)
+    # Not an error within an error.
+    assert str(caught.value).count("Expected") == 1
 
 
 def test_an_empty_folder_is_refused(tmp_path):

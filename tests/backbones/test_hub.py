@@ -130,6 +130,13 @@ def test_a_module_is_one_block(published, policy, trains):
     assert parts["hub_module"] == ("hub_module",)
 
 
+def test_an_encoder_in_the_place_of_its_preprocessor_is_one_line(published):
+    encoder, preprocessor = published["encoder"][0], published["preprocessor"][0]
+    with pytest.raises(InputError, match=r"ENCODER\+PREPROCESSOR, in this order") as caught:
+        load_hub_text(f"{preprocessor}+{encoder}", max_tokens=8)
+    assert "\n" not in str(caught.value)
+
+
 def test_sections_of_text_models(published):
     strings = build_hub_model(published["text"][0], outputs=2)
     assert [p.name for p in freezing.sections(strings)] == ["hub_module", "head"]

@@ -224,6 +224,7 @@ def test_it_runs_in_tf_data_and_its_shape_is_known():
     [
         ({"max_tokens": 2}, "at least 3 tokens"),
         ({"specials": ("<s>", "[SEP]", "[PAD]")}, "<s>"),
+        ({"unknown": "<unk>"}, "no <unk>"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -160,7 +160,7 @@ def test_repeated_rows(folder):
         ("path,label\na.jpg\n", "1 in line 2"),
         ('path,label\n"a.jpg,x\n', "unexpected end of data"),
         ("path,lable\na.jpg,x\n", r"a column 'label'.*path, lable\. Did you mean lable\?"),
-        ("file,label\na.jpg,x\n", "a column 'path'"),
+        ("file,label\na.jpg,x\n", "a column 'path'.*of texts.*--text-column"),
         ("path,label,label\na.jpg,x,y\n", "one column 'label'"),
         ("path,label\na.jpg,x\nb.jpg,\n", r"1 without one \(line 3\)"),
         ("path,label\n,x\nb.jpg,y\n", r"a path in every row, received 1 without one \(line 2\)"),

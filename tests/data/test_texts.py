@@ -33,6 +33,16 @@ def test_a_csv(tmp_path):
     assert source.groups is None and source.given_splits == () and source.skipped == ()
 
 
+def test_groups_that_nobody_named_are_said(tmp_path, caplog):
+    caplog.set_level("INFO", "keras_tl")
+    path = write(tmp_path, "text,label,group\naa,x,g\nbb,y,h\n")
+    from_text_csv(path)
+    assert "Groups are those of column 'group'" in caplog.text
+    caplog.clear()
+    from_text_csv(path, group_column="group")
+    assert "Groups are" not in caplog.text
+
+
 def test_splits_groups_and_ids(tmp_path):
     path = write(
         tmp_path,
@@ -133,6 +143,11 @@ def test_encodings(tmp_path):
     assert from_text_csv(latin, encoding="cp1252").items[1] == ("café",)
     wide = write(tmp_path, text, "wide.csv", encoding="utf-16")
     assert from_text_csv(wide).items[1] == ("café",)
+    for encoding in ("utf-16-le", "utf-16-be"):
+        unmarked = write(tmp_path, text, "unmarked.csv", encoding=encoding)
+        with pytest.raises(InputError, match="zeros between letters"):
+            from_text_csv(unmarked)
+        assert from_text_csv(unmarked, encoding=encoding).items[1] == ("café",)
     with pytest.raises(InputError, match="'klingon'"):
         from_text_csv(latin, encoding="klingon")
 

@@ -37,6 +37,15 @@ def test_predict_without_known_length_or_without_samples():
     assert none.shape == (0, 3)
 
 
+def test_tensorflow_is_given_no_reason_to_warn_of_tracing(monkeypatch):
+    said = []
+    monkeypatch.setattr(tf.get_logger(), "handle", lambda record: said.append(record.getMessage()))
+    dataset = tf.data.Dataset.from_tensor_slices(PIXELS).batch(3)
+    for _ in range(6):
+        predict(_mean_of_channels(), dataset)
+    assert said == []
+
+
 def test_predict_returns_float32_of_a_bfloat16_model():
     inputs = keras.Input((4, 4, 3))
     outputs = keras.layers.GlobalAveragePooling2D(dtype="bfloat16")(inputs)

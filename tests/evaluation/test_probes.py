@@ -178,6 +178,15 @@ def test_few_shots_leave_the_rest_of_a_chosen_group_out():
     assert leaking.mean > honest.mean + 0.15
 
 
+def test_items_of_a_fold_that_leaves_nothing_to_trust_get_zeros():
+    features, labels = blobs(count=40, classes=2)
+    groups = np.where(np.arange(40) < 20, "a", "b")
+    trusted = groups == "a"
+    probe = linear_probe(features, labels, groups=groups, folds=2, trusted=trusted)
+    assert (probe.outputs[trusted] == 0).all()
+    np.testing.assert_allclose(probe.outputs[~trusted].sum(axis=1), 1, atol=1e-6)
+
+
 def test_too_many_folds_are_refused():
     features, labels = blobs(count=9)
     for folds in (1, 10):

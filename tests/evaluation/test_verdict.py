@@ -39,7 +39,7 @@ def test_few_images_of_a_class_are_too_few():
     assert verdict(0.5, 0.5, images_per_class=10).fine_tune
     few = verdict(0.5, 0.5, images_per_class=9)
     assert not few.fine_tune
-    assert "9 images of a class" in few.why
+    assert "9 items of a class" in few.why
 
 
 def test_more_images_of_a_class_bring_more():

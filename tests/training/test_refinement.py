@@ -1,13 +1,14 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from keras_tl import freezing
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
-from keras_tl.training.refinement import REFINED_LOSS, refined_loss
+from keras_tl.training.refinement import REFINED_LOSS, RefinedLoss, refined_loss
 
 
 def made(count=200, classes=3, strength=2.0, seed=0):
@@ -44,6 +45,18 @@ def test_of_two_epochs_that_are_right_about_all_the_clearer_one_is_better():
     near = np.where(targets > 0, 0.6, 0.4)
     clear = np.where(targets > 0, 0.95, 0.05)
     assert 0 < refined_loss(clear, targets) < refined_loss(near, targets)
+
+
+def test_a_model_of_several_inputs_is_measured():
+    logits, targets = made(count=7)
+    # As a text encoder is cut: the hidden state and the mask beside it.
+    hidden, mask = keras.Input((3,)), keras.Input((1,))
+    model = keras.Model([hidden, mask], keras.layers.Softmax()(hidden * mask))
+    inputs = (logits.astype(np.float32), np.full((7, 1), 2.0, np.float32))
+    callback = RefinedLoss(tf.data.Dataset.from_tensor_slices((inputs, targets)).batch(4), targets)
+    callback.set_model(model)
+    wanted = refined_loss(softmax(2 * logits, axis=1), targets)
+    assert callback.measure() == pytest.approx(wanted, abs=1e-5)
 
 
 def test_the_best_epoch_is_chosen_by_it(tiny_model, three_colors, train_val):

@@ -1,0 +1,238 @@
+"""Training that goes on where it was stopped, however it was stopped.
+
+Two files, each written whole: what the present phase began with, once, and again and again where
+in it training stands. A run that goes on begins the phase with the first as it did then, so that
+what is decided there is decided alike, and jumps to where the second was written.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import keras
+import numpy as np
+
+from keras_tl.errors import InputError
+from keras_tl.files import atomic_write_text, remove_leftovers
+from keras_tl.training.images import Images
+from keras_tl.training.phases import Phase
+from keras_tl.training.state_files import (
+    random_state,
+    read_state,
+    set_random_state,
+    values,
+    write_state,
+)
+
+# As shells count: 128 and the signal.
+TERMINATED = 128 + signal.SIGTERM
+# Saving takes at most one part in so many of the time.
+LEAST_SHARE = 20
+
+log = logging.getLogger("keras_tl")
+
+
+class Checkpoint:
+    """A folder that training is kept in, and from which it goes on.
+
+    Variables, those of the optimizer and of random generators among them, the best weights and
+    those of averages, the history, the state of Python's and NumPy's generators, the place in the
+    order of the samples: where nothing else is random, the weights in the end are those of a
+    training that ran through. Callbacks of your own are kept where they are
+    `keras_tl.training.saver.Kept`; for the steps of an epoch that were done they see the figures
+    so far.
+
+    Args:
+        folder: The folder; made when there is something to keep.
+        seconds: How much work may be lost, about. The end of an epoch is kept earlier.
+    """
+
+    PHASE, STEP, NOTES = "phase.npz", "step.npz", "notes.json"
+
+    def __init__(self, folder: str | Path, seconds: float = 30.0):
+        self.folder = Path(folder)
+        self.seconds = seconds
+        self.place: dict[str, Any] | None = None
+        self.at_work = self.asked = False
+        self._facts: dict[str, Any] = {}
+        self._saved, self._took = time.monotonic(), 0.0
+
+    @property
+    def exists(self) -> bool:
+        """Whether a training was kept here."""
+        return (self.folder / self.PHASE).is_file()
+
+    def begin(
+        self, model: keras.Model, history: list[dict[str, Any]], facts: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Puts a model to where the phase began that was under way.
+
+        Args:
+            model: The whole model, as it is built; its adapters are made.
+            history: Empty; takes the rows of the phases before.
+            facts: See `facts_of`.
+
+        Returns:
+            What `end_phase` was given by the phases before.
+
+        Raises:
+            InputError: What is kept is of another training, or damaged.
+        """
+        self._facts = facts
+        if not self.exists:
+            self._write_phase(model, history, [])
+            return []
+        remove_leftovers(self.folder)
+        state = read_state(self.folder / self.PHASE)
+        if other := [name for name in facts if state["facts"].get(name) != facts[name]]:
+            received = f"another one's, by its {' and '.join(other)}"
+            raise self._not_this(received)
+        self.assign(model.variables, state["model"])
+        set_random_state(state["random"])
+        history[:] = state["history"]
+        self.place = self._kept_place(len(state["reports"]))
+        self._say(state["reports"])
+        return state["reports"]
+
+    def end_phase(
+        self, model: keras.Model, history: list[dict[str, Any]], reports: list[dict[str, Any]]
+    ) -> None:
+        """Keeps what the next phase begins with, or what training ended with.
+
+        Args:
+            model: The whole model.
+            history: The rows so far.
+            reports: Of each phase so far what is to be known of it, ready for JSON.
+        """
+        self.place = None
+        self._write_phase(model, history, reports)
+        self.leave_if_asked()
+
+    def feed_from(self, steps: int, epochs: int) -> tuple[int, int]:
+        """The epoch and the step in it that data are wanted from."""
+        if self.place is None:
+            return 0, 0
+        epoch, step = self.place["epoch"], self.place["step"]
+        # A batch at least: checks before training look at one.
+        return (epoch, steps - 1) if epoch == epochs - 1 and step == steps else (epoch, step)
+
+    def is_due(self, most: float) -> bool:
+        """Whether SIGTERM has come, or what is kept is older than `most` seconds."""
+        waited = time.monotonic() - self._saved
+        return self.asked or waited >= max(min(most, self.seconds), LEAST_SHARE * self._took)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keeps a place; then ends the process, if SIGTERM has come."""
+        started = time.monotonic()
+        write_state(self.folder / self.STEP, state | {"random": random_state()})
+        self._saved = time.monotonic()
+        self._took = self._saved - started
+        self.leave_if_asked()
+
+    def ask(self) -> None:
+        """Ends the process as soon as what is under way is kept."""
+        self.asked = True
+        if not self.at_work:
+            self.leave_if_asked()
+
+    def leave_if_asked(self) -> None:
+        """Raises `SystemExit` where `ask` was called."""
+        if self.asked:
+            _leave()
+
+    def note(self, notes: dict[str, Any]) -> None:
+        """Keeps what was decided before training, ready for JSON."""
+        atomic_write_text(self.folder / self.NOTES, json.dumps(notes))
+
+    def notes(self) -> dict[str, Any]:
+        """What `note` kept; empty where that is nothing."""
+        path = self.folder / self.NOTES
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def remove(self) -> None:
+        """Removes the folder: what was trained is kept elsewhere."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _kept_place(self, phase: int) -> dict[str, Any] | None:
+        path = self.folder / self.STEP
+        place = read_state(path) if path.is_file() else None
+        # Of the phase before, where the run was killed between the two.
+        return place if place and place["phase"] == phase else None
+
+    def _write_phase(
+        self, model: keras.Model, history: list[dict[str, Any]], reports: list[dict[str, Any]]
+    ) -> None:
+        state = {
+            "facts": self._facts,
+            "model": values(model.variables),
+            "history": history,
+            "reports": reports,
+            "random": random_state(),
+        }
+        write_state(self.folder / self.PHASE, state)
+        (self.folder / self.STEP).unlink(missing_ok=True)
+        self._saved = time.monotonic()
+
+    def assign(self, variables: Sequence[Any], kept: Sequence[np.ndarray]) -> None:
+        """Gives variables what was kept of them, where they are the same ones."""
+        if [tuple(v.shape) for v in variables] != [value.shape for value in kept]:
+            raise self._not_this("other weights than the model's")
+        for variable, value in zip(variables, kept, strict=True):
+            variable.assign(value)
+
+    def _not_this(self, received: str) -> InputError:
+        fix = f"Go on with the same, or delete {self.folder} to begin anew."
+        return InputError(f"this training's state in {self.folder}", received, fix)
+
+    def _say(self, reports: list[dict[str, Any]]) -> None:
+        names, done = self._facts["phases"], len(reports)
+        if done == len(names):
+            log.info("Goes on behind the training, which is done")
+            return
+        where = f"phase {done + 1} of {len(names)}, {names[done][0]}"
+        if self.place:
+            where += f", epoch {self.place['epoch'] + 1} behind step {self.place['step']}"
+        log.info("Goes on with %s", where)
+
+
+@contextmanager
+def terminable(checkpoint: Checkpoint) -> Iterator[None]:
+    """SIGTERM keeps what is trained and raises `SystemExit` with code 143, in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: checkpoint.ask())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def facts_of(
+    phases: Sequence[Phase], train: Images, val: Images | None, batch_size: int, seed: int
+) -> dict[str, Any]:
+    """What tells a training apart from another one, ready for JSON."""
+    digest = hashlib.sha256()
+    for images in (train, val):
+        if images is not None:
+            digest.update("\n".join(images.keys).encode())
+            digest.update(np.ascontiguousarray(images.targets()).tobytes())
+    return {
+        "phases": [[phase.name, phase.epochs, phase.learning_rate] for phase in phases],
+        "data": digest.hexdigest(),
+        "batch size": batch_size,
+        "seed": seed,
+    }
+
+
+def _leave() -> NoReturn:
+    log.warning("Ended by SIGTERM: the same command goes on")
+    raise SystemExit(TERMINATED)

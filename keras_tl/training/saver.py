@@ -1,0 +1,131 @@
+"""The callback that keeps a phase while `fit` trains it, and jumps to where it was kept."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import keras
+
+from keras_tl.training.resume import Checkpoint
+from keras_tl.training.state_files import set_random_state, values
+
+# An epoch's end is kept where the last save is so old.
+SECONDS_AT_EPOCH_ENDS = 1.0
+
+
+@runtime_checkable
+class Kept(Protocol):
+    """A Keras callback that is kept with the training it belongs to."""
+
+    def state(self) -> dict[str, Any]:
+        """What it has gathered: ready for JSON, but for NumPy arrays."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes it back; called behind every `on_train_begin`."""
+
+
+class Saver(keras.callbacks.Callback):
+    """Keeps a phase in a checkpoint while `fit` trains it; jumps to the place it was kept at.
+
+    It stands behind all other callbacks.
+
+    Args:
+        checkpoint: Where to.
+        phase: The phase's index.
+        epochs: How many it has.
+        steps: Steps in an epoch.
+        batch: Inputs, targets and perhaps weights, as the fitted model gets them.
+        others: The callbacks before it.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        phase: int,
+        epochs: int,
+        steps: int,
+        batch: tuple[Any, ...],
+        others: Iterable[keras.callbacks.Callback],
+    ):
+        super().__init__()
+        self.checkpoint, self.batch = checkpoint, batch
+        self.phase, self.epochs, self.steps = phase, epochs, steps
+        self.kept = [callback for callback in others if isinstance(callback, Kept)]
+        self._first_step = 0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Jumps to where training was."""
+        self.checkpoint.at_work = True
+        with self.model.distribute_strategy.scope():
+            self.model.optimizer.build(self.model.trainable_variables)
+        if (place := self.checkpoint.place) is None:
+            return
+        self.checkpoint.assign(self.model.variables, place["fitted"])
+        self.checkpoint.assign(self.model.optimizer.variables, place["optimizer"])
+        for callback, state in zip(self.kept, place["callbacks"], strict=True):
+            callback.restore(state)
+        set_random_state(place["random"])
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Passes over the steps of the first epoch that are done."""
+        self._epoch, self._first_step = epoch, 0
+        place, self.checkpoint.place = self.checkpoint.place, None
+        if not place or not place["step"]:
+            return
+        self._first_step = place["step"]
+        self._build_metrics(len(place["metrics"]))
+        self.checkpoint.assign(self.model.metrics_variables, place["metrics"])
+        _pass_over(self.model, self._first_step // self.model.steps_per_execution)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the step, now and then, and the last one of an epoch."""
+        step = batch + 1
+        most = SECONDS_AT_EPOCH_ENDS if step >= self.steps else self.checkpoint.seconds
+        if step > self._first_step and self.checkpoint.is_due(most):
+            self.checkpoint.save(self._place(self._epoch, step))
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """The steps before a validation are kept."""
+        self.checkpoint.leave_if_asked()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the epoch; behind the last one the phase is."""
+        goes_on = epoch + 1 < self.epochs and not self.model.stop_training
+        if goes_on and self.checkpoint.is_due(SECONDS_AT_EPOCH_ENDS):
+            self.checkpoint.save(self._place(epoch + 1, 0))
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """What comes now is kept by `Checkpoint.end_phase`."""
+        self.checkpoint.at_work = False
+
+    def _place(self, epoch: int, step: int) -> dict[str, Any]:
+        return {
+            "phase": self.phase,
+            "epoch": epoch,
+            "step": step,
+            "fitted": values(self.model.variables),
+            "optimizer": values(self.model.optimizer.variables),
+            "metrics": values(self.model.metrics_variables) if step else [],
+            "callbacks": [callback.state() for callback in self.kept],
+        }
+
+    def _build_metrics(self, count: int) -> None:
+        """Makes the metrics' variables, which Keras does when it first needs them."""
+        if len(self.model.metrics_variables) == count:
+            return
+        x, y, *weights = self.batch
+        self.model.compute_metrics(x, y, self.model(x, training=False), *weights)
+
+
+def _pass_over(model: keras.Model, executions: int) -> None:
+    """Lets `fit` take so many calls for done, without data; the figures are those so far."""
+    run, left = model.train_function, executions
+    figures = model.get_metrics_result()
+
+    def passing(iterator: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if not left:
+            model.train_function = run
+        return dict(figures)
+
+    model.train_function = passing

@@ -1,0 +1,68 @@
+"""Files of arrays and figures: training that is to go on, as bytes."""
+
+import json
+import random
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_tl.errors import InputError
+from keras_tl.files import atomic_file
+
+ARRAY = "array"
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Writes values that are ready for JSON, and NumPy arrays among them, whole or not at all."""
+    arrays: list[np.ndarray] = []
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            arrays.append(value)
+            return {ARRAY: len(arrays) - 1}
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+    text = json.dumps(plain(state)).encode()
+    with atomic_file(path) as aside, aside.open("wb") as file:
+        np.savez(file, *arrays, facts=np.frombuffer(text, np.uint8))
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Reads what `write_state` wrote; tuples are lists then.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+
+    def full(value: dict[str, Any]) -> Any:
+        return arrays[value[ARRAY]] if set(value) == {ARRAY} else value
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[f"arr_{index}"] for index in range(len(file.files) - 1)]
+            return json.loads(file["facts"].tobytes(), object_hook=full)
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+        fix = f"Delete {path.parent} to begin anew."
+        raise InputError("a whole checkpoint", f"{path}, which is damaged", fix) from error
+
+
+def values(variables: Iterable[Any]) -> list[np.ndarray]:
+    """The variables' values."""
+    return [np.asarray(variable.numpy()) for variable in variables]
+
+
+def random_state() -> dict[str, Any]:
+    """Where the generators of Python and NumPy are."""
+    return {"python": random.getstate(), "numpy": np.random.get_state()}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Puts them there."""
+    version, numbers, spare = state["python"]
+    random.setstate((version, tuple(numbers), spare))
+    np.random.set_state(tuple(state["numpy"]))
