@@ -41,7 +41,7 @@ def warned(caplog):
     caplog.set_level(logging.WARNING, "keras_tl")
 
     def lines():
-        found = [record.getMessage() for record in caplog.records]
+        found = [r.getMessage() for r in caplog.records if r.name == "keras_tl"]
         assert all("\n" not in line and line.startswith("Expected ") for line in found)
         return found
 

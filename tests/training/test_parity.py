@@ -46,7 +46,7 @@ def plan(epochs):
 def two_phases(data, store, *, backbone="TinyNet", epochs=4, further=lambda _: [], before=None):
     """Builds a model anew and trains it: its losses at each step, and the model."""
     keras.utils.set_random_seed(5)
-    size = data["train"].image_input.size
+    size = data["train"].input_spec.size
     weights = None if backbone == "TinyNet" else "imagenet"
     model = build_image_model(backbone, outputs=3, weights=weights, image_size=size, dropout=0.3)
     if before:

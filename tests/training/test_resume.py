@@ -235,6 +235,7 @@ def test_a_training_that_is_done_trains_nothing_again(run, tmp_path, caplog):
     way, folder = MORE_WAYS["lora"], tmp_path / "kept"
     through, expected = run(way, checkpoint=Checkpoint(folder))
     counter = PowerCut()
+    caplog.clear()
     with caplog.at_level("INFO", "keras_tl"):
         weights, result = run(way, counter, checkpoint=Checkpoint(folder))
     assert counter.steps == 0
