@@ -63,6 +63,7 @@ def config(photos, backbones="TinyNet", **settings):
     return CompareConfig(str(photos), backbones, **settings)
 
 
+@pytest.mark.slow
 def test_what_sees_is_ranked_before_what_does_not(photos, tmp_path):
     out = tmp_path / "new" / "figures.json"
     found = compare(config(photos, "BlindNet,tinynet", out=str(out)), verbose=0)
@@ -124,6 +125,7 @@ def test_a_wrong_name_is_refused_before_any_work(photos, monkeypatch):
         compare(config(photos, "BlindNet,TinyNut"))
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_not_computed_again_and_serves_a_run(photos, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_TL_CACHE", str(tmp_path / "cache"))
     settings = {"augment": "light", "seed": 3}

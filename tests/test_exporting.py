@@ -46,6 +46,7 @@ def run(trained, tmp_path):
     return load_run(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_several_precisions_at_once(run, capsys):
     command = ["export", str(run.folder), "--format", "litert", "--precision", "float32,int8"]
     assert cli.main(command) == 0

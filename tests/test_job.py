@@ -193,6 +193,7 @@ def test_evaluate_refuses_classes_that_the_model_does_not_know(run, photos, tmp_
     assert "gren" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_test_images_the_figures_say_what_they_are(photos, tmp_path):
     config = TrainConfig(str(photos), str(tmp_path / "run"), test_fraction=0.0, **SETTINGS)
     metrics = train(config, verbose=0).metrics
@@ -200,6 +201,7 @@ def test_without_test_images_the_figures_say_what_they_are(photos, tmp_path):
     assert "also chose the weights" in metrics["note"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "task", "figure"),
     [
@@ -223,6 +225,7 @@ def test_other_tasks_come_from_a_csv(photos, tmp_path, labels, task, figure):
         assert run.model().get_layer("head_unit").offset == pytest.approx([250], abs=30)
 
 
+@pytest.mark.slow
 def test_a_run_notes_its_memory_and_what_it_warned_of(photos, tmp_path):
     settings = SETTINGS | {"batch_size": 500}
     run = train(TrainConfig(str(photos), str(tmp_path / "run"), **settings), verbose=0)
@@ -285,6 +288,7 @@ def test_too_many_bad_files_stop_before_training(tmp_path, capsys):
     assert not out.exists() or not any(out.iterdir())
 
 
+@pytest.mark.slow
 def test_class_weights_let_all_classes_count_the_same(photos, tmp_path, monkeypatch):
     seen = {}
     run_phases = job.run_phases
@@ -306,6 +310,7 @@ def test_class_weights_let_all_classes_count_the_same(photos, tmp_path, monkeypa
     assert seen["class_weights"] == pytest.approx([2.5, 0.625])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"]
 )

@@ -68,6 +68,7 @@ def test_near_duplicates_are_on_one_side_and_the_report_says_what_was_seen(photo
     assert run.metrics["seconds"]["audit"] > 0
 
 
+@pytest.mark.slow
 def test_the_twin_without_an_audit_divides_them(photos, tmp_path):
     out = tmp_path / "run"
     assert cli.main(["train", str(photos), "--out", str(out), "--no-audit", *OPTIONS]) == 0

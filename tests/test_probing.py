@@ -86,6 +86,7 @@ def spy_on_computed(monkeypatch):
     return computed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_does_what_the_verdict_says_and_no_pass_more(
     data, weights, tmp_path, monkeypatch, answer

@@ -88,6 +88,7 @@ def test_the_second_run_with_another_head_computes_nothing_again(folder, run):
     assert [phase["images_through_frozen_prefix"] for phase in again.metrics["phases"]] == [0, 0]
 
 
+@pytest.mark.slow
 def test_stored_features_train_as_the_whole_model_does(folder):
     def trained(store):
         config = settings(folder, audit=False)

@@ -160,6 +160,7 @@ def test_without_val_predictions_there_is_nothing_to_choose_on(run, capsys):
     assert "predictions_val.csv" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_each_of_several_labels_gets_its_best_f1(tmp_path):
     random = np.random.default_rng(1)
     kinds = ("ill", "old", "ill|old", "|")

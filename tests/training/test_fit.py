@@ -356,6 +356,7 @@ print("AGREED", strategy.num_replicas_in_sync)
 """
 
 
+@pytest.mark.slow
 def test_two_devices_give_what_one_gives(tmp_path):
     """In a process of its own: devices are divided before TensorFlow starts."""
     import subprocess
