@@ -77,12 +77,12 @@ class Tokenize:
         """Makes tokens.
 
         Args:
-            strings: Strings `[batch]`, or `[batch, 2]` of pairs.
+            strings: Strings `[batch]`, or `[batch, 2]` of pairs; a list of them will do.
 
         Returns:
             int32 `[batch, 2, length]`.
         """
-        return self._layer(strings)
+        return self._layer(tf.convert_to_tensor(strings))
 
     def count(self, texts: Sequence[tuple[str, ...]]) -> np.ndarray:
         """Counts the tokens of whole texts, the encoder's own left out: int64 `[texts]`."""
