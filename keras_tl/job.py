@@ -1,4 +1,4 @@
-"""The main job: labelled images in; a trained, measured and exported model out."""
+"""The main job: labelled images or texts in; a trained, measured and exported model out."""
 
 import json
 import logging
@@ -43,16 +43,17 @@ from keras_tl.preparing import Data, build_model, class_weights_of, describe, pr
 from keras_tl.probing import settle_plan
 from keras_tl.reporting.page import write_report
 from keras_tl.runs import Run
-from keras_tl.training.fit import PhaseReport, TrainingResult, run_phases
+from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
+from keras_tl.training.reports import PhaseReport, TrainingResult
 from keras_tl.training.resume import Checkpoint, terminable
 
 # How many of the user's own files the exporter's gate compares.
 GATE_FILES = 8
 NOTES = {
     "test": "the test split",
-    "val": "the val split, which also chose the weights: expect less on new images",
-    "train": "the train split, which the model has seen: this says nothing of new images",
+    "val": "the val split, which also chose the weights: expect less on new ones",
+    "train": "the train split, which the model has seen: this says nothing of new ones",
 }
 
 log = logging.getLogger("keras_tl")

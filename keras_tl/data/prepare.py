@@ -10,12 +10,13 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
 from keras_tl.data.open import open_data
 from keras_tl.data.pipeline import Samples
-from keras_tl.data.source import SPLITS, Source
+from keras_tl.data.prepared import Prepared
+from keras_tl.data.source import Source
 from keras_tl.data.splits import assign_splits
 
 
 @dataclass(frozen=True)
-class ImageData:
+class ImageData(Prepared):
     """Images, inspected and divided.
 
     Attributes:
@@ -31,36 +32,6 @@ class ImageData:
     augmentation: augmentations.Augmentation
     seen: Seen | None = None
     audit: Audit | None = None
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes, in the order of the model's outputs."""
-        return self.source.class_names
-
-    @property
-    def task(self) -> str:
-        """A name in `keras_tl.tasks`."""
-        return self.source.task
-
-    @property
-    def train(self) -> Samples:
-        """The images to learn from."""
-        return self.samples("train")
-
-    @property
-    def val(self) -> Samples:
-        """The images that choose the best epoch; may be empty."""
-        return self.samples("val")
-
-    @property
-    def test(self) -> Samples:
-        """The images that the final figures are measured on; may be empty."""
-        return self.samples("test")
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many images each split has."""
-        return {name: int((self.source.splits == name).sum()) for name in SPLITS}
 
     def samples(self, split: str) -> Samples:
         """The images of one split, "train", "val" or "test"."""

@@ -11,14 +11,15 @@ from keras_tl.data.audit.text_judging import (
 )
 from keras_tl.data.checks import warn_of_untrained_classes
 from keras_tl.data.pipeline import Samples, Tokenize
-from keras_tl.data.source import SPLITS, Source
+from keras_tl.data.prepared import Prepared
+from keras_tl.data.source import Source
 from keras_tl.data.splits import assign_splits
 from keras_tl.data.text_input import TextInput
 from keras_tl.data.texts import inspect_texts
 
 
 @dataclass(frozen=True)
-class TextData:
+class TextData(Prepared):
     """Texts, inspected and divided.
 
     Attributes:
@@ -34,36 +35,6 @@ class TextData:
     tokenize: Tokenize | None = None
     seen: SeenTexts | None = None
     audit: Audit | None = None
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes, in the order of the model's outputs."""
-        return self.source.class_names
-
-    @property
-    def task(self) -> str:
-        """A name in `keras_tl.tasks`."""
-        return self.source.task
-
-    @property
-    def train(self) -> Samples:
-        """The texts to learn from."""
-        return self.samples("train")
-
-    @property
-    def val(self) -> Samples:
-        """The texts that choose the best epoch; may be empty."""
-        return self.samples("val")
-
-    @property
-    def test(self) -> Samples:
-        """The texts that the final figures are measured on; may be empty."""
-        return self.samples("test")
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many texts each split has."""
-        return {name: int((self.source.splits == name).sum()) for name in SPLITS}
 
     def samples(self, split: str) -> Samples:
         """The texts of one split, "train", "val" or "test"."""

@@ -48,17 +48,9 @@ def feature_batches(
     Returns:
         A dataset of (features, targets) or (features, targets, weights).
     """
-    items, targets = len(images), images.targets()
     order = order if order or seed is None else shuffled(images, seed)
-    steps = items // batch_size if order else -(-items // batch_size)
-    columns = [targets] if weights is None else [targets, weights.astype(np.float32)]
-    # Validation has one view, the images as they are.
-    views = range(len(features)) if order and images.views > 1 else [None]
-    rows = _Rows(
-        features,
-        [[images.mixed(column, view) for column in columns] for view in views],
-        order or (lambda epoch: (np.arange(items), np.zeros(items, np.int64))),
-    )
+    steps = len(images) // batch_size if order else -(-len(images) // batch_size)
+    rows = _rows_of(features, images, weights, order)
     per_item = 4 * sum(math.prod(shape) for shape in features[0].shapes)
     # Many batches in one call of Python, as many as fit into a few megabytes.
     together = min(max(READ_BYTES // (per_item * batch_size), 1), steps)
@@ -69,18 +61,7 @@ def feature_batches(
         end = min((position + 1) * together, steps) * batch_size
         return rows.read(epoch, slice(position * together * batch_size, end))
 
-    shapes = [*features[0].shapes, *(column.shape[1:] for column in columns)]
-
-    @tf.autograph.experimental.do_not_convert
-    def load(number: tf.Tensor) -> tuple[Any, ...]:
-        found = [*rows.kinds, *[np.float32] * len(columns)]
-        values = [tf.cast(v, tf.float32) for v in tf.numpy_function(read, [number], found)]
-        for value, shape in zip(values, shapes, strict=True):
-            value.set_shape((None, *shape))
-        inputs = len(features[0].shapes)
-        x = values[0] if inputs == 1 else tuple(values[:inputs])
-        return (x, *values[inputs:])
-
+    load = rows.loader(read)
     first_read, passed = divmod(first_step, together)
     start, end = first_epoch * reads + first_read, (first_epoch + epochs) * reads
     dataset = tf.data.Dataset.range(start, end).map(load, num_parallel_calls=2, deterministic=True)
@@ -89,6 +70,21 @@ def feature_batches(
     count = steps * epochs - first_step
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _rows_of(
+    features: list[Features], images: Images, weights: np.ndarray | None, order: Order | None
+) -> "_Rows":
+    """Stored features with the images' targets and weights, as each view mixes them."""
+    count, targets = len(images), images.targets()
+    columns = [targets] if weights is None else [targets, weights.astype(np.float32)]
+    # Validation has one view, the images as they are.
+    views = range(len(features)) if order and images.views > 1 else [None]
+    return _Rows(
+        features,
+        [[images.mixed(column, view) for column in columns] for view in views],
+        order or (lambda epoch: (np.arange(count), np.zeros(count, np.int64))),
+    )
 
 
 def run_in_batches(
@@ -146,6 +142,22 @@ class _Rows:
             return found[0]
         back = np.argsort(np.concatenate(places))
         return [np.concatenate(tensors)[back] for tensors in zip(*found, strict=True)]
+
+    def loader(self, read: Callable[[np.ndarray], list[np.ndarray]]) -> Callable[..., Any]:
+        """A function for `tf.data`, from the number of a read to (features, targets, ...)."""
+        inputs, columns = len(self.features[0].shapes), self.columns[0]
+        kinds = [*self.kinds, *[np.float32] * len(columns)]
+        shapes = [*self.features[0].shapes, *(column.shape[1:] for column in columns)]
+
+        @tf.autograph.experimental.do_not_convert
+        def load(number: tf.Tensor) -> tuple[Any, ...]:
+            values = [tf.cast(v, tf.float32) for v in tf.numpy_function(read, [number], kinds)]
+            for value, shape in zip(values, shapes, strict=True):
+                value.set_shape((None, *shape))
+            x = values[0] if inputs == 1 else tuple(values[:inputs])
+            return (x, *values[inputs:])
+
+        return load
 
     def _of_view(self, view: int, indices: np.ndarray) -> list[np.ndarray]:
         values = self.features[view].gather(indices, self.kinds)

@@ -9,7 +9,6 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -19,7 +18,6 @@ import tensorflow as tf
 from keras_tl import frozen_prefix, tasks
 from keras_tl.backbones.host import behind_host
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.freezing import FreezingSummary
 from keras_tl.training.anchors import start_values
 from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
@@ -38,6 +36,7 @@ from keras_tl.training.model import training_model
 from keras_tl.training.passes import LaterPrefix, Pass, PrefixPass, later_prefixes, views_of
 from keras_tl.training.phases import Phase
 from keras_tl.training.refinement import REFINED_LOSS, RefinedLoss
+from keras_tl.training.reports import PhaseReport, TrainingResult
 from keras_tl.training.resume import Checkpoint, facts_of
 from keras_tl.training.sampling import Order, order_of, sample_weights
 from keras_tl.training.saver import Saver
@@ -46,50 +45,6 @@ from keras_tl.training.saver import Saver
 FEW_STEPS, MANY_STEPS = 16, 64
 
 log = logging.getLogger("keras_tl")
-
-
-@dataclass(frozen=True)
-class PhaseReport:
-    """What happened in one phase.
-
-    Attributes:
-        name: The phase's name.
-        freezing: What was frozen.
-        cut: Names of the layers that the frozen prefix ends at; empty where nothing is frozen
-            from the input on.
-        passes: Runs of the frozen prefix over images.
-        seconds: Wall time of the passes and of the training.
-    """
-
-    name: str
-    freezing: FreezingSummary
-    cut: tuple[str, ...]
-    passes: tuple[Pass, ...]
-    seconds: dict[str, float]
-
-    def kept(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it: `freezing` is known anew from the model."""
-        passes = [vars(done) for done in self.passes]
-        return {"cut": self.cut, "passes": passes, "seconds": self.seconds}
-
-    @classmethod
-    def read(cls, name: str, summary: FreezingSummary, kept: dict[str, Any]) -> "PhaseReport":
-        """Reads what was kept of a phase."""
-        passes = tuple(Pass(**done) for done in kept["passes"])
-        return cls(name, summary, tuple(kept["cut"]), passes, kept["seconds"])
-
-
-@dataclass
-class TrainingResult:
-    """What `run_phases` gives back.
-
-    Attributes:
-        history: One row an epoch: phase, epoch, seconds, learning_rate, loss, metrics.
-        phases: A report for each phase.
-    """
-
-    history: list[dict[str, Any]] = field(default_factory=list)
-    phases: list[PhaseReport] = field(default_factory=list)
 
 
 def run_phases(
@@ -172,19 +127,12 @@ def run_phases(
         if are_pretrained(phases):
             warn_of_fast_rate(model, phase)
         with strategy.scope():
-            runner = _PhaseRun(model, phase, store, later[index], engine, verbose)
-            runner.checkpoint, runner.index = checkpoint, index
+            place = (checkpoint, index)
+            runner = _PhaseRun(model, phase, store, later[index], engine, place, verbose)
             runner.compile(train, task, batch_size, starts, each_step)
-        started = time.perf_counter()
-        phase_seed = seed + 7919 * index
-        order = order_of(phase.sampling, train, phase_seed, task)
-        if val is not None and task == "single-label":
-            runner.refined_targets = val.targets()
-        feeds = runner.feeds(train, val, batch_size, order, weights, phase_seed)
-        prepared = time.perf_counter()
         extra = list(callbacks(phase)) if callbacks else []
-        runner.fit(*feeds, [*extra, PhaseLog(phase.name, result.history, on_epoch)])
-        seconds = {"passes": prepared - started, "training": time.perf_counter() - prepared}
+        extra.append(PhaseLog(phase.name, result.history, on_epoch))
+        seconds = runner.run(train, val, task, batch_size, weights, seed + 7919 * index, extra)
         result.phases.append(
             PhaseReport(phase.name, summary, runner.cut, tuple(runner.passes), seconds)
         )
@@ -204,15 +152,13 @@ class _PhaseRun:
         store: FeatureStore | None,
         later: Sequence[LaterPrefix],
         engine: str,
+        place: tuple[Checkpoint | None, int],
         verbose: int,
     ):
         self.whole, self.phase, self.verbose = model, phase, verbose
+        self.checkpoint, self.index = place
         self.prefix: PrefixPass | None = None
         self.cut: tuple[str, ...] = ()
-        # Of exclusive classes the validation targets, to choose the best epoch by.
-        self.refined_targets: np.ndarray | None = None
-        self.checkpoint: Checkpoint | None = None
-        self.index = 0
         self.passes: list[Pass] = []
         part = behind_host(model)
         parts = frozen_prefix.split(model)
@@ -226,6 +172,26 @@ class _PhaseRun:
         if phase.mixup and store is None and parts.prefix is not None:
             self.cut, part, self.cut_for_mixup = parts.last_layers, parts.suffix, parts.prefix
         self.fitted = training_model(part, model)
+
+    def run(
+        self,
+        train: Images,
+        val: Images | None,
+        task: str,
+        batch_size: int,
+        weights: np.ndarray | None,
+        seed: int,
+        callbacks: list[keras.callbacks.Callback],
+    ) -> dict[str, float]:
+        """Feeds and fits; returns the seconds of both."""
+        started = time.perf_counter()
+        order = order_of(self.phase.sampling, train, seed, task)
+        batches, validation = self.feeds(train, val, batch_size, order, weights, seed)
+        prepared = time.perf_counter()
+        # By the loss that is refined the best epoch of exclusive classes is chosen.
+        refined = val.targets() if val is not None and task == "single-label" else None
+        self.fit(batches, validation, refined, callbacks)
+        return {"passes": prepared - started, "training": time.perf_counter() - prepared}
 
     def compile(
         self,
@@ -338,6 +304,7 @@ class _PhaseRun:
         self,
         batches: tf.data.Dataset,
         validation: tf.data.Dataset | None,
+        refined: np.ndarray | None,
         callbacks: list[keras.callbacks.Callback],
     ) -> None:
         first = next(iter(batches.take(1)))
@@ -348,7 +315,7 @@ class _PhaseRun:
         if self.phase.averaging is not None:
             chosen.append(AveragedWeights(self.phase.averaging, self.phase.epochs))
         if validation is not None:
-            chosen += self._judges(validation)
+            chosen += self._judges(validation, refined)
         epochs, (epoch, step) = self.phase.epochs, self._first
         callbacks = [guard, *chosen, *callbacks]
         if self.checkpoint:
@@ -368,15 +335,16 @@ class _PhaseRun:
             verbose=self.verbose,
         )
 
-    def _judges(self, validation: tf.data.Dataset) -> list[keras.callbacks.Callback]:
-        """What chooses the best epoch; of exclusive classes by the loss that is refined."""
-        if self.refined_targets is None:
+    def _judges(
+        self, validation: tf.data.Dataset, targets: np.ndarray | None
+    ) -> list[keras.callbacks.Callback]:
+        """What chooses the best epoch; with targets by the loss that is refined."""
+        if targets is None:
             start = self.fitted.evaluate(validation, return_dict=True, verbose=0)
             return [BestWeights(self.phase.patience, start["loss"])]
-        refined = RefinedLoss(validation, self.refined_targets)
+        refined = RefinedLoss(validation, targets)
         refined.set_model(self.fitted)
-        start_loss = refined.measure()
-        return [refined, BestWeights(self.phase.patience, start_loss, REFINED_LOSS)]
+        return [refined, BestWeights(self.phase.patience, refined.measure(), REFINED_LOSS)]
 
 
 def _loss(task: str, phase: Phase, train: Images) -> keras.losses.Loss:

@@ -14,27 +14,31 @@ UNBALANCED = 10
 FEW_IMAGES = 10
 
 
-def findings_on_files(source: Source) -> Iterator[Finding]:
+def findings_on_files(source: Source, noun: str = "image") -> Iterator[Finding]:
     """Says what was passed over, and why.
 
     Args:
-        source: The images, with what was passed over.
+        source: The items, with what was passed over.
+        noun: What an item is, "image" or "text".
 
     Yields:
-        What was found.
+        What was found. A row without a text is a warning only: tables often have one.
     """
+    unread = ("serious", "cannot be read as an image")
+    if noun == "text":
+        unread = ("warning", "cannot be read")
     for bad, kind, severity, what in (
-        (True, "unreadable", "serious", "cannot be read as an image"),
+        (True, "unreadable", *unread),
         (False, "foreign", "note", "not looked at"),
     ):
         skipped = [entry for entry in source.skipped if entry.bad == bad]
         if skipped:
-            noun = "file" if len(skipped) == 1 else "files"
+            one = "text" if bad and noun == "text" else "file"
             verb = "" if bad else ("is " if len(skipped) == 1 else "are ")
             yield Finding(
                 kind,
                 severity,
-                f"{len(skipped):,} {noun} {verb}{what}.",
+                f"{len(skipped):,} {one}{'' if len(skipped) == 1 else 's'} {verb}{what}.",
                 tuple((entry.id,) for entry in skipped),
                 tuple(entry.reason for entry in skipped),
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_tl.data.audit.balance import findings_on_classes
+from keras_tl.data.audit.balance import findings_on_classes, findings_on_files
 from keras_tl.data.audit.copies import Alike, Copies, equal_ones, judge_copies
 from keras_tl.data.audit.findings import Audit, Finding
 from keras_tl.data.audit.groups import NearGroups, bounded_groups
@@ -15,7 +15,7 @@ from keras_tl.data.audit.judging import audit_of
 from keras_tl.data.audit.near import Pairs
 from keras_tl.data.audit.text_giveaways import findings_on_boilerplate, findings_on_giveaways
 from keras_tl.data.audit.text_languages import findings_on_languages, languages
-from keras_tl.data.audit.text_lengths import findings_on_empty, findings_on_lengths
+from keras_tl.data.audit.text_lengths import findings_on_lengths
 from keras_tl.data.audit.text_near import near_texts
 from keras_tl.data.audit.text_words import Words, read_words
 from keras_tl.data.source import Source
@@ -87,7 +87,7 @@ def judge_texts(source: Source, seen: SeenTexts, text_input: TextInput | None = 
     exact = list(equal_ones(source, seen.words.keys, "equal texts", "equal words"))
     copies = Copies(source, "text", exact, list(_near(seen)))
     findings: list[Finding] = [
-        *findings_on_empty(source),
+        *findings_on_files(source, "text"),
         *judge_copies(copies, seen.groups),
         *findings_on_classes(source, "text"),
         *findings_on_giveaways(source, seen.words),

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_tl.data.audit.findings import Finding
-from keras_tl.data.labels import first_few
 from keras_tl.data.source import Source
 from keras_tl.data.text_input import LARGEST_WINDOWS, OWN_TOKENS, TextInput
 
@@ -16,34 +15,6 @@ SHORT, MANY_SHORT = 3, 0.05
 MANY_CUT = 0.1
 # So many of the texts should be read whole.
 WHOLE = 0.8
-
-
-def findings_on_empty(source: Source) -> Iterator[Finding]:
-    """Says which texts were left out, and what else was passed over.
-
-    Args:
-        source: The texts, with what was passed over.
-
-    Yields:
-        What was found.
-    """
-    for bad, kind, severity, what in (
-        (True, "unreadable", "warning", "cannot be read: {} left out"),
-        (False, "foreign", "note", "not looked at"),
-    ):
-        skipped = [entry for entry in source.skipped if entry.bad == bad]
-        if skipped:
-            verb = "is" if len(skipped) == 1 else "are"
-            noun = ("text" if bad else "file") + ("" if len(skipped) == 1 else "s")
-            told = what.format(verb) if bad else f"{verb} {what}"
-            reasons = sorted({entry.reason for entry in skipped}) if bad else []
-            yield Finding(
-                kind,
-                severity,
-                f"{len(skipped):,} {noun} {told}{f' ({first_few(reasons)})' if reasons else ''}.",
-                tuple((entry.id,) for entry in skipped),
-                tuple(entry.reason for entry in skipped),
-            )
 
 
 def findings_on_lengths(
