@@ -65,12 +65,14 @@ def test_several_precisions_at_once(run, capsys):
         assert "litert-int8" in run.path(name).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_run_has_a_model_card(trained):
     card = trained.path(trained.MODEL_CARD).read_text(encoding="utf-8")
     assert card.startswith("---\n")
     assert "## Limits" in card
 
 
+@pytest.mark.slow
 def test_out_is_for_one_export(run, tmp_path, capsys):
     command = ["export", str(run.folder), "--out", str(tmp_path / "small")]
     assert cli.main([*command, "--precision", "float32,float16"]) == 2
@@ -80,6 +82,7 @@ def test_out_is_for_one_export(run, tmp_path, capsys):
     assert not (run.folder / "litert-float16").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -94,6 +97,7 @@ def test_unknown_names_are_refused(run, capsys, options, message):
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_int8_needs_the_images_and_float32_does_not(run, capsys):
     text = run.path(run.CONFIG).read_text(encoding="utf-8")
     lines = ["data: gone" if line.startswith("data:") else line for line in text.splitlines()]
@@ -103,6 +107,7 @@ def test_int8_needs_the_images_and_float32_does_not(run, capsys):
     assert cli.main(["export", str(run.folder)]) == 0
 
 
+@pytest.mark.slow
 def test_an_image_that_was_changed_is_not_drawn(run, trained, tmp_path):
     from keras_tl.exporting import _drawn
     from keras_tl.reporting.album import Album

@@ -239,6 +239,7 @@ def test_a_run_notes_its_memory_and_what_it_warned_of(photos, tmp_path):
     assert "500 images to fill a batch" in page and f"{peaks[-1]:,} MB" in page
 
 
+@pytest.mark.slow
 def test_a_run_is_whole_only_with_its_page(photos, tmp_path, monkeypatch):
     seen = []
 

@@ -117,6 +117,7 @@ def test_an_unfinished_run_with_other_settings_is_refused(config, monkeypatch):
         path.write_bytes(picture)
 
 
+@pytest.mark.slow
 def test_what_is_measured_decides_nothing_of_a_deterministic_run(config):
     assert replace(config, deterministic=True).engine == "tensorflow"
     assert config.engine == "auto"

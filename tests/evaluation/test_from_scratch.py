@@ -30,6 +30,7 @@ def split(three_colors, labels=None):
     return [Samples(each, SEEN, augment.get("none")) for each in (train, val, measured)]
 
 
+@pytest.mark.slow
 def test_it_learns_what_is_there(three_colors):
     train, val, measured = split(three_colors)
     found = image_baseline(train, val, measured, SEEN, batch_size=5, seed=3, verbose=0)
