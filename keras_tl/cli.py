@@ -262,7 +262,7 @@ def _predict(options: argparse.Namespace) -> int:
 
     run = load_run(options.run_folder)
     if run.config.has_texts:
-        texts_of = import_module("keras_tl.text_arguments").texts_of
+        texts_of = _job("keras_tl.text_arguments").texts_of
         column = options.text_column or run.config.text_column
         how = {"pair": run.config.pair, "encoding": options.encoding}
         texts = texts_of(options.inputs, column, **how)
