@@ -117,6 +117,8 @@ def fingerprint(prefix: keras.Model) -> str:
     Nor do low-rank adapters, but what they add to the kernels.
     """
     digest = hashlib.sha256()
+    # An engine's copy is for one shape: the same layers at another size are another prefix.
+    digest.update(str([(tensor.shape, tensor.dtype) for tensor in prefix.inputs]).encode())
     made = {id(tensor): index for index, tensor in enumerate(prefix.inputs)}
     for node in calls(prefix):
         arguments = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))

@@ -3,6 +3,7 @@
 import json
 import logging
 
+import keras
 import numpy as np
 import pytest
 
@@ -129,3 +130,14 @@ def test_what_a_later_phase_needs_is_left_out_where_only_this_ones_fits(
     assert not result.phases[1].passes
     assert "since 0 MB of outputs do not fit into the store" in caplog.text
     assert sum(item.size for item in store.stored()) < 60_000
+
+
+def test_the_same_layers_at_another_size_are_another_prefix():
+    def model(size):
+        pixels = keras.Input((size, size, 3), name="pixels")
+        conv = keras.layers.Conv2D(2, 3, kernel_initializer="ones", name="conv")
+        pooled = keras.layers.GlobalAveragePooling2D(name="pool")(conv(pixels))
+        return keras.Model(pixels, [pooled])
+
+    assert passes.fingerprint(model(8)) == passes.fingerprint(model(8))
+    assert passes.fingerprint(model(8)) != passes.fingerprint(model(16))
