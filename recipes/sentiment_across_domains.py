@@ -8,8 +8,8 @@ and 256 labelled texts of the other half (L2-SP keeps it near what the first dom
 al., ICML 2018). Beside it stands a model that saw these few texts alone: without it nobody knows
 what the first domain was worth.
 
-Measured with sentences on films (4,000 of Pang and Lee) and reviews of medicines (889, of which 71 %
-are positive), `--max-tokens 64`, about 9 minutes: 82.3 % on films; on medicines 53.6 % as it is,
+Measured with sentences on films (4,000 of Pang and Lee) and reviews of medicines (889, 71 %
+positive), `--max-tokens 64`, about 9 minutes: 82.3 % on films; on medicines 53.6 % as it is,
 62.4, 59.2 and 69.4 % after 16, 64 and 256 labels, from these alone 63.1, 64.9 and 72.8 %. Between
 these two the first domain is worth nothing.
 """
