@@ -17,9 +17,11 @@ from keras_tl.data.tfds import from_tfds
 from keras_tl.export.litert import export_litert
 from keras_tl.export.onnx import export_onnx
 from keras_tl.export.saved_model import export_saved_model
+from keras_tl.extraction import extract
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.heads import add_head
-from keras_tl.job import measure, train
+from keras_tl.job import train
+from keras_tl.measuring import measure
 from keras_tl.model_info import ModelInfo
 from keras_tl.runs import load_run
 from keras_tl.thresholding import choose_thresholds
@@ -50,6 +52,7 @@ __all__ = [
     "export_litert",
     "export_onnx",
     "export_saved_model",
+    "extract",
     "find_learning_rate",
     "freezing",
     "from_arrays",

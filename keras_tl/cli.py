@@ -20,12 +20,20 @@ from keras_tl.cli_options import (
     threshold_options,
     train_options,
 )
-from keras_tl.errors import AuditError, InputError, KerasTLError, did_you_mean
+from keras_tl.cli_streaming import (
+    extract,
+    extract_options,
+    predict,
+    predict_options,
+    split_pipeline_options,
+)
+from keras_tl.errors import AuditError, InputError, KerasTLError, LostWorkerError, did_you_mean
+from keras_tl.place_options import PLACE, place_of
 from keras_tl.quiet import quiet
 
 log = logging.getLogger("keras_tl")
 
-BAD_INPUT, FAILED_CHECK, SERIOUS = 2, 1, 3
+BAD_INPUT, FAILED_CHECK, SERIOUS, TRY_AGAIN = 2, 1, 3, 75
 # As shells count: 128 and the signal.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
@@ -55,10 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when all went well, 2 for input that cannot be used, 1 where a check of keras_tl's own
-        failed, 3 where a strict audit found something serious, 130 when interrupted; where SIGTERM
-        ends a training, which is kept for the same command to go on, it raises SystemExit(143).
+        failed, 3 where a strict audit found something serious, 75 where another process of a
+        training is gone, 130 when interrupted; where SIGTERM ends a training, which is kept for the
+        same command to go on, it raises SystemExit(143).
     """
-    options, unknown = _parser().parse_known_args(arguments)
+    own, pipeline_options = split_pipeline_options(sys.argv[1:] if arguments is None else arguments)
+    options, unknown = _parser().parse_known_args(own)
+    if pipeline_options:
+        options.pipeline_options = pipeline_options
     if unknown:
         options.command.error(f"unrecognized arguments: {' '.join(unknown)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -85,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _exit_code(error: KerasTLError) -> int:
     if isinstance(error, AuditError):
         return SERIOUS
+    if isinstance(error, LostWorkerError):
+        return TRY_AGAIN
     return BAD_INPUT if isinstance(error, InputError) else FAILED_CHECK
 
 
@@ -105,20 +119,9 @@ def _parser() -> _Parser:
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
     command.add_argument("data", metavar="DATA", help="as for train")
     column_options(command)
-    command = add("predict", _predict, "Predict image files or texts with a run's model.")
-    command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
-    about = "image files and folders of them; texts, files and tables of them, - for lines of input"
-    command.add_argument("inputs", metavar="INPUT", nargs="+", help=about)
-    about = "texts: a table's column, or two as TITLE,BODY; that of the run if not given"
-    command.add_argument("--text-column", metavar="NAME", default=None, help=about)
-    about = "texts: encoding of files and of standard input"
-    command.add_argument("--encoding", metavar="NAME", default="utf-8", help=about)
-    about = "classes to show: the predicted one, then the most probable others"
-    command.add_argument(
-        "--top", type=_positive, default=argparse.SUPPRESS, metavar="K", help=about
-    )
-    about = "table, csv or json"
-    command.add_argument("--format", choices=("table", "csv", "json"), default="table", help=about)
+    predict_options(add("predict", predict, "Predict images or texts with a run's model."))
+    text = "Write embeddings of any number of images or texts: what a backbone makes of them."
+    extract_options(add("extract", extract, text))
     text = "Choose a run's thresholds on its val split, and store them in what it exports."
     threshold_options(add("threshold", _threshold, text))
     export_options(add("export", _export, "Write a run's model for LiteRT or ONNX Runtime."))
@@ -140,13 +143,6 @@ def _parser() -> _Parser:
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, received {text}")
-    return value
-
-
 def _given(options: argparse.Namespace, *but: str) -> dict[str, Any]:
     return {k: v for k, v in vars(options).items() if k not in ("run", "command", *but)}
 
@@ -155,9 +151,11 @@ def _train(options: argparse.Namespace) -> int:
     from keras_tl.config import make_config, read_config
 
     settings = read_config(options.config) if options.config else {}
-    config = make_config({**settings, **_given(options, "config")})
-
-    return _show_run(_job().train(config, verbose=_verbose()))
+    config = make_config({**settings, **_given(options, "config", *PLACE)})
+    job = _job()
+    run = job.train(config, place=place_of(options), verbose=_verbose())
+    # Of several processes only the chief need see the folder.
+    return _show_run(run) if run.is_whole else 0
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -173,7 +171,8 @@ def _audit(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from keras_tl.compare_config import CompareConfig
 
-    config = CompareConfig(**_given(options))
+    config = CompareConfig(**_given(options, *PLACE))
+    _job("keras_tl.strategies").choose(place_of(options))
     comparison = _job("keras_tl.comparison").compare(config)
 
     from keras_tl.comparison_table import format_comparison
@@ -198,7 +197,8 @@ def _lr_find(options: argparse.Namespace) -> int:
     from keras_tl.config import make_config
 
     sweep = {name: vars(options)[name] for name in ("fine_tuning", "steps")}
-    config = make_config(_given(options, *sweep))
+    config = make_config(_given(options, *sweep, *PLACE))
+    _job("keras_tl.strategies").choose(place_of(options))
     found = _job("keras_tl.rate_finding").find_rates(config, **sweep, verbose=_verbose())
     for each in found:
         print(f"\nPhase {each.phase}:\n{each}")
@@ -240,11 +240,14 @@ def _show_run(run: Any) -> int:
 
 
 def _show_figures(metrics: dict[str, Any], run: Any) -> None:
+    from keras_tl.evaluation.many_classes import format_confused
     from keras_tl.evaluation.metrics import format_confusion, summary
 
     print(summary(metrics))
     if "confusion_matrix" in metrics:
         print(format_confusion(metrics["confusion_matrix"], run.info.class_names))
+    elif "confused" in metrics:
+        print(format_confused(metrics["confused"], metrics["per_class"]))
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -252,54 +255,10 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     run = load_run(options.run_folder)
     columns = _given(options, "run_folder", "data")
-    metrics = _job().evaluate_run(run, options.data, verbose=_verbose(), **columns)
+    evaluate_run = _job("keras_tl.measuring").evaluate_run
+    metrics = evaluate_run(run, options.data, verbose=_verbose(), **columns)
     _show_figures(metrics, run)
     return 0
-
-
-def _predict(options: argparse.Namespace) -> int:
-    from keras_tl.runs import load_run
-
-    run = load_run(options.run_folder)
-    if run.config.has_texts:
-        texts_of = _job("keras_tl.text_arguments").texts_of
-        column = options.text_column or run.config.text_column
-        how = {"pair": run.config.pair, "encoding": options.encoding}
-        texts = texts_of(options.inputs, column, **how)
-        outputs, source = _job().predict_texts(run, texts)
-    else:
-        outputs, source = _job().predict_files(run, _image_files(options.inputs))
-
-    from keras_tl.evaluation.shown import format_predictions
-
-    shown = format_predictions(
-        source.ids, outputs, run.info, top=getattr(options, "top", None), style=options.format
-    )
-    print(shown)
-    for skipped in source.skipped if run.config.has_texts else ():
-        log.warning("Passed over %s: %s", skipped.id, skipped.reason)
-    return BAD_INPUT if any(skipped.bad for skipped in source.skipped) else 0
-
-
-def _image_files(names: Sequence[str]) -> list[str]:
-    """Files that are named, and those in folders that are named."""
-    from keras_tl.data.folders import list_images
-
-    files: list[str] = []
-    for name in names:
-        path = Path(name)
-        if not path.exists():
-            raise InputError("a file or folder", repr(name), "There is no such thing.")
-        if any("\udc80" <= letter <= "\udcff" for letter in name):  # bytes that Python kept
-            raise InputError("a file name in UTF-8", repr(name), "Rename the file.")
-        if not path.is_dir():
-            files.append(name)
-            continue
-        images, passed_over = list_images(path)
-        files.extend(str(path / image) for image in images)
-        for skipped in passed_over:
-            log.info("Passed over %s: %s", path / skipped.id, skipped.reason)
-    return files
 
 
 def _threshold(options: argparse.Namespace) -> int:

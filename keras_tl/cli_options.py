@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from keras_tl.place_options import place_options
+
 # Option of `train`, type, what stands for its value in the help, the help.
 TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     (
@@ -68,7 +70,9 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         "B",
         "rare classes count more, by their effective number of images; try 0.999",
     ),
-    ("--batch-size", int, "N", "items in a batch"),
+    ("--batch-size", int, "N", "items in a batch, over all devices"),
+    ("--micro-batches", int, "N", "compute a batch in so many parts, to need less memory"),
+    ("--clip-norm", float, "C", "clip each gradient to this norm"),
     ("--val-fraction", float, "F", "share of the items that choose the best epoch"),
     ("--test-fraction", float, "F", "share of the items that the final figures come from"),
     ("--views", int, "K", "views of each image; those of light and strong are 4 and 8"),
@@ -84,6 +88,12 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--max-bad-fraction", float, "F", "share of unreadable images or texts that stops a run"),
     ("--max-tokens", int, "N", "texts: tokens that are read, in each window"),
     ("--windows", int, "K", "texts: windows of a long text, over which is averaged"),
+    (
+        "--truncate",
+        str,
+        "HOW",
+        "texts: of one that is longer than that read its head, or head-tail: beginning and end",
+    ),
 )
 COLUMN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--path-column", str, "NAME", "CSV: column of image paths"),
@@ -108,6 +118,18 @@ SHARED_OPTIONS = (
     "--max-bad-fraction",
     "--max-tokens",
     "--windows",
+    "--truncate",
+)
+# Options of `train` that make a model of which no weight is trained.
+MODEL_OPTIONS = (
+    "--backbone",
+    "--weights",
+    "--image-size",
+    "--resize",
+    "--engine",
+    "--max-tokens",
+    "--windows",
+    "--truncate",
 )
 COMPARE_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--backbones", str, "A,B,C", "pretrained backbones, see keras-tl backbones; five if left out"),
@@ -145,6 +167,7 @@ def train_options(command: ArgumentParser) -> None:
     )
     _no_audit(command)
     column_options(command)
+    place_options(command)
     about = "settings from a run's config.yaml; options given beside it win"
     command.add_argument("--config", metavar="FILE", default=None, help=about)
 
@@ -168,6 +191,7 @@ def compare_options(command: ArgumentParser) -> None:
     _settings(command, COMPARE_OPTIONS, "CompareConfig")
     about = "measure probes of a few images of each class too"
     command.add_argument("--few-shot", action="store_true", default=argparse.SUPPRESS, help=about)
+    place_options(command)
     _no_audit(command)
     column_options(command)
 
@@ -196,8 +220,22 @@ def lr_find_options(command: ArgumentParser) -> None:
     command.add_argument(
         "--class-weights", action="store_true", default=argparse.SUPPRESS, help=about
     )
+    place_options(command)
     _no_audit(command)
     column_options(command)
+
+
+def model_input_options(command: ArgumentParser) -> None:
+    """Adds what says which backbone, and what it takes."""
+    _settings(command, [row for row in TRAIN_OPTIONS if row[0] in MODEL_OPTIONS])
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, received {text}")
+    return value
 
 
 def export_options(command: ArgumentParser) -> None:

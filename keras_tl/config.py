@@ -10,6 +10,10 @@ import yaml
 from keras_tl.errors import InputError, did_you_mean
 
 SCHEMA_VERSION = 1
+# What YAML makes of the value of a setting.
+SCALARS = (str, int, float, bool, type(None))
+# Characters of a value, bits of a number; lists and mappings in each other.
+LONGEST, DEEPEST = 4096, 8
 PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
 # The values that settings may have. They are written out here, because what they name is in
 # modules that import TensorFlow.
@@ -25,12 +29,15 @@ CHOICES = {
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "feature_dtype": ("auto", "float16", "float32"),
     "engine": ("auto", "tensorflow"),
+    "truncate": ("head", "head-tail"),
 }
 # Smallest and largest allowed value; the largest is not included where it is 1.
 RANGES = {
     "epochs": (0, 10**6),
     "fine_tune_epochs": (0, 10**6),
     "batch_size": (1, 10**6),
+    "micro_batches": (1, 10**4),
+    "clip_norm": (1e-9, 10**9),
     "image_size": (1, 10**5),
     "patience": (1, 10**6),
     "views": (2, 10**6),
@@ -121,7 +128,10 @@ class TrainConfig:
             "light", for texts "none".
         sampling: "shuffled" shows each image once in an epoch, "balanced" all classes equally
             often.
-        batch_size: Images in a batch.
+        batch_size: Images in a batch, over all devices.
+        micro_batches: In so many parts a device computes its batch, to need less memory; the
+            update is that of the whole batch.
+        clip_norm: The norm that each weight's gradient is clipped to; None does not clip.
         val_fraction: Share of the images that choose the best epoch.
         test_fraction: Share of the images that the final figures are measured on.
         class_weights: Whether rare classes count more, so that all classes count the same.
@@ -136,6 +146,8 @@ class TrainConfig:
             one text with the first above the second.
         max_tokens: Tokens of a text that are read, in each window.
         windows: Into so many windows at most a long text is cut, over which is averaged.
+        truncate: What is read of a text that is longer than all windows: "head", its beginning,
+            or "head-tail", as much of its beginning as of its end.
         id_column: Texts: a table's column of ids; None names the lines.
         encoding: Texts: of the file or the files.
         label_column: CSV: the column of labels; several, separated by commas, are targets.
@@ -187,6 +199,8 @@ class TrainConfig:
     augment: str | None = None
     sampling: str = "shuffled"
     batch_size: int = 32
+    micro_batches: int = 1
+    clip_norm: float | None = None
     val_fraction: float = 0.15
     test_fraction: float = 0.15
     class_weights: bool = False
@@ -198,6 +212,7 @@ class TrainConfig:
     pair: bool = False
     max_tokens: int = 128
     windows: int = 1
+    truncate: str = "head"
     id_column: str | None = None
     encoding: str = "utf-8"
     label_column: str = "label"
@@ -313,14 +328,18 @@ def read_config(path: str | Path) -> dict[str, Any]:
         InputError: Not YAML, another schema version, or a key that does not exist.
     """
     try:
-        facts = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        facts = _parse(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError("a configuration file", str(path), f"{error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = " ".join(str(error).split())
+    # Dates that are none and numbers of thousands of digits are mere ValueErrors.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        first = " ".join(str(error).split())[:300]
         raise InputError("a YAML file", str(path), f"It does not parse: {first}.") from error
     if not isinstance(facts, dict):
         raise InputError("settings, one `name: value` a line", str(path), "See `config.yaml`.")
+    for name, value in facts.items():
+        if name != "versions":
+            _refuse_odd(name, value)
     schema = facts.pop("schema_version", SCHEMA_VERSION)
     if schema != SCHEMA_VERSION:
         raise InputError(
@@ -333,6 +352,31 @@ def read_config(path: str | Path) -> dict[str, Any]:
             hint = did_you_mean(str(name), known, "See `keras-tl train --help`.")
             raise InputError(f"settings of a run in {path}", repr(name), hint)
     return facts
+
+
+def _parse(text: str) -> Any:
+    """Reads YAML without what makes more of a few lines than there is memory or time for."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"it has the alias *{event.anchor}")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"it has lists or mappings in each other, {depth} deep")
+    return yaml.safe_load(text)
+
+
+def _refuse_odd(name: Any, value: Any) -> None:
+    """Refuses what is no value of a setting, before it stands in a message."""
+    fix = "See `config.yaml`."
+    if not isinstance(value, SCALARS):
+        kind = f"a {type(value).__name__} for {name!r}"
+        raise InputError("one value for each setting", kind, fix)
+    length = len(value) if isinstance(value, str) else 0
+    if length > LONGEST or (isinstance(value, int) and value.bit_length() > LONGEST):
+        kind = f"{length} characters" if length else f"a number of {value.bit_length()} bits"
+        raise InputError(f"a value of some {LONGEST} characters for {name!r}", kind, fix)
 
 
 def make_config(settings: dict[str, Any]) -> TrainConfig:

@@ -31,6 +31,10 @@ class CheckError(KerasTLError, RuntimeError):
     """A check of keras_tl's own failed (freezing, export); commands end with exit code 1."""
 
 
+class LostWorkerError(KerasTLError, RuntimeError):
+    """Another process of a training is gone; commands end with exit code 75, "try again"."""
+
+
 def sentence(expected: str, received: str, fix: str) -> str:
     """The one line of an error; a warning where what was received may be right has it too."""
     return f"Expected {expected}, received {received}. {fix}"

@@ -33,6 +33,7 @@ from keras_tl.features import Features
 from keras_tl.files import cache_root
 from keras_tl.locks import Hold, in_use
 from keras_tl.shards import DamagedShardError, ShardFiles, compact
+from keras_tl.workers import Workers
 
 FORMAT_VERSION = 2
 # A shard ends when it is this large or this old: what an interruption can lose. The age grows
@@ -87,10 +88,16 @@ class Entry:
             for name in shard_files.leftovers(folder):
                 shard_files.remove(folder, name)
             hold.share()
-        for manifest in shard_files.manifests(folder):
-            self.load(manifest)
+        self._loaded: set[Path] = set()
+        self.refresh()
         if self._shards:
             os.utime(folder)
+
+    def refresh(self) -> None:
+        """Takes in the shards that others have written since."""
+        for manifest in shard_files.manifests(self.folder):
+            if manifest not in self._loaded:
+                self.load(manifest)
 
     def missing(self, keys: Sequence[str]) -> np.ndarray:
         """Positions in `keys` (content hashes) of rows not in the entry, each hash once."""
@@ -123,6 +130,7 @@ class Entry:
 
     def load(self, manifest: Path) -> None:
         """Takes a shard in; drops it where it does not count."""
+        self._loaded.add(manifest)
         try:
             shard = shard_files.read(manifest)
         except DamagedShardError as error:
@@ -249,6 +257,7 @@ class FeatureStore:
             float16 where that hardly moves the loss, which training measures.
         max_bytes: The least recently used entries go until the store is no larger than this; by
             default `default_limit()`.
+        workers: The processes that fill it together; by default this one alone.
     """
 
     def __init__(
@@ -257,6 +266,7 @@ class FeatureStore:
         *,
         dtype: str = "auto",
         max_bytes: int | None = None,
+        workers: Workers | None = None,
     ):
         if dtype not in DTYPES:
             raise InputError(f"a dtype of {' or '.join(DTYPES)}", repr(dtype), "Choose one.")
@@ -264,7 +274,14 @@ class FeatureStore:
         self.automatic = dtype == "auto"
         self.dtype = "float16" if self.automatic else dtype
         self.max_bytes = default_limit() if max_bytes is None else max_bytes
+        self.workers = workers or Workers()
         self._holds: dict[Path, Hold] = {}
+
+    def among(self, workers: Workers) -> "FeatureStore":
+        """The same store, with what it holds, filled by these processes together."""
+        store = copy.copy(self)
+        store.workers = workers
+        return store
 
     def settled(self, dtype: str) -> "FeatureStore":
         """The same store, with what it holds, and a dtype of "float16" or "float32"."""

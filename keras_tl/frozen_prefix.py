@@ -4,12 +4,15 @@ Behind the cut nothing trains, nothing is random and nothing moves. The part bef
 same output for the same image at every step, so it needs to run only once for each image.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_tl.backbones.adapters import CONFIG_KEYS, merged_weights
 from keras_tl.backbones.encoder_layers import SelfAttention
 from keras_tl.backbones.host import behind_host
 from keras_tl.backbones.layers import FreezableDropout, FreezableStochasticDepth
@@ -155,3 +158,34 @@ def _bytes(tensor: Any) -> int:
 def _one_or_all(tensors: list[Any]) -> Any:
     """A model with one input takes it bare, not in a list."""
     return tensors[0] if len(tensors) == 1 else tensors
+
+
+def fingerprint(prefix: keras.Model) -> str:
+    """SHA-256 of a model's graph and weights; names and `trainable` flags do not count.
+
+    Nor do low-rank adapters, but what they add to the kernels.
+    """
+    digest = hashlib.sha256()
+    # An engine's copy is for one shape: the same layers at another size are another prefix.
+    digest.update(str([(tensor.shape, tensor.dtype) for tensor in prefix.inputs]).encode())
+    made = {id(tensor): index for index, tensor in enumerate(prefix.inputs)}
+    for node in calls(prefix):
+        arguments = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+        facts = {
+            "class": type(node.operation).__name__,
+            "config": _without_names(node.operation.get_config()),
+            "inputs": [made[id(tensor)] for tensor in node.input_tensors],
+            "constants": [str(a) for a in arguments if not isinstance(a, keras.KerasTensor)],
+        }
+        digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+        for tensor in node.outputs:
+            made[id(tensor)] = len(made)
+        for weight in merged_weights(node.operation):
+            digest.update(np.ascontiguousarray(weight).tobytes())
+    digest.update(str([made[id(tensor)] for tensor in prefix.outputs]).encode())
+    return digest.hexdigest()
+
+
+def _without_names(config: dict[str, Any]) -> dict[str, Any]:
+    left_out = ("name", "trainable", "seed", *CONFIG_KEYS)
+    return {k: v for k, v in config.items() if k not in left_out}

@@ -2,51 +2,44 @@
 
 import json
 import logging
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 from keras_tl import freezing, strategies
 from keras_tl.auditing import audit_with_labels
 from keras_tl.backbones.graph import to_stock
-from keras_tl.backbones.host import behind_host, tokenize_of
 from keras_tl.baselines import add_baseline
 from keras_tl.config import TrainConfig
-from keras_tl.data.inspection import inspect
-from keras_tl.data.open import open_data
-from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
 from keras_tl.data.splits import write_splits
-from keras_tl.data.texts import from_texts, inspect_texts
 from keras_tl.errors import InputError
-from keras_tl.evaluation.checks import check_class_names, warn_of_outcome
-from keras_tl.evaluation.metrics import evaluate
-from keras_tl.evaluation.predictions import (
-    PREDICTION_BATCH,
-    predict,
-    predict_images,
-    predictions_frame,
-)
+from keras_tl.evaluation.many_classes import truth_of
+from keras_tl.evaluation.predictions import predict_images, predictions_frame
 from keras_tl.export.saved_model import export_saved_model
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_file, atomic_write_text
 from keras_tl.journal import Journal
+from keras_tl.measuring import measure
 from keras_tl.model_info import ModelInfo
 from keras_tl.plans import make_plan
 from keras_tl.preparing import Data, build_model, class_weights_of, describe, prepare_data
 from keras_tl.probing import settle_plan
+from keras_tl.replicas import on_one_device
 from keras_tl.reporting.page import write_report
 from keras_tl.runs import Run
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
 from keras_tl.training.reports import PhaseReport, TrainingResult
 from keras_tl.training.resume import Checkpoint, terminable
+from keras_tl.workers import Workers, losses_told
 
 # How many of the user's own files the exporter's gate compares.
 GATE_FILES = 8
@@ -59,12 +52,20 @@ NOTES = {
 log = logging.getLogger("keras_tl")
 
 
-def train(config: TrainConfig, *, source: Source | None = None, verbose: int = 1) -> Run:
+def train(
+    config: TrainConfig,
+    *,
+    source: Source | None = None,
+    place: strategies.Place | None = None,
+    verbose: int = 1,
+) -> Run:
     """Trains, measures and exports a model of images or texts.
 
     Args:
         config: The settings.
         source: The images or texts, where they are already opened; else `config.data` is.
+        place: Where to train, see `keras_tl.strategies.choose`. Of several processes the first,
+            the chief, writes the run; all need the data.
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
@@ -73,27 +74,57 @@ def train(config: TrainConfig, *, source: Source | None = None, verbose: int = 1
     Raises:
         InputError: Something in the settings or the data cannot be used.
         CheckError: Training moved something frozen, or the export differs from the model.
+        LostWorkerError: Another process of the training is gone.
     """
-    run = Run(config.out)
-    run.check_free(config)
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    checkpoint = Checkpoint(run.path(Run.CHECKPOINT))
+    strategy = strategies.choose(place)
+    workers = Workers(strategy)
+    with _folder_of(config, workers) as folder, losses_told():
+        run = Run(folder)
+        run.check_free(config)
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        checkpoint = Checkpoint(run.path(Run.CHECKPOINT), keeps=workers.is_chief)
+        checkpoint.share(workers)
+        with _settings(config), Journal() as journal, terminable(checkpoint):
+            _train(config, run, source, strategy, workers, checkpoint, journal, verbose)
+        # Who ends first would be missed.
+        workers.barrier()
+    return Run(config.out)
+
+
+@contextmanager
+def _folder_of(config: TrainConfig, workers: Workers) -> Iterator[str]:
+    """The run's folder; for who is not the chief one that goes, and what it says goes unsaid."""
+    if workers.is_chief:
+        yield config.out
+        return
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def _settings(config: TrainConfig) -> Iterator[None]:
+    """Keras' settings of a configuration."""
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     keras.utils.set_random_seed(config.seed)
     try:
-        with Journal() as journal, terminable(checkpoint):
-            _train(config, run, source, checkpoint, journal, verbose)
+        yield
     finally:
         keras.config.set_dtype_policy(previous)
-    return run
 
 
 def _train(
     config: TrainConfig,
     run: Run,
     source: Source | None,
+    strategy: tf.distribute.Strategy,
+    workers: Workers,
     checkpoint: Checkpoint,
     journal: Journal,
     verbose: int,
@@ -101,14 +132,15 @@ def _train(
     _check_tensorboard(config)
     data = prepare_data(config, source)
     journal.lap("data", **({"audit": data.seen.seconds} if data.seen else {}))
-    strategy = strategies.choose()
     with strategy.scope():
         model = build_model(config, data)
     run.begin()
     atomic_write_text(run.path(Run.CONFIG), config.with_absolute_paths().to_yaml())
     write_splits(data.source, run.path(Run.SPLITS))
     journal.lap("build")
-    store = FeatureStore(dtype=config.feature_dtype) if config.feature_cache else None
+    store = None
+    if config.feature_cache:
+        store = FeatureStore(dtype=config.feature_dtype, workers=workers)
     plan, decision = _settle(model, data, config, store, checkpoint, verbose)
     journal.lap("decision")
     if not checkpoint.exists:
@@ -120,6 +152,10 @@ def _train(
         journal.lap("audit")
     result = _fit(model, plan, data, config, run, strategy, store, checkpoint, verbose)
     journal.lap("training")
+    if not workers.is_chief:
+        return
+    store = store and store.among(Workers())
+    [model] = on_one_device([model])
     info = describe(config, data)
     _save(model, info, data.source, run)
     journal.lap("export")
@@ -159,7 +195,8 @@ def _measure_run(
         on_val = predictions
         if split != "val":
             outputs = predict_images(model, data.val, **options)
-            on_val = predictions_frame(data.val.source.ids, outputs, data.val.targets(), info)
+            truth = truth_of(data.val.source)
+            on_val = predictions_frame(data.val.source.ids, outputs, truth, info)
         _write_csv(on_val, run.path(Run.VAL_PREDICTIONS))
     baseline = add_baseline(run, data, split, verbose=options["verbose"])
     if baseline:
@@ -171,124 +208,6 @@ def _measure_run(
         write_report(run, source=data.source, model=model, metrics=facts)
     finally:
         atomic_write_text(run.path(Run.METRICS), json.dumps(facts, indent=2) + "\n")
-
-
-def measure(
-    model: keras.Model,
-    samples: Samples,
-    info: ModelInfo,
-    *,
-    store: FeatureStore | None = None,
-    engine: str = "auto",
-    verbose: int = 1,
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Measures a model on labelled images or texts.
-
-    Args:
-        model: Pixels or strings in, predictions out.
-        samples: The images or texts; their classes in the model's order.
-        info: What the model takes and gives.
-        store: Where outputs of what is frozen in the model are kept; None keeps none.
-        engine: See `run_phases`.
-        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
-
-    Returns:
-        The figures (see `keras_tl.evaluation.metrics.evaluate`), and a row for each of them.
-
-    Raises:
-        InputError: The classes are not in the model's order, or cannot be measured.
-    """
-    check_class_names(samples.source.class_names, info)
-    outputs = predict_images(model, samples, store, engine=engine, verbose=verbose)
-    targets, ids = samples.targets(), samples.source.ids
-    warn_of_outcome(outputs, targets, info)
-    return evaluate(outputs, targets, info), predictions_frame(ids, outputs, targets, info)
-
-
-def evaluate_run(
-    run: Run, data: str, *, split: str = "test", verbose: int = 1, **columns: Any
-) -> dict[str, Any]:
-    """Measures a finished run's model on other labelled images or texts.
-
-    Args:
-        run: The run.
-        data: See `keras_tl.data.open.open_data`.
-        split: Which split to measure where the data has splits of its own.
-        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
-        **columns: See `keras_tl.data.open.open_data`; for texts the run's own are taken where
-            they are left out.
-
-    Returns:
-        The figures.
-
-    Raises:
-        InputError: Unusable data, or classes the model does not know.
-    """
-    info, model = run.info, run.model()
-    if info.text_input is not None:
-        columns = {**run.config.columns, **columns}
-    source = open_data(data, task=info.task, class_names=info.class_names, **columns)
-    if source.given_splits:
-        source = _only(source, split)
-    source = _readable(source, info)
-    _warn_of_training_items(run, source)
-    metrics, _ = measure(model, _plain(source, info, model), info, verbose=verbose)
-    return metrics
-
-
-def predict_files(run: Run, files: Sequence[str], *, verbose: int = 0) -> tuple[np.ndarray, Source]:
-    """Predicts image files with a finished run's model.
-
-    Args:
-        run: The run.
-        files: Image files.
-        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
-
-    Returns:
-        The model's outputs, float32 `[images, outputs]`, and the readable images they belong to,
-        with what was passed over and why.
-
-    Raises:
-        InputError: No file can be read.
-    """
-    ids = np.array(list(files), dtype=object)
-    unlabelled = Source(ids, list(files), np.zeros(len(ids), np.int64), ())
-    source = inspect(unlabelled, run.info.images, max_bad_fraction=1.0)
-    return _predict(run, source, verbose)
-
-
-def predict_texts(
-    run: Run, texts: Source | Sequence[str | tuple[str, ...]], *, verbose: int = 0
-) -> tuple[np.ndarray, Source]:
-    """Predicts texts with a finished run's model.
-
-    Args:
-        run: The run.
-        texts: Texts, or pairs of them where the model takes pairs; or an opened source of them.
-        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
-
-    Returns:
-        The model's outputs, float32 `[texts, outputs]`, and the texts they belong to; blank ones
-        are passed over.
-
-    Raises:
-        InputError: There is no text, or the model is not one of such texts.
-    """
-    wanted = run.info.text_input.texts if run.info.text_input else 0
-    source = texts if isinstance(texts, Source) else from_texts(texts)
-    others = {len(item) for item in source.items} - {wanted}
-    if others:
-        kinds = {0: "images", 1: "single texts", 2: "pairs of texts"}
-        fix = "The run's model.json says what its model takes."
-        raise InputError(kinds[wanted], kinds.get(others.pop(), "several texts each"), fix)
-    return _predict(run, inspect_texts(source, max_bad_fraction=1.0), verbose)
-
-
-def _predict(run: Run, source: Source, verbose: int) -> tuple[np.ndarray, Source]:
-    model = run.model()
-    items = _plain(source, run.info, model).images(np.arange(len(source)))
-    batches = items.batch(PREDICTION_BATCH)
-    return predict(behind_host(model), batches, verbose=verbose), source
 
 
 def _fit(
@@ -314,6 +233,7 @@ def _fit(
         data.val,
         task=data.task,
         batch_size=config.batch_size,
+        micro_batches=config.micro_batches,
         seed=config.seed,
         class_weights=class_weights_of(config, data.train.source),
         feature_store=store or False,
@@ -339,6 +259,10 @@ def _settle(
         plan = make_plan(config, len(data.train), freezing.block_count(model))
         return plan[: noted["phases"]], noted["decision"]
     plan, decision = settle_plan(model, data, config, store, verbose)
+    # What a probe costs counts in it, and may differ from one machine to the next.
+    workers = store.workers if store else Workers()
+    phases, decision = workers.share((len(plan), decision))
+    plan = make_plan(config, len(data.train), freezing.block_count(model))[:phases]
     checkpoint.note({"phases": len(plan), "decision": decision})
     return plan, decision
 
@@ -352,35 +276,6 @@ def _save(model: keras.Model, info: ModelInfo, source: Source, run: Run) -> None
     texts = [item for item in source.items[:GATE_FILES] if isinstance(item, tuple)]
     folder = run.path(Run.SAVED_MODEL)
     export_saved_model(stock, folder, info, sample_files=sample_files, sample_texts=texts)
-
-
-def _readable(source: Source, info: ModelInfo) -> Source:
-    """What can be read, with its hashes; the rest is listed as skipped."""
-    if info.text_input is not None:
-        return inspect_texts(source, max_bad_fraction=1.0)
-    return inspect(source, info.images, max_bad_fraction=1.0)
-
-
-def _warn_of_training_items(run: Run, source: Source) -> None:
-    splits = pd.read_csv(run.path(Run.SPLITS))
-    seen = set(splits.loc[splits["split"] != "test", "sha256"])
-    count = sum(key in seen for key in source.hashes)
-    if count:
-        log.warning("%d of these %d items were trained on or chose the weights", count, len(source))
-
-
-def _only(source: Source, split: str) -> Source:
-    """The split that was asked for, or everything where the data has no such split."""
-    chosen = split if split in source.given_splits else "all"
-    log.info("Measuring on the data's split %s", chosen)
-    return source if chosen == "all" else source.split(split)
-
-
-def _plain(source: Source, info: ModelInfo, model: keras.Model) -> Samples:
-    """Images or texts as a model is measured on them: not augmented."""
-    if info.text_input is not None:
-        return Samples(source, info.text_input, tokenize=tokenize_of(model))
-    return Samples(source, info.images)
 
 
 def _phase_facts(report: PhaseReport) -> dict[str, Any]:

@@ -272,6 +272,7 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
         "optimizer": config.optimizer,
         "weight_decay": config.weight_decay,
         "label_smoothing": config.label_smoothing,
+        "clip_norm": config.clip_norm,
         "focal_gamma": config.focal_gamma,
         "mixup": config.mixup,
         "sampling": config.sampling,

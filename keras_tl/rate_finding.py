@@ -66,6 +66,7 @@ def _find(
     options: dict[str, Any] = {
         "task": data.task,
         "batch_size": config.batch_size,
+        "micro_batches": config.micro_batches,
         "seed": config.seed,
         "class_weights": class_weights_of(config, data.train.source),
         "feature_store": FeatureStore(dtype=config.feature_dtype)

@@ -1,16 +1,190 @@
-"""Where training runs, as a `tf.distribute.Strategy`."""
+"""Where training runs, as a `tf.distribute.Strategy` by name.
 
+The rule for several devices: a batch is the batch over all of them, and rates are kept. So the
+same settings train the same model on one device and on many, which only divide the batch. Who
+makes the batch larger to use more devices raises the rate with it: by the same factor for "sgd"
+(Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, 2017), by its square root for
+Adam's kind (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms",
+NeurIPS 2022).
+"""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
 import tensorflow as tf
 
+from keras_tl.errors import InputError, did_you_mean
 
-def choose() -> tf.distribute.Strategy:
-    """Chooses for this machine: all GPUs where there are several, else the one device there is.
+NAMES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
-    Build the model inside the strategy's scope. Keras allows one strategy object in a process.
+log = logging.getLogger("keras_tl")
 
-    Returns:
-        A `MirroredStrategy` over two or more GPUs, or TensorFlow's default strategy.
+
+@dataclass(frozen=True)
+class Place:
+    """Where to train.
+
+    Attributes:
+        strategy: "cpu": one CPU, whatever else there is. "mirrored": all GPUs of this machine
+            (without any, all logical CPUs). "multiworker": one process on each of several
+            machines. "tpu": a TPU. "auto": several machines where the environment variable
+            TF_CONFIG names them, else all GPUs, else what there is.
+        workers: "multiworker": host:port of each process, the same in all of them; the first is
+            the chief, which writes the results. Where there are none, TF_CONFIG has them.
+        worker_index: Which of them this process is.
+        tpu: "tpu": the TPU's name, or "local" for that of a TPU VM.
+        tpu_zone: Its zone, where TensorFlow cannot find it out.
+
+    Raises:
+        InputError: A mistyped name, or settings that do not go together.
     """
-    if len(tf.config.list_physical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
+
+    strategy: str = "auto"
+    workers: tuple[str, ...] = ()
+    worker_index: int | None = None
+    tpu: str = "local"
+    tpu_zone: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.strategy not in NAMES:
+            hint = did_you_mean(self.strategy, NAMES, f"Choose one of {', '.join(NAMES)}.")
+            raise InputError("a strategy", repr(self.strategy), hint)
+        if not self.workers:
+            return
+        given = f"worker {self.worker_index} of {len(self.workers)} with {self.strategy!r}"
+        if self.strategy != "multiworker":
+            raise InputError("the strategy multiworker for workers", given, "Name it.")
+        if self.worker_index is None or not 0 <= self.worker_index < len(self.workers):
+            fix = "Count from 0, a number for each process."
+            raise InputError(f"a worker index in 0 to {len(self.workers) - 1}", given, fix)
+        if wrong := [worker for worker in self.workers if not worker.rpartition(":")[2].isdigit()]:
+            raise InputError("host:port for each worker", repr(wrong[0]), "Give its port.")
+
+
+_chosen: dict[Place, tf.distribute.Strategy] = {}
+
+
+def choose(place: Place | None = None) -> tf.distribute.Strategy:
+    """The strategy of this process: Keras allows one.
+
+    Call it before TensorFlow computes anything, and build the model inside the strategy's scope.
+
+    Args:
+        place: Where to train; None takes what was chosen before, or `Place()`.
+
+    Raises:
+        InputError: There are no such devices, TF_CONFIG cannot be used, or this process trains
+            elsewhere already.
+    """
+    if place is None:
+        place = next(iter(_chosen), Place())
+    if others := [other for other in _chosen if other != place]:
+        received = f"{place.strategy!r} behind {others[0].strategy!r}"
+        fix = "Take a process for each."
+        raise InputError("one strategy in a process, as Keras wants it", received, fix)
+    if place not in _chosen:
+        _grow_memory_as_needed()
+        _chosen[place] = _make(place)
+    return _chosen[place]
+
+
+def _make(place: Place) -> tf.distribute.Strategy:
+    if place.strategy == "tpu":
+        return _tpu(place)
+    if place.strategy == "multiworker" or (place.strategy == "auto" and _cluster()):
+        return _multi_worker(place)
+    if place.strategy == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        return tf.distribute.get_strategy()
+    if place.strategy == "mirrored" or len(tf.config.list_physical_devices("GPU")) > 1:
+        kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+        devices = [device.name for device in tf.config.list_logical_devices(kind)]
+        return tf.distribute.MirroredStrategy(devices)
     return tf.distribute.get_strategy()
+
+
+def check_supported(strategy: tf.distribute.Strategy) -> None:
+    """Refuses what Keras 3 does not train with.
+
+    Raises:
+        InputError: A strategy of parameter servers, or `keras.distribution`, which does nothing
+            with TensorFlow and says nothing of it.
+    """
+    fix = f"Take one of keras_tl.strategies: {', '.join(NAMES)}."
+    if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
+        raise InputError("a strategy that Keras 3 trains with", type(strategy).__name__, fix)
+    if keras.distribution.distribution() is not None:
+        received = "keras.distribution, which does nothing with TensorFlow"
+        raise InputError("a tf.distribute strategy", received, fix)
+
+
+def _grow_memory_as_needed() -> None:
+    """Lets TensorFlow take a GPU's memory as it is needed; else it takes all of it at once."""
+    for device in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(device, True)
+        except RuntimeError:
+            log.info("%s is in use already: its memory is as it was set", device.name)
+
+
+def _multi_worker(place: Place) -> tf.distribute.Strategy:
+    cluster = {"worker": list(place.workers)} if place.workers else _cluster()
+    if cluster is None:
+        fix = "Give --workers host:port,... and --worker-index, or set TF_CONFIG."
+        raise InputError("the workers of the strategy multiworker", "none", fix)
+    if place.workers:
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec(cluster),
+            task_type="worker",
+            task_id=place.worker_index,
+            rpc_layer="grpc",
+        )
+    else:
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    except RuntimeError as error:
+        raise InputError(
+            "several workers before TensorFlow computes anything",
+            "a process in which it has",
+            "Call keras_tl.strategies.choose at the program's start.",
+        ) from error
+    except tf.errors.OpError as error:
+        received = str(error.message).splitlines()[0]
+        raise InputError("workers that can be reached", received, "Start all of them.") from error
+
+
+def _cluster() -> dict[str, Sequence[str]] | None:
+    """The tasks of TF_CONFIG; None where it is not set, or names one process.
+
+    Raises:
+        InputError: It cannot be read, or has tasks that Keras 3 has no use for.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return None
+    fix = 'Set it to {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", ...}}.'
+    try:
+        cluster = json.loads(text)["cluster"]
+        counts = {kind: len(tasks) for kind, tasks in cluster.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError("TF_CONFIG with a cluster and a task", repr(text), fix) from error
+    if others := set(counts) - {"chief", "worker"}:
+        raise InputError("TF_CONFIG with workers", f"one with {', '.join(sorted(others))}", fix)
+    return cluster if sum(counts.values()) > 1 else None
+
+
+def _tpu(place: Place) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(
+            place.tpu, zone=place.tpu_zone
+        )
+    except (ValueError, tf.errors.OpError) as error:
+        received = str(error).splitlines()[0]
+        fix = "Give --tpu NAME and --tpu-zone ZONE, or --tpu local on a TPU VM."
+        raise InputError(f"a TPU {place.tpu!r}", received, fix) from error
+    return tf.distribute.TPUStrategy(resolver)

@@ -16,9 +16,12 @@ from keras_tl.config import TrainConfig
 from keras_tl.data.arrays import from_arrays
 from keras_tl.errors import CheckError, InputError
 from keras_tl.evaluation.predictions import predict_images
+from keras_tl.export.saved_model import export_saved_model
 from keras_tl.export.text_model import verify_text_model
-from keras_tl.job import evaluate_run, predict_files, predict_texts, train
-from keras_tl.preparing import build_model, prepare_data
+from keras_tl.job import train
+from keras_tl.measuring import evaluate_run, predict_files, predict_texts
+from keras_tl.model_info import ModelInfo
+from keras_tl.preparing import build_model, describe, prepare_data
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
 from tests import hub_modules
@@ -256,12 +259,37 @@ def test_a_file_that_is_not_there_is_one_line(run, capsys):
         ({"image_size": 64}, "image_size=64 with texts"),
         ({"pair": True}, "two text columns for a pair"),
         ({"max_tokens": 2}, "max_tokens of at least 4"),
+        ({"truncate": "tail"}, "truncate to be one of head, head-tail"),
         ({"mixup": 0.2, "fine_tune": "all"}, "frozen in part for mixup"),
     ],
 )
 def test_settings_that_texts_do_not_have_are_refused(folder, wrong, said):
     with pytest.raises(InputError, match=said.replace("(", r"\(")):
         settings(folder, **wrong)
+
+
+def test_both_ends_of_long_texts_reach_training_and_the_export(folder, tmp_path):
+    config = settings(folder, max_tokens=8, truncate="head-tail")
+    data = prepare_data(config)
+    model = build_model(config, data)
+    info = describe(config, data)
+    assert info.text_input.truncate == "head-tail"
+    assert ModelInfo.from_json(info.to_json()) == info
+    assert data.train.tokenize.key == tokenize_of(model).key
+    head = replace(config, truncate="head")
+    plain = build_model(head, prepare_data(head))
+    plain.set_weights(model.get_weights())
+    ends, beginning = "bad " * 3 + "good " * 20 + "dull " * 3, "bad " * 3 + "dull " * 3
+    # As if its middle were not there; the other one reads six words of it.
+    text = tf.constant([ends, beginning])
+    whole, without = model(text).numpy()
+    np.testing.assert_allclose(whole, without, atol=1e-6)
+    assert abs(plain(text).numpy()[0] - without).max() > 1e-4
+    # Compared with the Keras model before it is kept, on a text of 2,000 words too.
+    export_saved_model(model, tmp_path / "exported", info)
+    served = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"]
+    answer = served(text=text)["probabilities"].numpy()
+    np.testing.assert_allclose(answer, [without, without], atol=1e-6)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from keras_tl.cores import usable_cores
 from keras_tl.data import augment, mixing
 from keras_tl.data.augment import Augmentation
 from keras_tl.data.decoding import ImageInput, decode, fit_to_input
+from keras_tl.data.one_hot import OneHotRows, one_hot
 from keras_tl.data.source import Source, content_hash
 from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError
@@ -77,7 +78,13 @@ class Samples:
         return len(self.source)
 
     def targets(self) -> np.ndarray:
-        """Labels as a model is trained on them: float32 `[samples, outputs]`."""
+        """Labels as a model is trained on them: float32 `[samples, outputs]`.
+
+        One-hot rows that would fill the memory are made as they are asked for (see
+        `keras_tl.data.one_hot`).
+        """
+        if self.source.task == "single-label":
+            return one_hot(self.source.labels, len(self.source.class_names))
         return self.source.targets()
 
     @property
@@ -188,6 +195,7 @@ class Samples:
         weights: np.ndarray | None = None,
         endless_views: bool = False,
         order: Order | None = None,
+        steps: int | None = None,
     ) -> tf.data.Dataset:
         """Makes the batches for training (with a seed) or for evaluation (without).
 
@@ -207,6 +215,7 @@ class Samples:
             order: Another order of the epochs than the seed's. A sample that was shown r times
                 before is shown in view r modulo `views`, of which no more are used than there
                 are epochs.
+            steps: Batches in an epoch, where an order has other than one row for each sample.
 
         Returns:
             A dataset of `(x, y)` or `(x, y, w)`: uint8 `[batch, size, size, 3]` in 0..255 (of
@@ -215,7 +224,8 @@ class Samples:
         Raises:
             InputError: Several epochs without a seed, or no full batch.
         """
-        count = self._batches_per_epoch(batch_size, drop_remainder) * epochs - first_step
+        steps = steps or self._batches_per_epoch(batch_size, drop_remainder)
+        count = steps * epochs - first_step
         columns = [self.targets()] if weights is None else [self.targets(), weights]
 
         def epoch_batches(indices: Indices, view: tf.Tensor | None) -> tf.data.Dataset:
@@ -264,14 +274,16 @@ class Samples:
 
         def draw(epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             found = tf.numpy_function(lambda e: order(int(e)), [epoch], (tf.int64, tf.int64))
-            indices, shown_before = (tf.ensure_shape(part, (len(self),)) for part in found)
-            return indices, shown_before
+            return tf.ensure_shape(found[0], (None,)), tf.ensure_shape(found[1], (None,))
 
         return draw
 
     def _labels(self, values: np.ndarray, indices: Indices, views: tf.Tensor | None) -> tf.Tensor:
         """Targets or weights of samples in their views."""
         if views is None or not self.mixes:
+            if isinstance(values, OneHotRows):
+                found = tf.gather(tf.constant(values.labels), indices)
+                return tf.one_hot(found, values.shape[1], dtype=tf.float32)
             return tf.gather(tf.constant(values, tf.float32), indices)
         found = tf.numpy_function(
             lambda i, v: self._mixed_rows(values, i, v), [indices, views], tf.float32

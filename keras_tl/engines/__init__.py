@@ -7,7 +7,7 @@ way to it, and a line says why.
 """
 
 from keras_tl.cores import usable_cores
-from keras_tl.engines.base import Engine, TensorFlowEngine
+from keras_tl.engines.base import Engine, ReplicatedEngine, TensorFlowEngine, reference
 from keras_tl.engines.litert import LiteRTEngine
 from keras_tl.engines.open_vino import OpenVINOEngine
 from keras_tl.engines.selection import TOLERANCE, choose
@@ -17,7 +17,9 @@ __all__ = [
     "Engine",
     "LiteRTEngine",
     "OpenVINOEngine",
+    "ReplicatedEngine",
     "TensorFlowEngine",
     "choose",
+    "reference",
     "usable_cores",
 ]

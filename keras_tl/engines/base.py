@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tl.replicas import replicating
+
 SIGNATURE = "serving_default"
 INPUT = "pixels"
 TOKENS = "tokens"
@@ -56,6 +58,53 @@ class TensorFlowEngine:
     def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
         """See `Engine`."""
         return [output.numpy() for output in self._run(tf.constant(inputs))]
+
+
+class ReplicatedEngine:
+    """The prefix on all devices of this process, each of which takes a part of the batch.
+
+    Args:
+        prefix: The frozen part of a model that was built in a strategy's scope.
+        strategy: That strategy.
+    """
+
+    name = "TensorFlow"
+
+    def __init__(self, prefix: keras.Model, strategy: tf.distribute.Strategy):
+        dtype = input_dtype(prefix)
+
+        def run(inputs: tf.Tensor) -> list[tf.Tensor]:
+            outputs = tf.nest.flatten(prefix(tf.cast(inputs, dtype), training=False))
+            return [tf.cast(output, tf.float32) for output in outputs]
+
+        self._strategy = strategy
+        self._run = tf.function(lambda parts: strategy.run(run, (parts,)), autograph=False)
+        self._largest = 0
+
+    def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """See `Engine`."""
+        count, parts = len(inputs), self._parts(inputs)
+        context = self._strategy.experimental_distribute_values_from_function
+        # Numbers of replicas go on from one machine to the next.
+        values = context(lambda ctx: tf.constant(parts[ctx.replica_id_in_sync_group % len(parts)]))
+        found = []
+        for output in self._run(values):
+            local = self._strategy.experimental_local_results(output)
+            found.append(np.concatenate([part.numpy() for part in local])[:count])
+        return found
+
+    def _parts(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """Parts of one size for the devices, which for a TPU is always the same: filled up."""
+        devices = len(self._strategy.extended.worker_devices)
+        self._largest = max(self._largest, -(-len(inputs) // devices) * devices)
+        filling = np.repeat(inputs[:1], self._largest - len(inputs), axis=0)
+        return np.split(np.concatenate([inputs, filling]), devices)
+
+
+def reference(prefix: keras.Model) -> "TensorFlowEngine | ReplicatedEngine":
+    """TensorFlow, on one device or on all that the prefix is on."""
+    strategy = replicating(prefix)
+    return TensorFlowEngine(prefix) if strategy is None else ReplicatedEngine(prefix, strategy)
 
 
 @contextmanager

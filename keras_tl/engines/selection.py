@@ -17,6 +17,7 @@ from keras_tl.engines.base import Engine, TensorFlowEngine, input_dtype
 from keras_tl.engines.litert import LiteRTEngine
 from keras_tl.engines.open_vino import OpenVINOEngine
 from keras_tl.files import atomic_write_text
+from keras_tl.replicas import has_accelerator
 
 # Largest difference from Keras that is allowed, relative to the largest value of the tensor. The
 # store's float16 rounds by half of that.
@@ -58,7 +59,7 @@ def choose(
     sample: np.ndarray,
     folder: Path,
     images: float = math.inf,
-    reference: TensorFlowEngine | None = None,
+    reference: Engine | None = None,
 ) -> Engine:
     """Chooses the engine for a prefix.
 
@@ -77,7 +78,7 @@ def choose(
     """
     reference = reference or TensorFlowEngine(prefix)
     sample = sample[:CHECKED_IMAGES]
-    if any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")):
+    if has_accelerator():
         return reference
     if input_dtype(prefix) == tf.string:
         return reference
@@ -106,7 +107,7 @@ def choose(
     return _tensorflow(reference, why) if winner is reference else winner
 
 
-def _tensorflow(engine: TensorFlowEngine, why: str) -> TensorFlowEngine:
+def _tensorflow(engine: Engine, why: str) -> Engine:
     log.info("The frozen part runs in TensorFlow; %s", why)
     return engine
 

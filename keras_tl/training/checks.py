@@ -1,7 +1,8 @@
 """Answers, in one line, to what ruins a training before it has begun."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -108,10 +109,34 @@ def warn_of_scaled_pixels(inputs: Any) -> None:
         log.warning("%s", line)
 
 
-def check_enough(images: int, strategy: tf.distribute.Strategy) -> None:
-    """Raises `InputError` where there are fewer training images than devices."""
-    if images < strategy.num_replicas_in_sync:
-        raise InputError("at least one training image for each device", str(images), "Add some.")
+def check_enough(images: int, parts: int) -> None:
+    """Raises `InputError` where a batch cannot be divided into so many parts, one for a device."""
+    if images < parts:
+        expected = f"at least {parts} training images, one for each part of a batch"
+        raise InputError(expected, str(images), "Add some, or take fewer devices.")
+
+
+@contextmanager
+def memory_told(batch_size: int, micro_batches: int) -> Iterator[None]:
+    """Says in one line that a batch does not fit into a device's memory.
+
+    Args:
+        batch_size: Items in a batch.
+        micro_batches: In how many parts it is computed.
+
+    Raises:
+        InputError: It does not.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        smaller = f"--batch-size {max(batch_size // 2, 1)}"
+        alike = f"--micro-batches {2 * micro_batches}"
+        raise InputError(
+            "memory for training",
+            f"too little for batches of {batch_size} in {micro_batches} parts",
+            f"Try {alike}, which trains the same model, or {smaller}.",
+        ) from error
 
 
 def whole_batch(batch_size: int, images: int, replicas: int) -> int:

@@ -29,6 +29,7 @@ def feature_batches(
     first_step: int = 0,
     weights: np.ndarray | None = None,
     order: Order | None = None,
+    steps: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of stored features, in the order that `Images.batches` has.
 
@@ -44,12 +45,14 @@ def feature_batches(
         weights: A weight for each item, float32 `[images]`, or None.
         order: Another order of the epochs than the seed's; drops the remainder too. An image
             that was shown r times before is read in view r modulo their number.
+        steps: Batches in an epoch, where an order has other than one row for each image.
 
     Returns:
         A dataset of (features, targets) or (features, targets, weights).
     """
     order = order if order or seed is None else shuffled(images, seed)
-    steps = len(images) // batch_size if order else -(-len(images) // batch_size)
+    if steps is None:
+        steps = len(images) // batch_size if order else -(-len(images) // batch_size)
     rows = _rows_of(features, images, weights, order)
     per_item = 4 * sum(math.prod(shape) for shape in features[0].shapes)
     # Many batches in one call of Python, as many as fit into a few megabytes.
@@ -70,6 +73,19 @@ def feature_batches(
     count = steps * epochs - first_step
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def features_of(features: Features, images: Images, parts: list[np.ndarray]) -> tf.data.Dataset:
+    """Batches of stored features and targets, one for each of `parts`, which are indices."""
+    ends = np.cumsum([len(part) for part in parts])
+    rows, none = np.concatenate(parts), np.zeros(ends[-1], np.int64)
+    stored = _Rows([features], [[images.targets()]], lambda epoch: (rows, none))
+
+    def read(number: np.ndarray) -> list[np.ndarray]:
+        end = int(ends[number])
+        return stored.read(0, slice(end - len(parts[int(number)]), end))
+
+    return tf.data.Dataset.range(len(parts)).map(stored.loader(read)).prefetch(2)
 
 
 def _rows_of(

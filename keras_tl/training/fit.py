@@ -18,21 +18,23 @@ import tensorflow as tf
 from keras_tl import frozen_prefix, tasks
 from keras_tl.backbones.host import behind_host
 from keras_tl.feature_cache import FeatureStore
+from keras_tl.strategies import check_supported
 from keras_tl.training.anchors import start_values
 from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
 from keras_tl.training.checks import (
     are_pretrained,
     check_enough,
+    memory_told,
     warn_of_fast_rate,
     warn_of_scaled_pixels,
     whole_batch,
 )
-from keras_tl.training.feeds import feature_batches, run_in_batches
+from keras_tl.training.feeds import feature_batches, features_of, run_in_batches
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.images import Images
 from keras_tl.training.mixup import mixup
-from keras_tl.training.model import training_model
+from keras_tl.training.model import parts_of, training_model
 from keras_tl.training.passes import LaterPrefix, Pass, PrefixPass, later_prefixes, views_of
 from keras_tl.training.phases import Phase
 from keras_tl.training.refinement import REFINED_LOSS, RefinedLoss
@@ -40,6 +42,8 @@ from keras_tl.training.reports import PhaseReport, TrainingResult
 from keras_tl.training.resume import Checkpoint, facts_of
 from keras_tl.training.sampling import Order, order_of, sample_weights
 from keras_tl.training.saver import Saver
+from keras_tl.training.sharing import Sharing, batches_of
+from keras_tl.workers import losses_told
 
 # A step of a head takes less time than the way from Python into it and back.
 FEW_STEPS, MANY_STEPS = 16, 64
@@ -55,6 +59,7 @@ def run_phases(
     *,
     task: str = "single-label",
     batch_size: int = 32,
+    micro_batches: int = 1,
     seed: int = 0,
     class_weights: Sequence[float] | None = None,
     feature_store: FeatureStore | bool = True,
@@ -78,6 +83,8 @@ def run_phases(
         val: The images that choose the best epoch; None or none keeps the last epoch's weights.
         task: A name in `keras_tl.tasks`.
         batch_size: Items in a batch over all devices; lowered to the number of training images.
+        micro_batches: In so many parts each device computes its batch, to need less memory; see
+            `keras_tl.training.model.TrainingModel`.
         seed: Decides the order of the images. For initial weights and dropout call
             `keras.utils.set_random_seed` before the model is built.
         class_weights: What each class counts in the loss, for classes in order.
@@ -99,13 +106,16 @@ def run_phases(
     Raises:
         InputError: No training images, or fewer than the devices; a checkpoint of another training.
         CheckError: Something frozen moved, or something trainable cannot learn.
+        LostWorkerError: Another process of the training is gone.
     """
     strategy = strategy or tf.distribute.get_strategy()
+    check_supported(strategy)
+    sharing = Sharing(strategy)
     store = FeatureStore() if feature_store is True else feature_store or None
-    store = store and store.for_a_run()
-    check_enough(len(train), strategy)
+    store = store and store.for_a_run().among(sharing.workers)
+    check_enough(len(train), sharing.devices * micro_batches)
     val = val if val is not None and len(val) else None
-    batch_size = whole_batch(batch_size, len(train), strategy.num_replicas_in_sync)
+    batch_size = whole_batch(batch_size, len(train), sharing.devices * micro_batches)
     weights = sample_weights(train.targets(), class_weights)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}
     # Applies every policy once, so that one that does not fit is refused before any work; adapters
@@ -126,13 +136,14 @@ def run_phases(
         log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
         if are_pretrained(phases):
             warn_of_fast_rate(model, phase)
+        place = (checkpoint, index)
+        runner = _PhaseRun(model, phase, store, later[index], engine, place, sharing, verbose)
         with strategy.scope():
-            place = (checkpoint, index)
-            runner = _PhaseRun(model, phase, store, later[index], engine, place, verbose)
-            runner.compile(train, task, batch_size, starts, each_step)
+            runner.compile(train, task, batch_size, micro_batches, starts, each_step)
         extra = list(callbacks(phase)) if callbacks else []
         extra.append(PhaseLog(phase.name, result.history, on_epoch))
-        seconds = runner.run(train, val, task, batch_size, weights, seed + 7919 * index, extra)
+        with losses_told(), memory_told(batch_size, micro_batches):
+            seconds = runner.run(train, val, task, batch_size, weights, seed + 7919 * index, extra)
         result.phases.append(
             PhaseReport(phase.name, summary, runner.cut, tuple(runner.passes), seconds)
         )
@@ -153,10 +164,13 @@ class _PhaseRun:
         later: Sequence[LaterPrefix],
         engine: str,
         place: tuple[Checkpoint | None, int],
+        sharing: Sharing,
         verbose: int,
     ):
         self.whole, self.phase, self.verbose = model, phase, verbose
+        self.sharing = sharing
         self.checkpoint, self.index = place
+        self.val_parts: list[np.ndarray] | None = None
         self.prefix: PrefixPass | None = None
         self.cut: tuple[str, ...] = ()
         self.passes: list[Pass] = []
@@ -171,7 +185,7 @@ class _PhaseRun:
         self.cut_for_mixup: keras.Model | None = None
         if phase.mixup and store is None and parts.prefix is not None:
             self.cut, part, self.cut_for_mixup = parts.last_layers, parts.suffix, parts.prefix
-        self.fitted = training_model(part, model)
+        self.part = part
 
     def run(
         self,
@@ -186,10 +200,17 @@ class _PhaseRun:
         """Feeds and fits; returns the seconds of both."""
         started = time.perf_counter()
         order = order_of(self.phase.sampling, train, seed, task)
+        order = self.sharing.order(order, batch_size)
+        if val is not None:
+            self.val_parts = self.sharing.parts(len(val), batch_size)
         batches, validation = self.feeds(train, val, batch_size, order, weights, seed)
         prepared = time.perf_counter()
         # By the loss that is refined the best epoch of exclusive classes is chosen.
-        refined = val.targets() if val is not None and task == "single-label" else None
+        refined = None
+        if val is not None and task == "single-label":
+            refined = val.targets().argmax(axis=1)
+        if refined is not None and self.val_parts is not None:
+            refined = refined[np.concatenate(self.val_parts)]
         self.fit(batches, validation, refined, callbacks)
         return {"passes": prepared - started, "training": time.perf_counter() - prepared}
 
@@ -198,9 +219,12 @@ class _PhaseRun:
         train: Images,
         task: str,
         batch_size: int,
+        micro_batches: int,
         starts: dict[int, np.ndarray],
         each_step: bool,
     ) -> None:
+        self.fitted = training_model(self.part, self.whole)
+        self.fitted.micro_batches = micro_batches
         self.steps = len(train) // batch_size
         treatments = self.phase.treatments(self.whole, starts)
         self.fitted.compile(
@@ -244,7 +268,9 @@ class _PhaseRun:
         if self.phase.mixup:
             log.info("Mixup acts %s", f"at {' and '.join(self.cut)}" if self.cut else "on pixels")
             epoch, step = self._first
-            batches = mixup(batches, self.phase.mixup, seed, epoch * self.steps + step)
+            first = (epoch * self.steps + step) * self.sharing.local
+            # Each device mixes its part of the batch.
+            batches = mixup(batches, self.phase.mixup, seed + self.sharing.workers.index, first)
         return batches, validation
 
     def _unmixed(
@@ -256,18 +282,21 @@ class _PhaseRun:
         weights: np.ndarray | None,
     ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
         epoch, step = self._first
+        local, parts = self.sharing.local, self.val_parts
         how: dict[str, Any] = {
             "order": order,
             "epochs": self.phase.epochs - epoch,
             "first_epoch": epoch,
-            "first_step": step,
+            "first_step": step * local,
+            "steps": self.steps * local,
             "weights": weights,
         }
+        whole, batch_size = batch_size, batch_size // self.sharing.devices
         if self.prefix is None:
             # Where nothing would be computed twice, no view needs to come twice.
             endless = not self.has_prefix
             batches = train.batches(batch_size, drop_remainder=True, endless_views=endless, **how)
-            plain = None if val is None else val.batches(batch_size)
+            plain = None if val is None else self._plain(val, whole)
             if self.cut_for_mixup is None:
                 return batches, plain
             run = functools.partial(run_in_batches, self.cut_for_mixup)
@@ -276,18 +305,27 @@ class _PhaseRun:
         if why := self.prefix.settle(train, views, self._batch_loss(train), val):
             log.info("Frozen up to %s: computed again at every step, %s", where, why)
             batches = train.batches(batch_size, drop_remainder=True, **how)
-            plain = None if val is None else self.prefix.recompute(val.batches(batch_size))
+            plain = None if val is None else self.prefix.recompute(self._plain(val, whole))
             return self.prefix.recompute(batches), plain
         log.info("Frozen up to %s: computed once for each item", where)
         features = [self.prefix.features(train, view) for view in views]
         batches = feature_batches(features, train, batch_size, **how)
         validation = None
         if val is not None:
-            validation = feature_batches([self.prefix.features(val)], val, batch_size)
+            stored = self.prefix.features(val)
+            if parts is None:
+                validation = feature_batches([stored], val, batch_size)
+            else:
+                validation = features_of(stored, val, parts)
         asked = sum(done.images for done in self.passes)
         computed = sum(done.computed for done in self.passes)
         log.info("  %d passes, %d items: %d computed now", len(self.passes), asked, computed)
         return batches, validation
+
+    def _plain(self, val: Images, batch_size: int) -> tf.data.Dataset:
+        """Validation batches of this process's devices."""
+        parts = self.val_parts
+        return val.batches(batch_size) if parts is None else batches_of(val, parts)
 
     def _batch_loss(self, train: Images) -> Callable[[list[np.ndarray], np.ndarray], float]:
         """The loss of a batch in inference, from the prefix's outputs."""
@@ -308,9 +346,11 @@ class _PhaseRun:
         callbacks: list[keras.callbacks.Callback],
     ) -> None:
         first = next(iter(batches.take(1)))
+        self.fitted.sample = first
         if not self.cut:
             warn_of_scaled_pixels(first[0])
-        guard = FreezingGuard(self.whole, first, self.phase.allow_zero_gradient)
+        part = parts_of(first, self.fitted.micro_batches)[0]
+        guard = FreezingGuard(self.whole, part, self.phase.allow_zero_gradient)
         chosen: list[keras.callbacks.Callback] = []
         if self.phase.averaging is not None:
             chosen.append(AveragedWeights(self.phase.averaging, self.phase.epochs))
@@ -320,16 +360,17 @@ class _PhaseRun:
         callbacks = [guard, *chosen, *callbacks]
         if self.checkpoint:
             place = (self.index, epochs, self.steps, first)
-            callbacks.append(Saver(self.checkpoint, *place, callbacks))
+            alone = self.sharing.workers.count == 1
+            callbacks.append(Saver(self.checkpoint, *place, callbacks, alone=alone))
         if step:
             # Of unknown length: Keras counts the steps too that are passed over.
             batches = batches.filter(lambda *_: True)
         self.fitted.fit(
-            batches,
+            self.sharing.distribute(batches),
             epochs=epochs,
             initial_epoch=epoch,
             steps_per_epoch=self.steps,
-            validation_data=validation,
+            validation_data=validation and self.sharing.distribute(validation),
             shuffle=False,
             callbacks=callbacks,
             verbose=self.verbose,
@@ -340,9 +381,10 @@ class _PhaseRun:
     ) -> list[keras.callbacks.Callback]:
         """What chooses the best epoch; with targets by the loss that is refined."""
         if targets is None:
-            start = self.fitted.evaluate(validation, return_dict=True, verbose=0)
+            batches = self.sharing.distribute(validation)
+            start = self.fitted.evaluate(batches, return_dict=True, verbose=0)
             return [BestWeights(self.phase.patience, start["loss"])]
-        refined = RefinedLoss(validation, targets)
+        refined = RefinedLoss(validation, targets, self.sharing.workers)
         refined.set_model(self.fitted)
         return [refined, BestWeights(self.phase.patience, refined.measure(), REFINED_LOSS)]
 

@@ -54,5 +54,6 @@ class Images(Protocol):
         weights: np.ndarray | None = None,
         endless_views: bool = False,
         order: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None,
+        steps: int | None = None,
     ) -> tf.data.Dataset:
         """Batches of pixels and targets, see `Samples.batches`."""

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tl.replicas import replicating
+
 
 def traced(model: keras.Model, inputs: Any) -> Callable[..., tf.Tensor]:
     """Traces a model for batches of any length: of less overhead than Keras' `predict`.
@@ -23,10 +25,18 @@ def traced(model: keras.Model, inputs: Any) -> Callable[..., tf.Tensor]:
     """
     specs = [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for spec in tf.nest.flatten(inputs)]
 
-    @tf.function(autograph=False)
-    def run(*batch: tf.Tensor) -> tf.Tensor:
+    def compute(*batch: tf.Tensor) -> tf.Tensor:
         cast = [tf.cast(v, t.dtype) for v, t in zip(batch, model.inputs, strict=True)]
         outputs = model(cast[0] if len(cast) == 1 else cast, training=False)
         return tf.cast(outputs, tf.float32)
 
-    return run.get_concrete_function(*specs)
+    strategy = replicating(model)
+    if strategy is None:
+        return tf.function(compute, autograph=False).get_concrete_function(*specs)
+
+    @tf.function(autograph=False)
+    def on_devices(*batch: tf.Tensor) -> tf.Tensor:
+        # What is built for several devices runs on each of them; they give the same.
+        return strategy.experimental_local_results(strategy.run(compute, batch))[0]
+
+    return on_devices

@@ -117,6 +117,7 @@ def find_learning_rate(
     steps: int = 100,
     task: str = "single-label",
     batch_size: int = 32,
+    micro_batches: int = 1,
     seed: int = 0,
     class_weights: Sequence[float] | None = None,
     feature_store: FeatureStore | bool = True,
@@ -145,6 +146,7 @@ def find_learning_rate(
         steps: Steps, at least 20.
         task: See `run_phases`.
         batch_size: See `run_phases`; the rate that is right depends on it.
+        micro_batches: See `run_phases`.
         seed: See `run_phases`.
         class_weights: See `run_phases`.
         feature_store: See `run_phases`.
@@ -176,6 +178,7 @@ def find_learning_rate(
                 train,
                 task=task,
                 batch_size=batch_size,
+                micro_batches=micro_batches,
                 seed=seed,
                 class_weights=class_weights,
                 feature_store=feature_store,

@@ -3,13 +3,70 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
+
+from keras_tl.workers import Workers
 
 
 class TrainingModel(keras.Model):
     """What is fitted: a suffix of a model, or all of it.
 
     Callbacks that save (`ModelCheckpoint`) save the whole model. Made by `training_model`.
+
+    Attributes:
+        sample: A batch of one device, from which Keras builds losses and metrics.
+        micro_batches: In so many parts a device computes its batch, one after the other, so that
+            only a part need fit into its memory. The update is that of the whole batch; a
+            BatchNormalization that trains sees the parts.
     """
+
+    sample: tuple[Any, ...] | None = None
+    micro_batches: int = 1
+
+    def train_step(self, data: tuple[Any, ...]) -> dict[str, Any]:
+        """A step of Keras', or one whose gradients are the mean of those of the parts."""
+        if self.micro_batches == 1:
+            return super().train_step(data)
+        total: list[Any] = []
+        outputs = []
+        for part in parts_of(data, self.micro_batches):
+            # One after the other: TensorFlow would else compute them at the same time.
+            with tf.control_dependencies(total):
+                part = keras.tree.map_structure(tf.identity, part)
+            gradients, output = self._gradients(part)
+            outputs.append(output)
+            total = [a + b for a, b in zip(total, gradients, strict=True)] if total else gradients
+        mean = [gradient / self.micro_batches for gradient in total]
+        self.optimizer.apply_gradients(zip(mean, self.trainable_weights, strict=True))
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        return self.compute_metrics(x, y, tf.concat(outputs, axis=0), sample_weight=weights)
+
+    def _gradients(self, part: tuple[Any, ...]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients of a part's loss, scaled as Keras scales them, and its output."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(part)
+        with tf.GradientTape() as tape:
+            output = self(x, training=True)
+            loss = self.compute_loss(x, y, output, weights, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        # A strategy adds up the losses of its devices.
+        of_device = loss * tf.distribute.get_strategy().num_replicas_in_sync
+        self._loss_tracker.update_state(of_device, sample_weight=tf.shape(output)[0])
+        gradients = tape.gradient(scaled, self.trainable_weights)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], output
+
+    def compute_metrics(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """As in Keras; over several machines in the one shape that it can take a mean of."""
+        figures = super().compute_metrics(*args, **options)
+        if Workers(self.distribute_strategy).count == 1:
+            return figures
+        return keras.tree.map_structure(lambda value: tf.reshape(value, [1]), figures)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # Keras adds up the first batch of all devices to see its shape, which fails over several
+        # machines and where the devices do not divide a batch (keras#20585, #19246).
+        if self.sample is not None:
+            iterator, data_batch = None, self.sample
+        super()._maybe_symbolic_build(iterator, data_batch)
 
     def save(self, filepath: Any, **options: Any) -> None:
         """Saves the whole model, not only what is fitted."""
@@ -18,6 +75,12 @@ class TrainingModel(keras.Model):
     def save_weights(self, filepath: Any, **options: Any) -> None:
         """Saves the whole model's weights, not only those of what is fitted."""
         self.whole().save_weights(filepath, **options)
+
+
+def parts_of(batch: tuple[Any, ...], count: int) -> list[Any]:
+    """Divides a batch into so many equal parts; `count` must divide its length."""
+    leaves = [tf.split(tensor, count) for tensor in keras.tree.flatten(batch)]
+    return [keras.tree.pack_sequence_as(batch, part) for part in zip(*leaves, strict=True)]
 
 
 def training_model(part: keras.Model, whole: keras.Model) -> TrainingModel:

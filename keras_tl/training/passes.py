@@ -4,8 +4,6 @@ Phases are planned together. Where a later phase is cut before the end of this p
 features are a by-product of this phase's pass: one run of the images stores both.
 """
 
-import hashlib
-import json
 import logging
 import math
 import os
@@ -13,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -21,12 +19,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tl import engines, frozen_prefix
-from keras_tl.backbones.adapters import CONFIG_KEYS, merged_weights
 from keras_tl.engines import Engine
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter, no_room
+from keras_tl.replicas import has_accelerator, on_one_device
 from keras_tl.shards import compact
-from keras_tl.topology import calls, leaf_layers
+from keras_tl.shared_store import exchange, nobody_has, share_of
+from keras_tl.topology import leaf_layers
 from keras_tl.training.feeds import run_in_batches
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
@@ -111,37 +110,6 @@ def later_prefixes(
     return found
 
 
-def fingerprint(prefix: keras.Model) -> str:
-    """SHA-256 of a model's graph and weights; names and `trainable` flags do not count.
-
-    Nor do low-rank adapters, but what they add to the kernels.
-    """
-    digest = hashlib.sha256()
-    # An engine's copy is for one shape: the same layers at another size are another prefix.
-    digest.update(str([(tensor.shape, tensor.dtype) for tensor in prefix.inputs]).encode())
-    made = {id(tensor): index for index, tensor in enumerate(prefix.inputs)}
-    for node in calls(prefix):
-        arguments = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
-        facts = {
-            "class": type(node.operation).__name__,
-            "config": _without_names(node.operation.get_config()),
-            "inputs": [made[id(tensor)] for tensor in node.input_tensors],
-            "constants": [str(a) for a in arguments if not isinstance(a, keras.KerasTensor)],
-        }
-        digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
-        for tensor in node.outputs:
-            made[id(tensor)] = len(made)
-        for weight in merged_weights(node.operation):
-            digest.update(np.ascontiguousarray(weight).tobytes())
-    digest.update(str([made[id(tensor)] for tensor in prefix.outputs]).encode())
-    return digest.hexdigest()
-
-
-def _without_names(config: dict[str, Any]) -> dict[str, Any]:
-    left_out = ("name", "trainable", "seed", *CONFIG_KEYS)
-    return {k: v for k, v in config.items() if k not in left_out}
-
-
 class PrefixPass:
     """Runs a frozen prefix over images and keeps its outputs.
 
@@ -174,12 +142,18 @@ class PrefixPass:
         self.store = store
         self.verbose = verbose
         self.passes: list[Pass] = []
-        self._later = later
-        self._prefix = prefix
+        models = [prefix, *(other.prefix for other in later)]
+        if not has_accelerator():
+            # What is copied for the devices of a strategy, which are all this one CPU.
+            models = on_one_device(models)
+        self._prefix = models[0]
+        self._later = [
+            replace(other, prefix=model) for other, model in zip(later, models[1:], strict=True)
+        ]
         self._automatic = engine == "auto"
-        self._keys = {id(model): fingerprint(model) for model in (prefix, *self._later_models())}
+        self._keys = {id(model): frozen_prefix.fingerprint(model) for model in models}
         self._engines: dict[tuple[int, ...], Engine] = {}
-        self._reference = engines.TensorFlowEngine(prefix)
+        self._reference = engines.reference(self._prefix)
         self.to_come = 0
 
     def features(self, images: Images, view: View = None) -> Features:
@@ -191,9 +165,11 @@ class PrefixPass:
         """
         entry = self._entry(self._prefix, images, view)
         keys = images.row_keys(view)
-        missing = entry.missing(keys)
+        missing = nobody_has(entry, keys, self.store.workers)
         if len(missing):
             self._compute(images, view, missing, entry)
+        else:
+            exchange(entry, keys, self.store.workers)
         self.passes.append(Pass(view, len(images), len(missing)))
         return entry.read(keys)
 
@@ -220,6 +196,27 @@ class PrefixPass:
         Returns:
             Why outputs are to be computed again at every step, or "" where they are to be stored.
         """
+        workers, decided = self.store.workers, None
+        if workers.is_chief:
+            before = list(self._later)
+            why = self._weigh(images, views, measure, also)
+            kept = [index for index, later in enumerate(before) if later in self._later]
+            self._later = before
+            decided = why, None if self.store.automatic else self.store.dtype, kept, self.to_come
+        # One machine may be slower than another, and have another disk.
+        why, dtype, kept, self.to_come = workers.share(decided)
+        self.store = self.store.settled(dtype) if dtype else self.store
+        self._later = [self._later[index] for index in kept]
+        return why
+
+    def _weigh(
+        self,
+        images: Images,
+        views: Sequence[View],
+        measure: Callable[..., Any],
+        also: Images | None,
+    ) -> str:
+        """See `settle`, for this process alone."""
         self.to_come = self._missing(self._prefix, images, views)
         if not self.to_come:
             return ""
@@ -308,16 +305,17 @@ class PrefixPass:
     def _compute(self, images: Images, view: View, missing: np.ndarray, entry: Entry) -> None:
         """Runs the images that are missing, for this prefix and the later ones that miss them."""
         models, entries = [self._prefix], [entry]
-        row_keys = images.row_keys(view)
+        row_keys, workers = images.row_keys(view), self.store.workers
         for later in self._later:
             if _item_bytes(later.prefix) > SMALL_ITEM:
                 continue  # weighed when its phase comes
             other = self._entry(later.prefix, images, view)
             if (view is None or view in later.views) and np.array_equal(
-                other.missing(row_keys), missing
+                nobody_has(other, row_keys, workers), missing
             ):
                 models.append(later.prefix)
                 entries.append(other)
+        missing = share_of(missing, workers)
         item = sum(_item_bytes(model, self.store.dtype) for model in models)
         self.store.make_room(len(missing) * item)
         keys = [row_keys[i] for i in missing]
@@ -333,6 +331,8 @@ class PrefixPass:
                 if self.verbose and time.monotonic() - said > SECONDS_BETWEEN_LINES:
                     said = time.monotonic()
                     log.info("  %d of %d through the frozen part", done, len(missing))
+        for each in entries:
+            exchange(each, row_keys, workers)
 
     def _engine(self, models: list[keras.Model], sample: np.ndarray, total: float) -> Engine:
         """The engine for these prefixes in one, chosen when the first images are there."""
@@ -343,7 +343,7 @@ class PrefixPass:
         if len(models) > 1:
             tensors = [tensor for model in models for tensor in model.outputs]
             joint = keras.Model(joint.input, tensors, name="frozen_prefixes")
-            reference = engines.TensorFlowEngine(joint)
+            reference = engines.reference(joint)
         engine: Engine = reference
         if self._automatic:
             keys = [self._keys[id(model)] for model in models]

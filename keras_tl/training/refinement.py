@@ -17,11 +17,14 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from keras_tl.training.inference import traced
+from keras_tl.workers import Workers
 
 REFINED_LOSS = "val_refined_loss"
 # What keeps logarithms finite (of a softmax in float32), and logarithms of temperatures that are
 # looked through.
 SMALLEST, WIDEST = 1e-30, 3.0
+# So many probabilities are scaled at once; of more the logarithms are kept in float32.
+LARGE = 2**22
 
 
 def refined_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
@@ -32,18 +35,24 @@ def refined_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
 
     Args:
         probabilities: Float `[samples, classes]`, of a softmax.
-        targets: Float `[samples, classes]`, one-hot.
+        targets: The classes, int64 `[samples]`, or one-hot `[samples, classes]`.
 
     Returns:
         The mean of -ln(probability of the true class), with the prior's share of it.
     """
-    logits = np.log(np.maximum(np.asarray(probabilities, np.float64), SMALLEST))
-    true = (np.arange(len(logits)), np.asarray(targets).argmax(axis=1))
+    kind = np.float32 if probabilities.size > LARGE else np.float64
+    logits = np.log(np.maximum(np.asarray(probabilities, kind), SMALLEST))
+    true = targets if targets.ndim == 1 else targets.argmax(axis=1)
+    step = max(LARGE // max(logits.shape[1], 1), 1)
 
     def loss(log_temperature: float) -> float:
-        scaled = logits * np.exp(-log_temperature)
-        fit = (logsumexp(scaled, axis=1) - scaled[true]).mean()
-        return float(fit + log_temperature**2 / (2 * len(logits)))
+        factor, fit = np.exp(-log_temperature), 0.0
+        for at in range(0, len(logits), step):
+            scaled = logits[at : at + step] * factor
+            classes = true[at : at + step]
+            of_true = scaled[np.arange(len(classes)), classes]
+            fit += float((logsumexp(scaled, axis=1) - of_true).sum())
+        return (fit + log_temperature**2 / 2) / len(logits)
 
     return float(minimize_scalar(loss, bounds=(-WIDEST, WIDEST), method="bounded").fun)
 
@@ -53,11 +62,16 @@ class RefinedLoss(keras.callbacks.Callback):
 
     Args:
         validation: Validation batches; they begin with the inputs.
-        targets: One-hot `[samples, classes]`, in the order of the batches.
+        targets: See `refined_loss`; in the order of the batches.
+        workers: The processes, each of which has batches and targets of its own; all measure the
+            same.
     """
 
-    def __init__(self, validation: tf.data.Dataset, targets: np.ndarray):
+    def __init__(
+        self, validation: tf.data.Dataset, targets: np.ndarray, workers: Workers | None = None
+    ):
         super().__init__()
+        self.workers = workers or Workers()
         self.validation = validation
         self.targets = targets
 
@@ -69,7 +83,8 @@ class RefinedLoss(keras.callbacks.Callback):
     def measure(self) -> float:
         """The refined loss of the model's present weights."""
         outputs = [self.run(*tf.nest.flatten(batch[0])) for batch in self.validation]
-        return refined_loss(np.concatenate(outputs), self.targets)
+        both = (np.concatenate(outputs), self.targets)
+        return refined_loss(*(np.concatenate(self.workers.gather(each)) for each in both))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures; Keras hands the same `logs` to all callbacks in turn."""

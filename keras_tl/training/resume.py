@@ -31,11 +31,14 @@ from keras_tl.training.state_files import (
     values,
     write_state,
 )
+from keras_tl.workers import Workers
 
 # As shells count: 128 and the signal.
 TERMINATED = 128 + signal.SIGTERM
 # Saving takes at most one part in so many of the time.
 LEAST_SHARE = 20
+# Targets that are looked at together.
+ROWS = 4096
 
 log = logging.getLogger("keras_tl")
 
@@ -53,12 +56,14 @@ class Checkpoint:
     Args:
         folder: The folder; made when there is something to keep.
         seconds: How much work may be lost, about. The end of an epoch is kept earlier.
+        keeps: Whether this process writes; of several only the chief does.
     """
 
     PHASE, STEP, NOTES = "phase.npz", "step.npz", "notes.json"
 
-    def __init__(self, folder: str | Path, seconds: float = 30.0):
+    def __init__(self, folder: str | Path, seconds: float = 30.0, *, keeps: bool = True):
         self.folder = Path(folder)
+        self.keeps = keeps
         self.seconds = seconds
         self.place: dict[str, Any] | None = None
         self.at_work = self.asked = False
@@ -69,6 +74,16 @@ class Checkpoint:
     def exists(self) -> bool:
         """Whether a training was kept here."""
         return (self.folder / self.PHASE).is_file()
+
+    def share(self, workers: Workers) -> None:
+        """Gives all processes what the chief has kept."""
+        mine = sorted(self.folder.iterdir()) if self.keeps and self.folder.is_dir() else []
+        for name in workers.share([path.name for path in mine]):
+            path = self.folder / name
+            content = workers.share_bytes(path.read_bytes() if self.keeps else b"")
+            if not self.keeps:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
 
     def begin(
         self, model: keras.Model, history: list[dict[str, Any]], facts: dict[str, Any]
@@ -132,6 +147,9 @@ class Checkpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Keeps a place; then ends the process, if SIGTERM has come."""
         started = time.monotonic()
+        if not self.keeps:
+            self.leave_if_asked()
+            return
         write_state(self.folder / self.STEP, state | {"random": random_state()})
         self._saved = time.monotonic()
         self._took = self._saved - started
@@ -150,6 +168,8 @@ class Checkpoint:
 
     def note(self, notes: dict[str, Any]) -> None:
         """Keeps what was decided before training, ready for JSON."""
+        if not self.keeps:
+            return
         atomic_write_text(self.folder / self.NOTES, json.dumps(notes))
 
     def notes(self) -> dict[str, Any]:
@@ -170,6 +190,8 @@ class Checkpoint:
     def _write_phase(
         self, model: keras.Model, history: list[dict[str, Any]], reports: list[dict[str, Any]]
     ) -> None:
+        if not self.keeps:
+            return
         state = {
             "facts": self._facts,
             "model": values(model.variables),
@@ -224,7 +246,9 @@ def facts_of(
     for images in (train, val):
         if images is not None:
             digest.update("\n".join(images.keys).encode())
-            digest.update(np.ascontiguousarray(images.targets()).tobytes())
+            targets = images.targets()
+            for at in range(0, len(targets), ROWS):
+                digest.update(np.ascontiguousarray(targets[at : at + ROWS]).tobytes())
     return {
         "phases": [[phase.name, phase.epochs, phase.learning_rate] for phase in phases],
         "data": digest.hexdigest(),

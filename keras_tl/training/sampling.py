@@ -6,10 +6,12 @@ often that image was shown before, which is the number of the view it shows now.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_tl import tasks
+from keras_tl.data.one_hot import OneHotRows
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.training.images import Images
 
@@ -78,9 +80,7 @@ def balanced(targets: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np
         The images, and the round of each: int64 `[images]` both. Where the classes do not divide
         their number, a few at the end are left out, others in each epoch.
     """
-    member = targets > 0
-    pools = [np.flatnonzero(column) for column in (*member.T, ~member.any(axis=1))]
-    pools = [pool for pool in pools if len(pool)]
+    pools = _pools(targets)
     share = -(-len(targets) // len(pools))
     chosen, rounds = [], []
     for number, pool in enumerate(pools):
@@ -94,6 +94,17 @@ def balanced(targets: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np
         rounds.append(at // len(pool))
     mixed = np.random.default_rng([seed, epoch]).permutation(share * len(pools))[: len(targets)]
     return np.concatenate(chosen)[mixed], np.concatenate(rounds)[mixed]
+
+
+def _pools(targets: Any) -> list[np.ndarray]:
+    """The images of each class that has some, int64 each; at last those without any class."""
+    if isinstance(targets, OneHotRows):
+        order = np.argsort(targets.labels, kind="stable")
+        starts = np.flatnonzero(np.diff(targets.labels[order])) + 1
+        return np.split(order, starts)
+    member = targets > 0
+    pools = [np.flatnonzero(column) for column in (*member.T, ~member.any(axis=1))]
+    return [pool for pool in pools if len(pool)]
 
 
 def class_weights(counts: Sequence[int] | np.ndarray, beta: float | None = None) -> list[float]:
@@ -123,6 +134,8 @@ def sample_weights(targets: np.ndarray, class_weights: Sequence[float] | None) -
     """The weight of each image, float32 `[images]`: the mean over its classes."""
     if class_weights is None:
         return None
+    if isinstance(targets, OneHotRows):
+        return np.asarray(class_weights, np.float32)[targets.labels]
     share = targets / np.maximum(targets.sum(axis=1, keepdims=True), 1)
     # An image without any class (multi-label) counts once.
     none = (targets.sum(axis=1) == 0).astype(np.float32)

@@ -35,6 +35,8 @@ class Saver(keras.callbacks.Callback):
         steps: Steps in an epoch.
         batch: Inputs, targets and perhaps weights, as the fitted model gets them.
         others: The callbacks before it.
+        alone: Whether this is the only process; several keep the ends of epochs only, at which
+            the figures of the steps so far need not be told.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Saver(keras.callbacks.Callback):
         steps: int,
         batch: tuple[Any, ...],
         others: Iterable[keras.callbacks.Callback],
+        *,
+        alone: bool = True,
     ):
         super().__init__()
         self.checkpoint, self.batch = checkpoint, batch
         self.phase, self.epochs, self.steps = phase, epochs, steps
         self.kept = [callback for callback in others if isinstance(callback, Kept)]
-        self._first_step = 0
+        self.alone, self._first_step = alone, 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Jumps to where training was."""
@@ -78,6 +82,9 @@ class Saver(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the step, now and then, and the last one of an epoch."""
+        if not self.alone:
+            self.checkpoint.leave_if_asked()
+            return
         step = batch + 1
         most = SECONDS_AT_EPOCH_ENDS if step >= self.steps else self.checkpoint.seconds
         if step > self._first_step and self.checkpoint.is_due(most):

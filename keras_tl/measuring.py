@@ -1,0 +1,178 @@
+"""A model measured on labelled images or texts, and a finished run on new ones."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from keras_tl.backbones.host import behind_host, tokenize_of
+from keras_tl.data.inspection import inspect
+from keras_tl.data.open import open_data
+from keras_tl.data.pipeline import Samples
+from keras_tl.data.source import Source
+from keras_tl.data.texts import from_texts, inspect_texts
+from keras_tl.errors import InputError
+from keras_tl.evaluation.checks import check_class_names, warn_of_outcome
+from keras_tl.evaluation.many_classes import truth_of
+from keras_tl.evaluation.metrics import evaluate
+from keras_tl.evaluation.predictions import (
+    PREDICTION_BATCH,
+    predict,
+    predict_images,
+    predictions_frame,
+)
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.model_info import ModelInfo
+from keras_tl.runs import Run
+
+log = logging.getLogger("keras_tl")
+
+
+def measure(
+    model: keras.Model,
+    samples: Samples,
+    info: ModelInfo,
+    *,
+    store: FeatureStore | None = None,
+    engine: str = "auto",
+    verbose: int = 1,
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Measures a model on labelled images or texts.
+
+    Args:
+        model: Pixels or strings in, predictions out.
+        samples: The images or texts; their classes in the model's order.
+        info: What the model takes and gives.
+        store: Where outputs of what is frozen in the model are kept; None keeps none.
+        engine: See `run_phases`.
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
+
+    Returns:
+        The figures (see `keras_tl.evaluation.metrics.evaluate`), and a row for each of them.
+
+    Raises:
+        InputError: The classes are not in the model's order, or cannot be measured.
+    """
+    check_class_names(samples.source.class_names, info)
+    outputs = predict_images(model, samples, store, engine=engine, verbose=verbose)
+    targets, ids = truth_of(samples.source), samples.source.ids
+    warn_of_outcome(outputs, targets, info)
+    return evaluate(outputs, targets, info), predictions_frame(ids, outputs, targets, info)
+
+
+def evaluate_run(
+    run: Run, data: str, *, split: str = "test", verbose: int = 1, **columns: Any
+) -> dict[str, Any]:
+    """Measures a finished run's model on other labelled images or texts.
+
+    Args:
+        run: The run.
+        data: See `keras_tl.data.open.open_data`.
+        split: Which split to measure where the data has splits of its own.
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
+        **columns: See `keras_tl.data.open.open_data`; for texts the run's own are taken where
+            they are left out.
+
+    Returns:
+        The figures.
+
+    Raises:
+        InputError: Unusable data, or classes the model does not know.
+    """
+    info, model = run.info, run.model()
+    if info.text_input is not None:
+        columns = {**run.config.columns, **columns}
+    source = open_data(data, task=info.task, class_names=info.class_names, **columns)
+    if source.given_splits:
+        source = _only(source, split)
+    source = _readable(source, info)
+    _warn_of_training_items(run, source)
+    metrics, _ = measure(model, _plain(source, info, model), info, verbose=verbose)
+    return metrics
+
+
+def predict_files(run: Run, files: Sequence[str], *, verbose: int = 0) -> tuple[np.ndarray, Source]:
+    """Predicts image files with a finished run's model.
+
+    Args:
+        run: The run.
+        files: Image files.
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
+
+    Returns:
+        The model's outputs, float32 `[images, outputs]`, and the readable images they belong to,
+        with what was passed over and why.
+
+    Raises:
+        InputError: No file can be read.
+    """
+    ids = np.array(list(files), dtype=object)
+    unlabelled = Source(ids, list(files), np.zeros(len(ids), np.int64), ())
+    source = inspect(unlabelled, run.info.images, max_bad_fraction=1.0)
+    return _predict(run, source, verbose)
+
+
+def predict_texts(
+    run: Run, texts: Source | Sequence[str | tuple[str, ...]], *, verbose: int = 0
+) -> tuple[np.ndarray, Source]:
+    """Predicts texts with a finished run's model.
+
+    Args:
+        run: The run.
+        texts: Texts, or pairs of them where the model takes pairs; or an opened source of them.
+        verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
+
+    Returns:
+        The model's outputs, float32 `[texts, outputs]`, and the texts they belong to; blank ones
+        are passed over.
+
+    Raises:
+        InputError: There is no text, or the model is not one of such texts.
+    """
+    wanted = run.info.text_input.texts if run.info.text_input else 0
+    source = texts if isinstance(texts, Source) else from_texts(texts)
+    others = {len(item) for item in source.items} - {wanted}
+    if others:
+        kinds = {0: "images", 1: "single texts", 2: "pairs of texts"}
+        fix = "The run's model.json says what its model takes."
+        raise InputError(kinds[wanted], kinds.get(others.pop(), "several texts each"), fix)
+    return _predict(run, inspect_texts(source, max_bad_fraction=1.0), verbose)
+
+
+def _predict(run: Run, source: Source, verbose: int) -> tuple[np.ndarray, Source]:
+    model = run.model()
+    items = _plain(source, run.info, model).images(np.arange(len(source)))
+    batches = items.batch(PREDICTION_BATCH)
+    return predict(behind_host(model), batches, verbose=verbose), source
+
+
+def _readable(source: Source, info: ModelInfo) -> Source:
+    """What can be read, with its hashes; the rest is listed as skipped."""
+    if info.text_input is not None:
+        return inspect_texts(source, max_bad_fraction=1.0)
+    return inspect(source, info.images, max_bad_fraction=1.0)
+
+
+def _warn_of_training_items(run: Run, source: Source) -> None:
+    splits = pd.read_csv(run.path(Run.SPLITS))
+    seen = set(splits.loc[splits["split"] != "test", "sha256"])
+    count = sum(key in seen for key in source.hashes)
+    if count:
+        log.warning("%d of these %d items were trained on or chose the weights", count, len(source))
+
+
+def _only(source: Source, split: str) -> Source:
+    """The split that was asked for, or everything where the data has no such split."""
+    chosen = split if split in source.given_splits else "all"
+    log.info("Measuring on the data's split %s", chosen)
+    return source if chosen == "all" else source.split(split)
+
+
+def _plain(source: Source, info: ModelInfo, model: keras.Model) -> Samples:
+    """Images or texts as a model is measured on them: not augmented."""
+    if info.text_input is not None:
+        return Samples(source, info.text_input, tokenize=tokenize_of(model))
+    return Samples(source, info.images)

@@ -1,0 +1,110 @@
+"""How the devices of a strategy, in one process or in several, share what training reads.
+
+Every batch is divided into equal parts, one for each device, so that a step is the step that one
+device would make of the whole batch. What validates is divided once, into parts that differ by an
+item: no device ever gets an empty batch, of which a mean would be no number.
+"""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_tl.errors import InputError
+from keras_tl.training.images import Images
+from keras_tl.training.sampling import Order
+from keras_tl.workers import Workers
+
+
+class Sharing:
+    """What this process reads for its devices.
+
+    Args:
+        strategy: Where training runs.
+
+    Attributes:
+        strategy: The same.
+        workers: The processes.
+        devices: How many devices there are in all.
+        local: How many of them are this process's.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.strategy = strategy
+        self.workers = Workers(strategy)
+        self.devices = strategy.num_replicas_in_sync
+        self.local = self.devices // self.workers.count
+
+    def order(self, order: Order, batch_size: int) -> Order:
+        """The rows of an epoch that this process reads, device by device in every batch.
+
+        Args:
+            order: The order of an epoch.
+            batch_size: Items in a batch over all devices; the devices must divide it.
+
+        Returns:
+            An order of as many rows as whole batches have here.
+        """
+        if self.devices == 1:
+            return order
+        count, index = self.workers.count, self.workers.index
+
+        def shared(epoch: int) -> tuple[np.ndarray, np.ndarray]:
+            def part(rows: np.ndarray) -> np.ndarray:
+                whole = rows[: len(rows) // batch_size * batch_size]
+                return whole.reshape(-1, count, batch_size // count)[:, index].reshape(-1)
+
+            indices, shown_before = order(epoch)
+            return part(indices), part(shown_before)
+
+        return shared
+
+    def parts(self, items: int, batch_size: int) -> list[np.ndarray] | None:
+        """The batches of this process, one for each of its devices in turn, of what comes once.
+
+        Args:
+            items: How many items there are.
+            batch_size: About so many are in a batch over all devices.
+
+        Returns:
+            Indices of each batch, int64, none of them empty; None where one device reads all.
+            With fewer items than devices each one reads all of them.
+        """
+        if self.devices == 1:
+            return None
+        if items < self.devices:
+            return [np.arange(items)] * self.local
+        shares = np.array_split(np.arange(items), self.devices)
+        batches = -(-len(shares[0]) // max(batch_size // self.devices, 2))
+        first = self.workers.index * self.local
+        divided = [np.array_split(share, batches) for share in shares[first : first + self.local]]
+        return [batch for step in zip(*divided, strict=True) for batch in step]
+
+    def distribute(self, batches: tf.data.Dataset) -> Any:
+        """Gives the batches of this process to its devices, in turn, for Keras' `fit`."""
+        if self.devices == 1:
+            return batches
+
+        def read(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            if context.num_input_pipelines != self.workers.count:
+                received = f"{context.num_input_pipelines} that one process feeds"
+                raise InputError("a process on each machine", received, "Take one machine's TPU.")
+            return batches
+
+        return self.strategy.distribute_datasets_from_function(read)
+
+
+def batches_of(images: Images, parts: list[np.ndarray]) -> tf.data.Dataset:
+    """Batches of pixels and targets of images as they are, one for each of `parts`."""
+    rows = tf.ragged.constant([part.tolist() for part in parts], tf.int64)
+    targets, most = tf.constant(images.targets()), max(map(len, parts))
+
+    @tf.autograph.experimental.do_not_convert
+    def batch(number: tf.Tensor) -> tf.data.Dataset:
+        pixels = images.images(rows[number])
+        labels = tf.data.Dataset.from_tensor_slices(tf.gather(targets, rows[number]))
+        return tf.data.Dataset.zip(pixels, labels).batch(most)
+
+    numbers = tf.data.Dataset.range(len(parts))
+    batches = numbers.flat_map(batch)
+    return batches.apply(tf.data.experimental.assert_cardinality(len(parts))).prefetch(2)

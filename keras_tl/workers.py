@@ -1,0 +1,147 @@
+"""The processes of a training as one: what each knows, all can be told.
+
+Every method is called by all processes, in the same order. One that is lost ends the others at
+once, with `LostWorkerError`.
+"""
+
+import functools
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_tl.errors import LostWorkerError
+
+# Collectives move numbers of 32 bits on every kind of network.
+WORD = 4
+
+
+class Workers:
+    """The processes of a strategy.
+
+    Args:
+        strategy: A strategy; all but `MultiWorkerMirroredStrategy` are of one process.
+
+    Attributes:
+        count: How many processes there are.
+        index: Which of them this one is; 0 is the chief.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy | None = None):
+        self.count, self.index = 1, 0
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            resolver = strategy.cluster_resolver
+            cluster = resolver.cluster_spec().as_dict()
+            chiefs = len(cluster.get("chief", ()))
+            self.count = max(chiefs + len(cluster.get("worker", ())), 1)
+            self.index = (resolver.task_id or 0) + chiefs * (resolver.task_type == "worker")
+            self._strategy = strategy
+        self._shared: dict[Path, bool] = {}
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that writes results."""
+        return self.index == 0
+
+    def gather(self, array: np.ndarray) -> list[np.ndarray]:
+        """Tells all processes an array.
+
+        Args:
+            array: `[n, ...]`, of the same dtype and inner shape in all processes; n may differ.
+
+        Returns:
+            Each process's array, in order.
+        """
+        if self.count == 1:
+            return [array]
+        raw = np.frombuffer(array.tobytes(), np.uint8)
+        head = np.array([len(raw)], np.int32).view(np.uint8)
+        words = np.concatenate([head, raw, np.zeros(-len(raw) % WORD, np.uint8)]).view(np.int32)
+        found = []
+        for told in self._gathered(words):
+            part = told[1:].tobytes()[: int(told[0])]
+            found.append(np.frombuffer(part, array.dtype).reshape(-1, *array.shape[1:]))
+        return found
+
+    def share(self, value: Any, teller: int = 0) -> Any:
+        """Gives what one process has, ready for JSON, to all; a tuple becomes a list."""
+        if self.count == 1:
+            return value
+        text = json.dumps(value).encode() if self.index == teller else b""
+        return json.loads(self.share_bytes(text, teller))
+
+    def share_bytes(self, value: bytes, teller: int = 0) -> bytes:
+        """Gives the bytes of one process, the chief if not said otherwise, to all."""
+        mine = np.frombuffer(value if self.index == teller else b"", np.uint8)
+        return self.gather(mine)[teller].tobytes()
+
+    def barrier(self) -> None:
+        """Waits for all processes."""
+        self.gather(np.zeros(1, np.int32))
+
+    def see_alike(self, folder: Path) -> bool:
+        """Whether a folder is the same one for all processes, as on a shared disk."""
+        if self.count == 1:
+            return True
+        if folder not in self._shared:
+            folder.mkdir(parents=True, exist_ok=True)
+            name = folder / f".{self.share(uuid.uuid4().hex)}"
+            if self.is_chief:
+                name.touch()
+            self.barrier()
+            seen = self.gather(np.array([name.exists()]))
+            self._shared[folder] = all(bool(each[0]) for each in seen)
+            if self.is_chief:
+                name.unlink()
+        return self._shared[folder]
+
+    @functools.cached_property
+    def _collect(self) -> Any:
+        strategy = self._strategy
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)
+        def collect(words: tf.Tensor) -> tf.Tensor:
+            def told() -> tf.Tensor:
+                # On the device, or TensorFlow does not know where to gather.
+                return tf.distribute.get_replica_context().all_gather(tf.identity(words), axis=0)
+
+            return strategy.experimental_local_results(strategy.run(told))[0]
+
+        return collect
+
+    def _gathered(self, words: np.ndarray) -> list[np.ndarray]:
+        """Int32 `[n]` of each process."""
+        lengths = self._told(np.array([len(words)], np.int32))
+        parts = np.split(self._told(words), np.cumsum(lengths)[:-1])
+        # Each device of a process tells the same.
+        return parts[:: self._strategy.num_replicas_in_sync // self.count]
+
+    def _told(self, words: np.ndarray) -> np.ndarray:
+        with losses_told():
+            return self._collect(tf.constant(words)).numpy()
+
+
+@contextmanager
+def losses_told() -> Iterator[None]:
+    """Says in one line that another process is gone, in whichever way TensorFlow says it.
+
+    Raises:
+        LostWorkerError: It is.
+    """
+    gone = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError
+    try:
+        yield
+    except (*gone, tf.errors.InternalError, tf.errors.DeadlineExceededError) as error:
+        # Internal errors have other causes too.
+        if not isinstance(error, gone) and "ollective" not in str(error):
+            raise
+        raise LostWorkerError(
+            "all workers to be at work",
+            f"one that does not answer ({str(error.message).splitlines()[0][:200]})",
+            "Start all again with the same commands: training goes on where it was kept.",
+        ) from error

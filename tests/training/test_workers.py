@@ -1,0 +1,144 @@
+"""Several processes on loopback: what they tell each other, and that they train as one does."""
+
+import json
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TESTS = str(Path(__file__).parents[1])
+START = f"""
+import json, os, sys
+import numpy as np, tensorflow as tf, keras
+sys.path.insert(0, {TESTS!r})
+import conftest
+from pathlib import Path
+from keras_tl import strategies
+from keras_tl.workers import Workers
+out, index, *addresses = sys.argv[1:]
+tf.config.threading.set_intra_op_parallelism_threads(1)
+several = len(addresses) > 1
+where = ("multiworker", tuple(addresses), int(index)) if several else ("cpu",)
+strategy = strategies.choose(strategies.Place(*where))
+workers = Workers(strategy)
+"""
+TELLING = """
+mine = [np.arange(3 + workers.index, dtype="i2"), np.full((workers.index, 2), 0.5, "f2")]
+told = [[part.tolist() for part in workers.gather(array)] for array in mine]
+folder = Path(out)
+found = {
+    "told": told,
+    "shared": workers.share({"a": [workers.index, None]}),
+    "bytes": workers.share_bytes(bytes([7, workers.index]), workers.count - 1).hex(),
+    "alike": [workers.see_alike(folder), workers.see_alike(folder / str(workers.index))],
+    "chief": workers.is_chief,
+}
+workers.barrier()
+(folder / f"{index}.json").write_text(json.dumps(found))
+"""
+TRAINING = """
+from keras_tl import freezing
+from keras_tl.backbones import registry
+from keras_tl.builders.image import build_image_model
+from keras_tl.data import augment
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.pipeline import Samples
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.training.fit import run_phases
+from keras_tl.training.phases import Phase
+from keras_tl.training.resume import Checkpoint
+registry.register(conftest.TINY_NET)
+images = np.random.default_rng(0).integers(0, 255, (83, 16, 16, 3)).astype("uint8")
+labels = (images[:, :8, :, 0].mean((1, 2)) > images[:, 8:, :, 0].mean((1, 2))).astype(int)
+data = from_arrays(images, labels)
+train = Samples(data.take(np.arange(60)), ImageInput(size=16), augment.get("light"))
+val = Samples(data.take(np.arange(60, 83)), ImageInput(size=16))
+with strategy.scope():
+    keras.utils.set_random_seed(1)
+    model = build_image_model("TinyNet", outputs=2, weights=None, dropout=0.0)
+    for name in ("one_drop", "two_drop"):
+        model.get_layer(name).rate = 0.0
+own = "" if os.environ["STORES"] == "one" else index
+store = os.environ["STORES"] != "none" and FeatureStore(Path(out, "store" + own), dtype="float32")
+phases = [
+    Phase(freezing.All(), 3, 0.02),
+    Phase(freezing.AllButLast(1), 3, 0.003),
+]
+result = run_phases(
+    model, phases, train, val, batch_size=8, strategy=strategy, verbose=0, engine="tensorflow",
+    feature_store=store, class_weights=[1.0, 2.0],
+)
+np.savez(Path(out, f"{index}.npz"), *model.get_weights())
+found = {
+    "history": result.history,
+    "passes": [[p.images, p.computed] for phase in result.phases for p in phase.passes],
+}
+Path(out, f"{index}.json").write_text(json.dumps(found))
+"""
+
+
+def run(code, out, count, timeout=300, **environment):
+    """Runs code in so many processes; what each wrote."""
+    import os
+
+    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", START + code, str(out), str(index), *addresses],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment,
+        )
+        for index in range(count)
+    ]
+    try:
+        said = [process.communicate(timeout=timeout)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert not any(process.returncode for process in processes), "\n".join(said)[-6000:]
+    return [json.loads((out / f"{index}.json").read_text()) for index in range(count)]
+
+
+@pytest.mark.slow
+def test_each_process_tells_all(tmp_path):
+    for index, found in enumerate(run(TELLING, tmp_path, 3)):
+        halves = [[], [[0.5, 0.5]], [[0.5, 0.5]] * 2]
+        assert found == {
+            "told": [[[0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4]], halves],
+            "shared": {"a": [0, None]},
+            "bytes": bytes([7, 2]).hex(),
+            "alike": [True, False],
+            "chief": index == 0,
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stores", ["one", "own", "none"])
+def test_two_processes_train_as_one_does(stores, tmp_path):
+    [one] = run(TRAINING, tmp_path / "one", 1, STORES=stores)
+    both = run(TRAINING, tmp_path / "two", 2, STORES=stores)
+    weights = [
+        list(np.load(path).values())
+        for path in [tmp_path / "one" / "0.npz", *sorted((tmp_path / "two").glob("*.npz"))]
+    ]
+    start = weights[0]
+    for found, own in zip(both, weights[1:], strict=True):
+        assert found["passes"] == one["passes"]
+        for row, expected in zip(found["history"], one["history"], strict=True):
+            for name, value in row.items():
+                if name not in ("phase", "seconds"):
+                    assert value == pytest.approx(expected[name], abs=2e-5), name
+        for mine, expected in zip(own, start, strict=True):
+            np.testing.assert_allclose(mine, expected, atol=2e-5)
