@@ -1,11 +1,12 @@
 """The options that say where to train, for commands and recipes."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import tensorflow as tf
+from keras_tl.errors import InputError
 
+if TYPE_CHECKING:
     from keras_tl.strategies import Place
 
 PLACE = ("strategy", "workers", "worker_index", "tpu", "tpu_zone")
@@ -30,11 +31,34 @@ def place_of(options: argparse.Namespace) -> "Place":
     return Place(**{name: value for name, value in vars(options).items() if name in PLACE})
 
 
-def strategy_of(options: argparse.Namespace) -> "tf.distribute.Strategy":
-    """The strategy that the options name; see `keras_tl.strategies.choose`."""
-    from keras_tl.strategies import choose
+def parse(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Parses the options of a recipe, and these ones, which choose the strategy of the process.
 
-    return choose(place_of(options))
+    Args:
+        parser: The recipe's own options.
+        arguments: What stands behind its name; None takes the process's own.
+
+    Returns:
+        The recipe's own options.
+
+    Raises:
+        InputError: Several processes, of which a recipe does not know.
+    """
+    place_options(parser)
+    options = parser.parse_args(arguments)
+    place = place_of(options)
+
+    from keras_tl.strategies import choose
+    from keras_tl.workers import Workers
+
+    if Workers(choose(place)).count > 1:
+        fix = "Take another strategy, or keras-tl train."
+        raise InputError("one process for this recipe", "several", fix)
+    for name in PLACE:
+        vars(options).pop(name, None)
+    return options
 
 
 def _addresses(text: str) -> tuple[str, ...]:

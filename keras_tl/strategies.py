@@ -8,17 +8,21 @@ Adam's kind (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradien
 NeurIPS 2022).
 """
 
+import functools
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import keras
 import tensorflow as tf
 
 from keras_tl.errors import InputError, did_you_mean
 
+P = ParamSpec("P")
+R = TypeVar("R")
 NAMES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
 log = logging.getLogger("keras_tl")
@@ -90,6 +94,24 @@ def choose(place: Place | None = None) -> tf.distribute.Strategy:
         _grow_memory_as_needed()
         _chosen[place] = _make(place)
     return _chosen[place]
+
+
+def current() -> tf.distribute.Strategy:
+    """The strategy in whose scope this is; outside of any, what `choose` made for this process."""
+    if tf.distribute.has_strategy():
+        return tf.distribute.get_strategy()
+    return next(iter(_chosen.values()), tf.distribute.get_strategy())
+
+
+def in_scope(build: Callable[P, R]) -> Callable[P, R]:
+    """Makes a function that builds models build them for the current strategy."""
+
+    @functools.wraps(build)
+    def built(*args: P.args, **kwargs: P.kwargs) -> R:
+        with current().scope():
+            return build(*args, **kwargs)
+
+    return built
 
 
 def _make(place: Place) -> tf.distribute.Strategy:

@@ -28,6 +28,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_tl.place_options import parse
+
 BERT = "keras_hub:bert_base_en_uncased"
 # "WASHINGTON (Reuters) - ", at the beginning of a text.
 DATELINE = re.compile(r"^\s*[A-Z][A-Za-z .,/]{1,40}\([^)]{2,40}\)\s*[-\u2013\u2014]\s*")
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fine-tune-epochs", type=int, default=3)
     about = "highest rate of the upper layers"
     parser.add_argument("--fine-tune-learning-rate", type=float, default=5e-5, help=about)
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("keras_tl").setLevel(logging.INFO)
 

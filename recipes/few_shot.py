@@ -21,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from keras_tl.place_options import parse
+
 SHOTS, SEEDS = (1, 5, 10, 25), (0, 1, 2)
 
 
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--epochs", type=int, default=20, help="of the head, then of fine-tuning")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
     print("images of a class   linear probe   head and last blocks")

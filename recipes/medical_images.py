@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_tl.config import TrainConfig
+from keras_tl.place_options import parse
 
 STRETCH = 60
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--specificity", type=float, default=0.95)
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from keras_tl.evaluation.metrics import format_confusion
     from keras_tl.runs import load_run

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_tl.config import TrainConfig
+from keras_tl.place_options import parse
 
 FIGURES = ("mean_average_precision", "micro_f1", "macro_f1", "subset_accuracy")
 
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", default="runs/multi-label")
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     config = TrainConfig(

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_tl.config import TrainConfig
+from keras_tl.place_options import parse
 
 
 def cells_table(path: Path) -> str:
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", default="runs/regression")
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     config = TrainConfig(

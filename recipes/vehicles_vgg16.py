@@ -21,6 +21,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_tl.place_options import parse
+
 WEIGHTS = "imagenet, none, or a weights file of VGG16"
 
 
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", default="imagenet", help=WEIGHTS)
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--views", type=int, default=4, help="versions of each training image")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from keras_tl.evaluation.metrics import format_confusion, summary
 

@@ -6,8 +6,10 @@ import keras
 
 from keras_tl.backbones.hub import load_hub_backbone, load_hub_encoder
 from keras_tl.heads import add_head
+from keras_tl.strategies import in_scope
 
 
+@in_scope
 def build_hub_model(
     handle: str | Path,
     *,

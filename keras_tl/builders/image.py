@@ -6,10 +6,12 @@ import keras
 
 from keras_tl.backbones.load import load_backbone
 from keras_tl.heads import add_head
+from keras_tl.strategies import in_scope
 
 DEFAULT_BACKBONE = "EfficientNetLite0"
 
 
+@in_scope
 def build_image_model(
     backbone: str = DEFAULT_BACKBONE,
     *,

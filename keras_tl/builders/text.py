@@ -6,10 +6,12 @@ import keras
 
 from keras_tl.backbones.encoders import MINILM, load_encoder
 from keras_tl.heads import add_head
+from keras_tl.strategies import in_scope
 
 DEFAULT_ENCODER = MINILM
 
 
+@in_scope
 def build_text_classifier(
     encoder: str | Path = DEFAULT_ENCODER,
     *,
@@ -19,6 +21,7 @@ def build_text_classifier(
     max_tokens: int = 128,
     windows: int = 1,
     texts: int = 1,
+    truncate: str = "head",
     pooling: str | None = None,
     hidden: tuple[int, ...] = (),
     dropout: float = 0.2,
@@ -39,7 +42,10 @@ def build_text_classifier(
         max_tokens: Tokens in a window, special ones included.
         windows: How many windows a long text is cut into, at most; their tokens are averaged.
         texts: 1, or 2 for pairs, such as title and body.
-        pooling: "mean", "cls", or None for what the encoder was published with.
+        truncate: What is kept of a text that is too long: "head", its beginning, or "head-tail",
+            as much of its beginning as of its end.
+        pooling: "mean", "cls", "layers", or None for what the encoder was published with; see
+            `keras_tl.backbones.encoders.load_encoder`.
         hidden: See `keras_tl.heads.add_head`.
         dropout: See `keras_tl.heads.add_head`.
         target_mean: See `keras_tl.heads.add_head`.
@@ -59,6 +65,7 @@ def build_text_classifier(
         max_tokens=max_tokens,
         windows=windows,
         texts=texts,
+        truncate=truncate,
         pooling=pooling,
     )
     return add_head(

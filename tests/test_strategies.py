@@ -1,0 +1,100 @@
+"""Where training runs, and what is refused."""
+
+import json
+
+import keras
+import pytest
+import tensorflow as tf
+
+from keras_tl import strategies
+from keras_tl.cli import main
+from keras_tl.errors import InputError
+from keras_tl.strategies import Place, check_supported, choose
+
+
+@pytest.fixture(autouse=True)
+def none_chosen(monkeypatch):
+    monkeypatch.setattr(strategies, "_chosen", {})
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"strategy": "miror"}, "Did you mean mirrored?"),
+        ({"workers": ("a:1", "b:1"), "worker_index": 0}, "the strategy multiworker for workers"),
+        ({"strategy": "multiworker", "workers": ("a:1", "b:1")}, "a worker index in 0 to 1"),
+        (
+            {"strategy": "multiworker", "workers": ("a:1", "b:1"), "worker_index": 2},
+            "received worker 2 of 2",
+        ),
+        (
+            {"strategy": "multiworker", "workers": ("a:1", "b"), "worker_index": 0},
+            "host:port for each worker, received 'b'",
+        ),
+    ],
+)
+def test_places_that_there_are_not(settings, said):
+    with pytest.raises(InputError, match=said.replace("?", r"\?")):
+        Place(**settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "TF_CONFIG with a cluster and a task"),
+        (json.dumps({"cluster": ["a:1"]}), "TF_CONFIG with a cluster and a task"),
+        (json.dumps({"cluster": {"worker": ["a:1"], "ps": ["b:1"]}}), "received one with ps"),
+    ],
+)
+def test_environments_that_cannot_be_used(text, said, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(InputError, match=said):
+        choose()
+
+
+def test_one_process_needs_no_cluster(monkeypatch):
+    cluster = {"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    assert choose() is tf.distribute.get_strategy()
+    with pytest.raises(InputError, match="workers of the strategy multiworker, received none"):
+        strategies._make(Place("multiworker"))
+
+
+def test_workers_come_before_anything_is_computed():
+    tf.constant(1) + 1
+    place = Place("multiworker", ("127.0.0.1:1", "127.0.0.1:2"), 0)
+    with pytest.raises(InputError, match="several workers before TensorFlow computes anything"):
+        choose(place)
+
+
+def test_a_process_has_one_strategy():
+    first = choose(Place("cpu"))
+    assert choose() is first
+    assert choose(Place("cpu")) is first
+    with pytest.raises(InputError, match="received 'mirrored' behind 'cpu'"):
+        choose(Place("mirrored"))
+
+
+def test_a_tpu_that_is_not_there():
+    with pytest.raises(InputError, match="a TPU 'local'"):
+        choose(Place("tpu"))
+
+
+def test_what_keras_does_not_train_with():
+    kind = tf.distribute.experimental.ParameterServerStrategy
+    with pytest.raises(InputError, match="received ParameterServerStrategy"):
+        check_supported(kind.__new__(kind))
+    check_supported(tf.distribute.get_strategy())
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=["cpu:0"]))
+    try:
+        with pytest.raises(InputError, match=r"keras\.distribution, which does nothing"):
+            check_supported(tf.distribute.get_strategy())
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+def test_a_wrong_place_is_one_line(capsys, tmp_path):
+    command = ["train", str(tmp_path), "--out", str(tmp_path / "run"), "--strategy", "tpus"]
+    assert main(command) == 2
+    assert "Did you mean tpu?" in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""What the devices of a strategy read."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.pipeline import Samples
+from keras_tl.training.sharing import Sharing, batches_of
+from keras_tl.workers import Workers
+
+
+def sharing(processes, index, devices=1):
+    """What one of several processes with so many devices each reads."""
+    made = Sharing.__new__(Sharing)
+    made.strategy = SimpleNamespace(num_replicas_in_sync=processes * devices)
+    made.workers = Workers()
+    made.workers.count, made.workers.index = processes, index
+    made.devices, made.local = processes * devices, devices
+    return made
+
+
+def order(epoch):
+    rows = np.random.default_rng(epoch).permutation(23)
+    return rows, rows * 10
+
+
+def test_one_device_reads_all():
+    alone = sharing(1, 0)
+    assert alone.order(order, 8) is order
+    assert alone.parts(23, 8) is None
+
+
+@pytest.mark.parametrize(("processes", "devices"), [(2, 1), (4, 1), (1, 2), (2, 2)])
+def test_the_parts_of_a_step_are_the_batch_of_one_device(processes, devices):
+    rows = [sharing(processes, i, devices).order(order, 8)(3) for i in range(processes)]
+    for column, expected in enumerate(order(3)):
+        # [processes, steps, devices, items of a device]
+        parts = np.stack([found[column].reshape(2, devices, -1) for found in rows])
+        for step in range(2):
+            here = expected[8 * step : 8 * step + 8]
+            np.testing.assert_array_equal(parts[:, step].reshape(-1), here)
+
+
+@pytest.mark.parametrize(("processes", "devices"), [(2, 1), (3, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize("items", [7, 21, 64, 65])
+@pytest.mark.parametrize("batch_size", [1, 8, 12, 100])
+def test_what_comes_once_comes_once(processes, devices, items, batch_size):
+    parts = [sharing(processes, i, devices).parts(items, batch_size) for i in range(processes)]
+    assert len({len(found) for found in parts}) == 1
+    assert len(parts[0]) % devices == 0
+    found = [part for process in parts for part in process]
+    assert min(map(len, found)) > 0
+    assert max(map(len, found)) <= max(-(-batch_size // (processes * devices)), 2)
+    np.testing.assert_array_equal(np.sort(np.concatenate(found)), np.arange(items))
+
+
+def test_fewer_items_than_devices_are_read_by_all():
+    for part in sharing(2, 1, 2).parts(3, 8):
+        np.testing.assert_array_equal(part, [0, 1, 2])
+
+
+def test_batches_have_the_images_of_their_part():
+    images = np.random.default_rng(0).integers(0, 255, (7, 8, 8, 3)).astype("uint8")
+    data = Samples(from_arrays(images, np.arange(7) % 3), ImageInput(size=8))
+    parts = [np.array([4, 0]), np.array([6]), np.array([1, 2, 3])]
+    found = list(batches_of(data, parts).as_numpy_iterator())
+    assert len(found) == 3
+    for (pixels, targets), part in zip(found, parts, strict=True):
+        np.testing.assert_array_equal(pixels, images[part])
+        np.testing.assert_array_equal(targets.argmax(axis=1), part % 3)
