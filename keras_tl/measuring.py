@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -24,6 +25,7 @@ from keras_tl.evaluation.predictions import (
     predict_images,
     predictions_frame,
 )
+from keras_tl.export.saved_model import check_fit
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
 from keras_tl.runs import Run
@@ -157,11 +159,16 @@ def _readable(source: Source, info: ModelInfo) -> Source:
 
 
 def _warn_of_training_items(run: Run, source: Source) -> None:
-    splits = pd.read_csv(run.path(Run.SPLITS))
-    seen = set(splits.loc[splits["split"] != "test", "sha256"])
+    seen = run.read(Run.SPLITS, _not_test)
     count = sum(key in seen for key in source.hashes)
     if count:
         log.warning("%d of these %d items were trained on or chose the weights", count, len(source))
+
+
+def _not_test(path: Path) -> set[str]:
+    """The hashes of what a run was trained on, or chose its weights by."""
+    splits = pd.read_csv(path)
+    return set(splits.loc[splits["split"] != "test", "sha256"])
 
 
 def _only(source: Source, split: str) -> Source:
@@ -175,4 +182,6 @@ def _plain(source: Source, info: ModelInfo, model: keras.Model) -> Samples:
     """Images or texts as a model is measured on them: not augmented."""
     if info.text_input is not None:
         return Samples(source, info.text_input, tokenize=tokenize_of(model))
+    # A size that was tampered with would be decoded to before the model refused it.
+    check_fit(model, info)
     return Samples(source, info.images)

@@ -17,9 +17,15 @@ from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.files import atomic_write_text
 
-# Version 1 knew images only.
-FORMAT_VERSION = 2
+# Version 1 knew images only; version 2 read the beginnings of texts only.
+FORMAT_VERSION = 3
 FILE_NAME = "model.json"
+_TYPES = {
+    **dict.fromkeys(("task", "backbone", "resize", "truncate"), str),
+    **dict.fromkeys(("size", "max_pixels", "decoder_version"), int),
+    **dict.fromkeys(("max_tokens", "windows", "texts", "tokenizer_version"), int),
+    "antialias": bool,
+}
 ASSETS_FOLDER = "assets.extra"
 
 
@@ -111,9 +117,11 @@ class ModelInfo:
         values = _parse(text, origin)
         _check_version(values, origin)
         _check_keys(values, cls, origin)
+        _check_types(values, origin)
         for key, kind in (("image_input", ImageInput), ("text_input", TextInput)):
             if values[key] is not None:
                 _check_keys(values[key], kind, f"{key} of {origin}")
+                _check_types(values[key], f"{key} of {origin}")
                 values[key] = kind(**values[key])
         values["class_names"] = tuple(values["class_names"])
         values["thresholds"] = tuple(values["thresholds"])
@@ -139,7 +147,8 @@ class ModelInfo:
         candidates = (path, path / FILE_NAME, path / ASSETS_FOLDER / FILE_NAME)
         for candidate in candidates:
             if candidate.is_file():
-                return cls.from_json(candidate.read_text(encoding="utf-8"), str(candidate))
+                text = candidate.read_text(encoding="utf-8", errors="replace")
+                return cls.from_json(text, str(candidate))
         raise InputError(
             f"a folder with a {FILE_NAME}",
             str(path) if path.exists() else f"{path}, which does not exist",
@@ -151,7 +160,7 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
     fix = "Take the file as it was written, or write the model again."
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"JSON in {origin}", f"a text that is none ({error})", fix) from error
     if not isinstance(values, dict):
         raise InputError(f"a JSON object in {origin}", f"a {type(values).__name__}", fix)
@@ -173,7 +182,25 @@ def _check_version(values: dict[str, Any], origin: str) -> None:
             "It was written by a newer keras_tl: install that one.",
         )
     if version == 1:
-        values |= {"format_version": FORMAT_VERSION, "text_input": None}
+        values["text_input"] = None
+    if version <= 2 and isinstance(values.get("text_input"), dict):
+        values["text_input"] = {"truncate": "head", **values["text_input"]}
+    values["format_version"] = FORMAT_VERSION
+
+
+def _check_types(values: dict[str, Any], origin: str) -> None:
+    """Refuses values of another type than `_TYPES` says, and lists of others."""
+    fix = "Take the file as it was written."
+    for key, value in values.items():
+        kind = _TYPES.get(key)
+        if kind and type(value) is not kind:
+            raise InputError(f"{key} of type {kind.__name__} in {origin}", repr(value)[:80], fix)
+    for key, kinds in (("class_names", (str,)), ("thresholds", (int, float))):
+        found = values.get(key, [])
+        if not isinstance(found, list) or not all(isinstance(value, kinds) for value in found):
+            raise InputError(f"a list as {key} in {origin}", repr(found)[:80], fix)
+    if values.get("class_names") == []:
+        raise InputError(f"class_names in {origin}", "none", fix)
 
 
 def _check_keys(values: Any, described: type, origin: str) -> None:

@@ -16,11 +16,13 @@ MODEL_CARD.md    what the model is and is not good for, in words
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_tl.config import TrainConfig, make_config, read_config
+from keras_tl.config import TrainConfig
+from keras_tl.config_files import make_config, read_config
 from keras_tl.errors import InputError
 from keras_tl.files import remove_leftovers
 
@@ -73,7 +75,35 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """The figures of the run, see `keras_tl.evaluation.metrics`."""
-        return json.loads(self.path(self.METRICS).read_text(encoding="utf-8"))
+        return self.read(self.METRICS, _read_metrics)
+
+    def read(self, name: str, how: Callable[[Path], Any]) -> Any:
+        """Reads one of the run's files.
+
+        Args:
+            name: Its name.
+            how: Reads a path.
+
+        Raises:
+            InputError: It is missing, or not as it was written.
+        """
+        path = self.path(name)
+        try:
+            return how(path)
+        except InputError:
+            raise
+        # What pandas, json and a look into their contents raise: most are ValueErrors.
+        except (
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            RecursionError,
+        ) as error:
+            reason = " ".join(str(error).split())[:200]
+            fix = "Copy it again from where it was trained."
+            raise InputError(f"{path} as it was written", f"another ({reason})", fix) from error
 
     @property
     def info(self) -> "ModelInfo":
@@ -89,20 +119,27 @@ class Run:
         whole, take `keras_tl.backbones.graph.to_freezable(model)`.
 
         Raises:
-            InputError: A layer cannot be made here, as where tensorflow-text is not installed.
+            InputError: The file is missing or damaged, or a layer cannot be made here, as where
+                tensorflow-text is not installed, or could run code of its own (Lambda).
         """
         import keras
 
+        from keras_tl.backbones.weight_files import BROKEN, refuse_bomb
+
+        path = self.path(self.MODEL)
         try:
-            return keras.models.load_model(self.path(self.MODEL), compile=False)
-        except (TypeError, ValueError) as error:
+            refuse_bomb(path)
+            return keras.models.load_model(path, compile=False)
+        except BROKEN as error:
             # Keras puts what a layer says into pages of its own.
             cause: BaseException | None = error
             while cause and not isinstance(cause, InputError):
                 cause = cause.__cause__ or cause.__context__
-            if cause is None:
-                raise
-            raise cause from error
+            if cause:
+                raise cause from error
+            reason = " ".join(str(error).split())[:200]
+            fix = "Copy it again from where it was trained."
+            raise InputError(f"a Keras model in {path}", reason, fix) from error
 
     def check_free(self, config: TrainConfig | None = None) -> None:
         """Refuses a folder that a run must not write to.
@@ -162,6 +199,20 @@ class Run:
         page = self.path(self.REPORT)
         metrics = self.metrics if self.is_whole else {}
         return metrics_html(self.folder.name, metrics, str(page) if page.is_file() else None)
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    """The figures, which must say at least what they were measured on."""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(facts, dict):
+        raise ValueError(f"a {type(facts).__name__} rather than an object")
+    for name in ("measured_on", "note"):
+        if not isinstance(facts[name], str):
+            raise ValueError(f"{name} is no text")
+    images = facts["images"]
+    if not isinstance(images, dict) or not isinstance(images[facts["measured_on"]], int):
+        raise ValueError("images are not counted by split")
+    return facts
 
 
 def load_run(folder: str | Path) -> Run:

@@ -2,7 +2,8 @@ import pytest
 import yaml
 
 from keras_tl.compare_config import CompareConfig
-from keras_tl.config import TrainConfig, make_config, read_config
+from keras_tl.config import TrainConfig
+from keras_tl.config_files import make_config, read_config
 from keras_tl.errors import InputError
 
 

@@ -22,7 +22,7 @@ from keras_tl.backbones.encoder_layers import (
 from keras_tl.backbones.layers import FreezableDropout
 from keras_tl.errors import InputError, did_you_mean
 
-POOLING = ("mean", "cls")
+POOLING = ("mean", "cls", "layers")
 SIZES = ("vocabulary_size", "width", "heads", "layers", "intermediate", "max_positions")
 ACTIVATIONS: dict[str, str | Callable[..., Any]] = {
     "gelu": "gelu",
@@ -93,11 +93,12 @@ def build_encoder(
         config: Its shape.
         max_tokens: Tokens in a window, special ones included.
         windows: Windows in a text.
-        pooling: "mean" of all tokens that are no padding, or "cls", the first of a window.
+        pooling: "mean" of all tokens that are no padding, "cls", the first of a window, or
+            "layers", the means of what each block gives, side by side.
 
     Returns:
         A flat `keras.Model` of the input "tokens", int32 `[batch, 2, windows * max_tokens]` (token
-        ids, segment ids), to float32 `[batch, width]`.
+        ids, segment ids), to float32 `[batch, width]`, with "layers" `[batch, layers * width]`.
 
     Raises:
         InputError: More tokens than the encoder has positions, or an unknown pooling.
@@ -119,7 +120,7 @@ def encode(
         pooling: See `build_encoder`.
 
     Returns:
-        Float32 `[batch, width]`.
+        See `build_encoder`.
 
     Raises:
         InputError: See `build_encoder`.
@@ -129,9 +130,24 @@ def encode(
     # Float32 in mixed precision too: both are small, and a sum over tokens is long.
     present = PaddingMask(config.pad_id, dtype="float32", name="mask")(ids)
     x = _embed(tokens, ids, config, windows)
+    hidden = []
     for index in range(config.layers):
         x = _block(x, present, config, windows, f"block_{index}")
+        hidden.append(x)
+    if pooling == "layers":
+        return _side_by_side(hidden, present, windows)
     return TokenPooling(pooling, windows, dtype="float32", name="pool")(x, present)
+
+
+def _side_by_side(
+    hidden: list[keras.KerasTensor], present: keras.KerasTensor, windows: int
+) -> keras.KerasTensor:
+    """Joins the means of all blocks, as Devlin et al., section 5.3, join the last four."""
+    means = [
+        TokenPooling("mean", windows, dtype="float32", name=f"pool_{index}")(x, present)
+        for index, x in enumerate(hidden)
+    ]
+    return keras.layers.Concatenate(dtype="float32", name="pool")(means)
 
 
 def check_window(max_tokens: int, config: EncoderConfig) -> None:

@@ -30,6 +30,7 @@ def load_encoder(
     max_tokens: int = 128,
     windows: int = 1,
     texts: int = 1,
+    truncate: str = "head",
     pooling: str | None = None,
 ) -> keras.Model:
     """Builds a text encoder as one flat functional model from strings to vectors.
@@ -43,19 +44,27 @@ def load_encoder(
         max_tokens: Tokens in a window, special ones included, at most the encoder's positions.
         windows: How many windows a long text is cut into, at most.
         texts: 1, or 2 for pairs.
-        pooling: "mean" of all tokens that are no padding, "cls" (the first of a window), or None
-            for what the encoder was published with.
+        truncate: What is kept of a text that is too long: "head", its beginning, or "head-tail",
+            its beginning and its end (see `keras_tl.backbones.tokenizers.Tokenizer`).
+        pooling: "mean" of all tokens that are no padding, "cls" (the first of a window), "layers"
+            (the means of what each block gives, side by side), or None for what the encoder was
+            published with.
 
     Returns:
         A `keras.Model` of the input "text", strings in UTF-8 `[batch]` or `[batch, 2]`, to float32
-        `[batch, width]`. Its first layer, "tokenizer", gives int32 tokens `[batch, 2, windows *
-        max_tokens]`. All layers are leaves and trainable; dropout is inactive where it is frozen.
+        `[batch, width]`, with "layers" `[batch, blocks * width]`. Its first layer, "tokenizer",
+        gives int32 tokens `[batch, 2, windows * max_tokens]`. All layers are leaves and trainable;
+        dropout is inactive where it is frozen.
 
     Raises:
         InputError: No such encoder; its files are missing, damaged or of another kind; a package
             is not installed; the windows are longer than the encoder can take.
     """
     if str(name).startswith(HUB):
+        hub.check_truncation(truncate)
+        if pooling is not None:
+            fix = "Leave pooling out."
+            raise InputError("a pooling of its own for a TF-Hub module", pooling, fix)
         sizes = {"max_tokens": max_tokens, "windows": windows, "texts": texts}
         return hub.load_hub_text(str(name).removeprefix(HUB), **sizes)
     if weights not in WEIGHTS:
@@ -65,7 +74,7 @@ def load_encoder(
         raise InputError("1 or 2 texts", str(texts), "2 is for pairs, such as title and body.")
     source = _read(str(name), with_weights=weights is not None)
     text = keras.Input(() if texts == 1 else (2,), dtype="string", name="text")
-    tokens = _tokenizer(source, max_tokens, windows)(text)
+    tokens = _tokenizer(source, max_tokens, windows, truncate)(text)
     vectors = encode(tokens, source.config, windows, pooling or source.pooling)
     model = keras.Model(text, vectors, name="encoder")
     if source.weights is not None:
@@ -74,19 +83,27 @@ def load_encoder(
 
 
 def load_tokenizer(
-    name: str | Path, *, max_tokens: int = 128, windows: int = 1, texts: int = 1
+    name: str | Path,
+    *,
+    max_tokens: int = 128,
+    windows: int = 1,
+    texts: int = 1,
+    truncate: str = "head",
 ) -> keras.layers.Layer:
     """Builds the first layer of a text encoder alone; see `load_encoder`."""
     if str(name).startswith(HUB):
+        hub.check_truncation(truncate)
         handle = str(name).removeprefix(HUB)
         return hub.load_hub_tokenizer(handle, max_tokens=max_tokens, texts=texts)
-    return _tokenizer(_read(str(name), with_weights=False), max_tokens, windows)
+    return _tokenizer(_read(str(name), with_weights=False), max_tokens, windows, truncate)
 
 
-def _tokenizer(source: PretrainedEncoder, max_tokens: int, windows: int) -> Tokenizer:
+def _tokenizer(
+    source: PretrainedEncoder, max_tokens: int, windows: int, truncate: str
+) -> Tokenizer:
     """Makes the tokenizer of an encoder, which must give what the encoder knows."""
     check_window(max_tokens, source.config)
-    layer = source.tokenizer(max_tokens, windows)
+    layer = source.tokenizer(max_tokens, windows, truncate)
     expected = (source.config.vocabulary_size, source.config.pad_id)
     received = (layer.vocabulary.count("\n") + 1, layer.pad)
     if received[0] > expected[0] or received[1] != expected[1]:

@@ -47,7 +47,7 @@ def read_folder(folder: Path, with_weights: bool = True) -> PretrainedEncoder:
     """
     settings = _Settings(_json(folder / "config.json"))
     kind = settings.get("model_type")
-    if kind not in _TYPES:
+    if not isinstance(kind, str) or kind not in _TYPES:
         raise InputError(
             f"a model_type of {' or '.join(_TYPES)} in {folder / 'config.json'}",
             repr(kind),
@@ -62,11 +62,43 @@ def read_folder(folder: Path, with_weights: bool = True) -> PretrainedEncoder:
     return PretrainedEncoder(config, tokenizer, _pooling(folder), weights)
 
 
+# Nobody has larger encoders, and a file that claims to is not given the memory.
+_MOST = {
+    "vocab_size": 10**7,
+    **dict.fromkeys(("hidden_size", "dim"), 2**16),
+    **dict.fromkeys(("num_attention_heads", "n_heads"), 1024),
+    **dict.fromkeys(("num_hidden_layers", "n_layers"), 1000),
+    **dict.fromkeys(("intermediate_size", "hidden_dim"), 2**17),
+    "max_position_embeddings": 2**20,
+}
+_RANGES = {
+    "type_vocab_size": (1, 1000),
+    "pad_token_id": (0, 10**7),
+    "layer_norm_eps": (0, 1),
+    **dict.fromkeys(("hidden_dropout_prob", "dropout"), (0, 0.99)),
+    **dict.fromkeys(("attention_probs_dropout_prob", "attention_dropout"), (0, 0.99)),
+}
+
+
 class _Settings(dict[str, Any]):
-    """What config.json says; what it does not say is asked for in one line."""
+    """What config.json says; what it does not say, or cannot mean, is asked for in one line."""
 
     def __missing__(self, key: str) -> Any:
         raise InputError(f"{key!r} in config.json", "none", "Copy the encoder's own file.")
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        low, high = _RANGES.get(key, (value, _MOST.get(key, value)))
+        if (is_number and not low <= value <= high) or (key in _RANGES and not is_number):
+            least = f"from {low:g} to" if key in _RANGES else "of at most"
+            expected = f"{key!r} {least} {high:g} in config.json"
+            raise InputError(expected, repr(value)[:80], "Copy the encoder's own file.")
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        # Not `dict.get`, which would pass by what `__getitem__` refuses.
+        return self[key] if key in self else default  # noqa: SIM401
 
 
 def _bert_config(settings: dict[str, Any]) -> EncoderConfig:
@@ -114,7 +146,7 @@ def _distilbert_config(settings: dict[str, Any]) -> EncoderConfig:
 
 
 def _activation(name: str) -> str:
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise InputError(
             f"an activation of {', '.join(ACTIVATIONS)}", repr(name), "Use another encoder."
         )
@@ -184,10 +216,17 @@ def _read_weights(
     tensors = _Tensors(folder / WEIGHTS)
     weights = {ours: tensors.layer(ours, theirs) for ours, theirs in names.items()}
     # Before so much memory is asked for as the configuration claims.
-    found, claimed = weights["token_embedding"][0].shape, (config.vocabulary_size, config.width)
-    if found != claimed:
-        fix = "The two files are of different encoders: copy them again."
-        raise InputError(f"{claimed} token vectors, as config.json says", str(found), fix)
+    claims = {
+        "token_embedding": (config.vocabulary_size, config.width),
+        "position_embedding": (config.max_positions, config.width),
+        **({"segment_embedding": (config.segments, config.width)} if config.segments else {}),
+    }
+    for name, claimed in claims.items():
+        found = weights[name][0].shape
+        if found != claimed:
+            what = f"{claimed} {name.replace('_embedding', ' vectors')}, as config.json says"
+            fix = "The two files are of different encoders: copy them again."
+            raise InputError(what, str(found), fix)
     if settings.get("type_vocab_size") == 1:
         (segment,) = tensors.layer("segment_embedding", "embeddings.token_type_embeddings")
         weights["position_embedding"][0] = weights["position_embedding"][0] + segment
@@ -244,11 +283,11 @@ class _Tensors:
         raise InputError(f"{names[0]} among the weights", "none", "Check config.json.")
 
 
-def _word_piece(folder: Path) -> Callable[[int, int], Tokenizer]:
-    """What makes a BERT's tokenizer, of `max_tokens` and `windows`."""
+def _word_piece(folder: Path) -> Callable[..., Tokenizer]:
+    """What makes a BERT's tokenizer, of `max_tokens`, `windows` and `truncate`."""
     settings = _optional_json(folder / "tokenizer_config.json")
     whole = _optional_json(folder / "tokenizer.json")
-    normalizer = whole.get("normalizer") or {}
+    normalizer = _object(whole.get("normalizer"), "a normalizer")
     if not settings.get("tokenize_chinese_chars", True):
         raise InputError(
             "a tokenizer that splits Chinese characters",
@@ -260,7 +299,7 @@ def _word_piece(folder: Path) -> Callable[[int, int], Tokenizer]:
     special = {**_optional_json(folder / "special_tokens_map.json"), **settings}
     vocabulary = _vocabulary(folder, whole)
 
-    def make(max_tokens: int, windows: int) -> Tokenizer:
+    def make(max_tokens: int, windows: int, truncate: str = "head") -> Tokenizer:
         return WordPieceTokenizer(
             vocabulary,
             max_tokens,
@@ -273,27 +312,28 @@ def _word_piece(folder: Path) -> Callable[[int, int], Tokenizer]:
                 _content(special.get("sep_token", "[SEP]")),
                 _content(special.get("pad_token", "[PAD]")),
             ),
+            truncate=truncate,
             name="tokenizer",
         )
 
     return make
 
 
-def _byte_pair(folder: Path) -> Callable[[int, int], Tokenizer]:
-    """What makes a RoBERTa's tokenizer, of `max_tokens` and `windows`."""
-    model = _optional_json(folder / "tokenizer.json").get("model")
-    if model is not None:
-        # Newer files keep each pair as a list.
-        pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-        ids = model["vocab"]
+def _byte_pair(folder: Path) -> Callable[..., Tokenizer]:
+    """What makes a RoBERTa's tokenizer, of `max_tokens`, `windows` and `truncate`."""
+    model = _object(_optional_json(folder / "tokenizer.json").get("model"), "a model")
+    if model:
+        pairs, ids = _merges(model.get("merges")), model.get("vocab")
     else:
         ids = _json(folder / "vocab.json")
         lines = _text(folder / "merges.txt").splitlines()
         pairs = [line for line in lines if line and not line.startswith("#version")]
-    vocabulary, merges = "\n".join(sorted(ids, key=ids.__getitem__)), "\n".join(pairs)
+    vocabulary, merges = _by_id(ids), "\n".join(pairs)
 
-    def make(max_tokens: int, windows: int) -> Tokenizer:
-        return BytePairTokenizer(vocabulary, max_tokens, windows, merges=merges, name="tokenizer")
+    def make(max_tokens: int, windows: int, truncate: str = "head") -> Tokenizer:
+        return BytePairTokenizer(
+            vocabulary, max_tokens, windows, merges=merges, truncate=truncate, name="tokenizer"
+        )
 
     return make
 
@@ -312,15 +352,39 @@ def _vocabulary(folder: Path, whole: dict[str, Any]) -> str:
     path = folder / "vocab.txt"
     if path.is_file():
         return _text(path).rstrip("\n")
-    model = whole.get("model") or {}
+    model = _object(whole.get("model"), "a model")
     if model.get("type") != "WordPiece":
         raise InputError(
             f"a WordPiece vocabulary in {folder} (vocab.txt or tokenizer.json)",
-            model.get("type", "none"),
+            str(model.get("type", "none")),
             "Copy the tokenizer's files into the folder.",
         )
-    ids = model["vocab"]
+    return _by_id(model.get("vocab"))
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    """A part of tokenizer.json; one that is not there is empty."""
+    if value is None or isinstance(value, dict):
+        return value or {}
+    raise InputError(f"{what} in tokenizer.json", type(value).__name__, "Copy the file again.")
+
+
+def _by_id(ids: Any) -> str:
+    """The tokens of a vocabulary in the order of their ids, one a line."""
+    fits = isinstance(ids, dict) and all(isinstance(number, int) for number in ids.values())
+    if not fits:
+        fix = "Copy the tokenizer's files again."
+        raise InputError("a vocabulary of tokens and their numbers", type(ids).__name__, fix)
     return "\n".join(sorted(ids, key=ids.__getitem__))
+
+
+def _merges(pairs: Any) -> list[str]:
+    """Pairs of pieces with a blank between them; newer files keep each pair as a list."""
+    lists = pairs if isinstance(pairs, list) else [None]
+    parts: list[Any] = [pair.split(" ") if isinstance(pair, str) else pair for pair in lists]
+    if not all(isinstance(pair, list) and all(isinstance(p, str) for p in pair) for pair in parts):
+        raise InputError("pairs of pieces as merges", "others", "Copy the tokenizer's files again.")
+    return [" ".join(pair) for pair in parts]
 
 
 def _pooling(folder: Path) -> str:
@@ -346,7 +410,7 @@ def _json(path: Path) -> dict[str, Any]:
     text = _text(path)
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"JSON in {path}", str(error), "Copy the file again.") from error
     if not isinstance(found, dict):
         raise InputError(f"a JSON object in {path}", type(found).__name__, "Copy the file again.")

@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tl.topology import call_again
+
 TOKENS = "tokens"
 COUNTED_AT_ONCE = 256
 
@@ -49,7 +51,7 @@ def behind_host(model: keras.Model) -> keras.Model:
 
 def _without(layer: keras.layers.Layer, model: keras.Model) -> keras.Model:
     tokens = keras.Input(batch_shape=layer.output.shape, dtype=layer.output.dtype, name=TOKENS)
-    outputs = keras.Function([layer.output], model.outputs[0]).call([tokens])
+    outputs = call_again(model, {id(layer.output): tokens})
     return keras.Model(tokens, outputs, name=model.name)
 
 

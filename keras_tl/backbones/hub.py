@@ -135,6 +135,16 @@ def load_hub_text(
     return model
 
 
+def check_truncation(truncate: str) -> None:
+    """Refuses what a module of TF-Hub cannot do: its preprocessor keeps the beginning of a text.
+
+    Raises:
+        InputError: Anything but "head" is asked for.
+    """
+    if truncate != "head":
+        raise InputError("truncate=head for a TF-Hub module", truncate, "Leave truncate out.")
+
+
 def load_hub_tokenizer(handle: str, *, max_tokens: int = 128, texts: int = 1) -> HubTokenizer:
     """Builds the layer "tokenizer" of `load_hub_encoder` alone.
 

@@ -7,7 +7,7 @@ or another part of the process (`Send`, `VarHandleOp`, XLA host callbacks), or s
 An operation that nobody has looked at is not here. The one that reads a table's asset is judged
 where it stands, see `keras_tl.backbones.hub_check`.
 
-Looked through for TensorFlow 2.21 and tensorflow-text 2.21.
+Looked through for TensorFlow 2.21 and tensorflow-text 2.21; 2.20 has the same, but for `DecodeJxl`.
 """
 
 _PURE = """

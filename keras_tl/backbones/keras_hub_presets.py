@@ -122,22 +122,28 @@ def _flat(name: str, values: list[np.ndarray], width: int) -> list[np.ndarray]:
     return values
 
 
-def _tokenizer(tokenizer: Any) -> Callable[[int, int], Tokenizer]:
-    """What makes a preset's tokenizer, of `max_tokens` and `windows`."""
+def _tokenizer(tokenizer: Any) -> Callable[..., Tokenizer]:
+    """What makes a preset's tokenizer, of `max_tokens`, `windows` and `truncate`."""
     specials = (tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token)
     if hasattr(tokenizer, "merges"):
         ids = tokenizer.vocabulary
         vocabulary = "\n".join(sorted(ids, key=ids.__getitem__))
         merges = "\n".join(tokenizer.merges)
 
-        def make_byte_pair(max_tokens: int, windows: int) -> Tokenizer:
+        def make_byte_pair(max_tokens: int, windows: int, truncate: str = "head") -> Tokenizer:
             return BytePairTokenizer(
-                vocabulary, max_tokens, windows, merges=merges, specials=specials, name="tokenizer"
+                vocabulary,
+                max_tokens,
+                windows,
+                merges=merges,
+                specials=specials,
+                truncate=truncate,
+                name="tokenizer",
             )
 
         return make_byte_pair
 
-    def make_word_piece(max_tokens: int, windows: int) -> Tokenizer:
+    def make_word_piece(max_tokens: int, windows: int, truncate: str = "head") -> Tokenizer:
         return WordPieceTokenizer(
             "\n".join(tokenizer.get_vocabulary()),
             max_tokens,
@@ -146,6 +152,7 @@ def _tokenizer(tokenizer: Any) -> Callable[[int, int], Tokenizer]:
             strip_accents=tokenizer.strip_accents,
             unknown=tokenizer.oov_token,
             specials=specials,
+            truncate=truncate,
             name="tokenizer",
         )
 

@@ -17,14 +17,14 @@ class PretrainedEncoder:
 
     Attributes:
         config: Its shape.
-        tokenizer: Makes its tokenizer, of `max_tokens` and `windows`.
+        tokenizer: Makes its tokenizer, of `max_tokens`, `windows` and `truncate`.
         pooling: "mean" or "cls".
         weights: Arrays of each layer by its name in `keras_tl.backbones.encoder`, in Keras' order
             and layout; None where they were not read.
     """
 
     config: EncoderConfig
-    tokenizer: Callable[[int, int], Tokenizer]
+    tokenizer: Callable[..., Tokenizer]
     pooling: str = "mean"
     weights: Mapping[str, list[np.ndarray]] | None = None
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, did_you_mean
 
 INSTALL = "Run: pip install 'keras_tl[text]'"
 # What BERT's tokenizers leave out before anything else: control and format characters, private
@@ -14,16 +14,22 @@ INSTALL = "Run: pip install 'keras_tl[text]'"
 _CONTROL = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{9F}\p{Cf}\p{Co}\x{FFFD}]"
 # In bytes; transformers' is 100 characters.
 _LONGEST_WORD = 100
+# What is kept of a text that is too long: its beginning, or its beginning and its end.
+TRUNCATIONS = ("head", "head-tail")
 
 
 class Tokenizer(keras.layers.Layer):
     """Turns strings into the tokens of an encoder; runs on the host and has no weights.
 
     A text is `[start] pieces [end]`, a pair `[start] first [end] second [end]`. A text that is too
-    long for a window goes on in the next one, up to the last; what is left then is cut off. Of a
-    pair the first text stands in every window, and the second goes on; in one window the longer
-    of the two is shortened first, as `transformers` does by default. Windows without a text are
-    padding. Special tokens are never read from a text: "[SEP]" in it is five characters.
+    long for a window goes on in the next one, up to the last; what is left then is cut off: its
+    end, or its middle. Of a pair the first text stands in every window, and the second goes on; in
+    one window the longer of the two is shortened first, as `transformers` does by default. Windows
+    without a text are padding. Special tokens are never read from a text: "[SEP]" in it is five
+    characters.
+
+    Reference: Sun et al., "How to Fine-Tune BERT for Text Classification?", CCL 2019, section 5.3.1
+    (what to keep of long texts).
 
     Args:
         vocabulary: The tokens in the order of their ids, one a line.
@@ -32,11 +38,13 @@ class Tokenizer(keras.layers.Layer):
         specials: The start, end and padding tokens.
         ends_between: How many end tokens stand between the texts of a pair.
         segments: Whether the second text of a pair has segment id 1; else all have 0.
+        truncate: What is kept of a text that is too long for all windows: "head", its beginning,
+            or "head-tail", as much of its beginning as of its end.
         **kwargs: Of `keras.layers.Layer`.
 
     Raises:
-        InputError: A special token is not in the vocabulary, a token is there twice, or the
-            windows are too short.
+        InputError: A special token is not in the vocabulary, a token is there twice, the windows
+            are too short, or an unknown `truncate`.
     """
 
     # See `keras_tl.backbones.host`.
@@ -51,9 +59,13 @@ class Tokenizer(keras.layers.Layer):
         specials: tuple[str, str, str] = ("[CLS]", "[SEP]", "[PAD]"),
         ends_between: int = 1,
         segments: bool = True,
+        truncate: str = "head",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        if truncate not in TRUNCATIONS:
+            hint = did_you_mean(truncate, TRUNCATIONS, f"Choose one of {', '.join(TRUNCATIONS)}.")
+            raise InputError("a kind of truncation", repr(truncate), hint)
         least = 2 + ends_between
         if max_tokens < least:
             fix = "128 is usual."
@@ -64,6 +76,7 @@ class Tokenizer(keras.layers.Layer):
         self.specials = tuple(specials)
         self.ends_between = ends_between
         self.segments = segments
+        self.truncate = truncate
         tokens = vocabulary.split("\n")
         known = {token: number for number, token in enumerate(tokens)}
         if len(known) < len(tokens):
@@ -74,7 +87,7 @@ class Tokenizer(keras.layers.Layer):
         if missing:
             raise InputError(
                 "a vocabulary with the special tokens",
-                f"one without {', '.join(missing)}",
+                f"one without {', '.join(map(repr, missing))}",
                 "Check the vocabulary's file.",
             )
         self.start, self.end, self.pad = (known[token] for token in specials)
@@ -128,7 +141,7 @@ class Tokenizer(keras.layers.Layer):
         # Both too long: half each, an odd place to the longer one.
         half = (room + tf.cast(lengths > others, tf.int32)) // 2
         lengths = tf.minimum(lengths, tf.maximum(room - others, half))
-        ids = first.to_tensor(self.pad, shape=[None, self.max_tokens - 1])
+        ids = self._shortened(first, lengths).to_tensor(self.pad, shape=[None, self.max_tokens - 1])
         ids = tf.pad(ids, [[0, 0], [1, 0]], constant_values=self.start)
         ids = tf.where(tf.range(self.max_tokens) > lengths[:, None], self.end, ids)
         return ids, 1 + lengths + self.ends_between
@@ -138,6 +151,7 @@ class Tokenizer(keras.layers.Layer):
     ) -> tf.Tensor:
         """Lays a text out behind the head of each window."""
         length = self.windows * self.max_tokens
+        text = self._shortened(text, self.windows * (self.max_tokens - 1 - before))
         ids = text.to_tensor(self.pad, shape=[None, length])
         # [batch, windows, max_tokens] from here on.
         before = before[:, None, None]
@@ -152,6 +166,21 @@ class Tokenizer(keras.layers.Layer):
         second = used & (place >= 0) if is_pair and self.segments else tf.zeros_like(used)
         both = tf.stack([tokens, tf.cast(second, tf.int32)], axis=1)
         return tf.reshape(both, [-1, 2, length])
+
+    def _shortened(self, text: tf.RaggedTensor, room: tf.Tensor) -> tf.RaggedTensor:
+        """Leaves out the middle of texts for which there is no room (`[batch]`), if that is asked.
+
+        Else they stay as they are: what is behind the room is not laid out.
+        """
+        if self.truncate == "head":
+            return text
+        lengths = _lengths(text)
+        rows = text.value_rowids()
+        place = tf.range(tf.size(rows)) - tf.cast(tf.gather(text.row_starts(), rows), tf.int32)
+        tail = tf.where(lengths > room, room // 2, 0)
+        head = tf.minimum(lengths, room) - tail
+        kept = (place < tf.gather(head, rows)) | (place >= tf.gather(lengths - tail, rows))
+        return tf.ragged.boolean_mask(text, text.with_values(kept))
 
     def compute_output_spec(self, text: keras.KerasTensor) -> keras.KerasTensor:
         """The tokens' shape and dtype."""
@@ -168,6 +197,7 @@ class Tokenizer(keras.layers.Layer):
             "specials": self.specials,
             "ends_between": self.ends_between,
             "segments": self.segments,
+            "truncate": self.truncate,
         }
 
 
@@ -211,7 +241,8 @@ class WordPieceTokenizer(Tokenizer):
         super().__init__(vocabulary, max_tokens, windows, **kwargs)
         if f"\n{unknown}\n" not in f"\n{vocabulary}\n":
             fix = "Check the vocabulary's file."
-            raise InputError("a vocabulary with a token for what is unknown", f"no {unknown}", fix)
+            expected = "a vocabulary with a token for what is unknown"
+            raise InputError(expected, f"no {unknown!r}", fix)
         self.lowercase = lowercase
         self.strip_accents = strip_accents
         self.unknown = unknown
@@ -249,13 +280,18 @@ def _word_pieces(vocabulary: str, unknown: str) -> Any:
             "the package tensorflow-text", "an environment without it", INSTALL
         ) from error
     # Not inside whatever graph is being traced.
-    with tf.init_scope():
-        return FastWordpieceTokenizer(
-            vocabulary.split("\n"),
-            max_bytes_per_word=_LONGEST_WORD,
-            token_out_type=tf.int32,
-            unknown_token=unknown,
-        )
+    try:
+        with tf.init_scope():
+            return FastWordpieceTokenizer(
+                vocabulary.split("\n"),
+                max_bytes_per_word=_LONGEST_WORD,
+                token_out_type=tf.int32,
+                unknown_token=unknown,
+            )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        fix = "Check the vocabulary's file."
+        raise InputError("a vocabulary that can be searched", reason, fix) from error
 
 
 def _lengths(pieces: tf.RaggedTensor) -> tf.Tensor:

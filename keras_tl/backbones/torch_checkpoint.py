@@ -11,6 +11,7 @@ The formats: https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
 
 import hashlib
 import io
+import lzma
 import os
 import pickletools
 import struct
@@ -53,6 +54,7 @@ _MALFORMED = (
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
 )
 
 

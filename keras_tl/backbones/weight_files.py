@@ -8,8 +8,10 @@ import io
 import itertools
 import json
 import logging
+import lzma
 import re
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,14 +35,17 @@ _MAX_EXPANSION = 100
 _NOT_LAYERS = {"optimizer", "seed_generator"}
 
 # What h5py, zipfile, json and a look into their contents raise on damaged files.
-_BROKEN = (
+BROKEN = (
     OSError,
+    EOFError,
     LookupError,
     RuntimeError,
     ValueError,
     TypeError,
     AttributeError,
     zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
 )
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -160,7 +165,7 @@ def _readable(path: Path) -> Iterator[None]:
     """Turns what reading a broken file raises into one InputError."""
     try:
         yield
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(
             "a .weights.h5, .keras or .h5 file with Keras weights",
             f"{path} ({' '.join(str(error).split())[:200]})",
@@ -181,12 +186,26 @@ def _opened(path: Path) -> Iterator[tuple[h5py.File, dict[str, Any]]]:
 
 def _unzipped(path: Path) -> tuple[io.BytesIO, dict[str, Any]]:
     """The weights, in memory, and the configuration in a `.keras` archive."""
+    refuse_bomb(path)
     with zipfile.ZipFile(path) as archive:
-        info = archive.getinfo(_WEIGHTS_MEMBER)
-        if info.file_size > _MAX_EXPANSION * max(info.compress_size, 1):
-            raise ValueError(f"{_WEIGHTS_MEMBER} expands more than {_MAX_EXPANSION} times")
         config = json.loads(archive.read(_CONFIG_MEMBER))
-        return io.BytesIO(archive.read(info)), config
+        return io.BytesIO(archive.read(_WEIGHTS_MEMBER)), config
+
+
+def refuse_bomb(path: Path) -> None:
+    """Looks at the members of an archive before any is unpacked.
+
+    Args:
+        path: A zip archive.
+
+    Raises:
+        ValueError: A member expands more than is usual.
+        zipfile.BadZipFile: It is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.file_size > _MAX_EXPANSION * max(info.compress_size, 1):
+                raise ValueError(f"{info.filename} expands more than {_MAX_EXPANSION} times")
 
 
 def _saved_layers(file: h5py.File, config: dict[str, Any]) -> list[_Saved]:

@@ -77,8 +77,7 @@ def warn_of_untrained_classes(source: Source) -> None:
     """
     if source.task == "regression":
         return
-    member = source.targets() > 0
-    is_untrained = member.any(axis=0) & ~member[source.splits == "train"].any(axis=0)
+    is_untrained = source.occurring() & ~source.occurring("train")
     untrained = [repr(source.class_names[c]) for c in np.flatnonzero(is_untrained)]
     if untrained:
         log.warning(

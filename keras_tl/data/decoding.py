@@ -21,6 +21,10 @@ BACKGROUND = 255
 MAX_ASPECT = 8
 # Bytes: what is shorter is looked through at once.
 SMALL_FILE = 2**17
+# Of a progressive JPEG, each of which goes over all pixels; a dozen are usual.
+MAX_SCANS = 100
+# Matches what has more of them, and perhaps something else: of bytes, RE2 knows those below 128.
+_MANY_SCANS = rf"(?:\C*\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)){{{MAX_SCANS + 1}}}\C*"
 # What a JPEG's sides can be divided by while it is decoded.
 JPEG_RATIOS = (1, 2, 4, 8)
 
@@ -55,8 +59,8 @@ def decode(contents: tf.Tensor, image_input: ImageInput) -> tf.Tensor:
 
     Raises:
         tf.errors.InvalidArgumentError: The file is corrupt, of an unknown kind, or has more than
-            `image_input.max_pixels` pixels by its header (checked before pixels are allocated; of
-            a GIF the file's header is checked, not each frame's).
+            `image_input.max_pixels` pixels by its header, or more than `MAX_SCANS` scans (checked
+            before pixels are allocated).
     """
     contents = tf.convert_to_tensor(contents)
 
@@ -131,8 +135,13 @@ def _read(
         with _checked_size(count(contents), image_input):
             return reader()
 
+    def read_checked_jpeg() -> _Picture:
+        is_quick = image_headers.jpeg_scans(contents) <= MAX_SCANS
+        with _checked(is_quick, f"a JPEG of more than {MAX_SCANS} scans"):
+            return read_jpeg()
+
     others = [lambda f=read_other: _whole(f(contents)) for read_other in _OTHER_READERS]
-    pairs = zip(PIXEL_COUNTERS, (read_jpeg, *others), strict=True)
+    pairs = zip(PIXEL_COUNTERS, (read_checked_jpeg, *others), strict=True)
     with _checked(image_kind != UNKNOWN, f"not a {', '.join(KINDS[:-1])} or {KINDS[-1]} image"):
         return tf.switch_case(image_kind, [lambda p=pair: read(*p) for pair in pairs]), image_kind
 
@@ -159,7 +168,7 @@ def _any_picture(image_input: ImageInput) -> Callable[[tf.Tensor], _Picture]:
 
 
 def _is_plain_jpeg(contents: tf.Tensor) -> tf.Tensor:
-    """Whether it is a small JPEG without EXIF, as most of a data set's are: a shorter way.
+    """Whether it is a small JPEG of few scans without EXIF, as most are: a shorter way.
 
     To look through a small file's bytes takes less time than the operations that walk its parts
     and turn the picture, which together take longer than decoding it.
@@ -167,8 +176,8 @@ def _is_plain_jpeg(contents: tf.Tensor) -> tf.Tensor:
     is_small = tf.strings.length(contents) < SMALL_FILE
     start = tf.strings.substr(contents, 0, tf.where(is_small, SMALL_FILE, 0))
     # \\C is any byte; `.` would be a character in UTF-8.
-    has_exif = tf.strings.regex_full_match(start, r"\C*Exif\x00\x00\C*")
-    return is_small & ~has_exif & (image_headers.kind(contents) == KINDS.index("JPEG"))
+    is_special = tf.strings.regex_full_match(start, rf"\C*Exif\x00\x00\C*|{_MANY_SCANS}")
+    return is_small & ~is_special & (image_headers.kind(contents) == KINDS.index("JPEG"))
 
 
 def _read_jpeg(contents: tf.Tensor, image_input: ImageInput) -> _Picture:
@@ -201,8 +210,7 @@ def _read_png(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _read_gif(contents: tf.Tensor) -> tf.Tensor:
-    opaque = gif.white_where_transparent(contents)
-    return tf.io.decode_image(opaque, channels=3, expand_animations=False)
+    return tf.io.decode_image(gif.first_frame(contents), channels=3, expand_animations=False)
 
 
 def _read_bmp(contents: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -139,6 +139,65 @@ def list_images(path: str | os.PathLike[str]) -> tuple[list[str], tuple[Skipped,
     root = _require_folder(Path(os.path.abspath(path)))
     walk = _Walk(root, IMAGES)
     return [walk.id(image) for image in walk.files_below(root)], tuple(walk.skipped)
+
+
+def walk_files(path: str | os.PathLike[str], kind: FileKind) -> Iterator[Skipped]:
+    """Finds every file of a kind below a folder, one after the other.
+
+    Nothing is held but the names in one folder at a time.
+
+    Args:
+        path: The folder, walked recursively: the files of a folder, then its folders, by name.
+        kind: What files are wanted.
+
+    Yields:
+        Paths relative to `path`, with forward slashes, each with why it is bad, or "". What is
+        merely foreign or hidden is passed over.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    walk = _Walk(_require_folder(Path(os.path.abspath(path))), kind)
+    visited: set[str] = set()
+    waiting = [walk.root]
+    while waiting:
+        folder = waiting.pop()
+        real = os.path.realpath(folder)
+        leads_up = folder != walk.root and walk.real_root.is_relative_to(real)
+        if real in visited or leads_up:
+            continue
+        visited.add(real)
+        folders, files = walk.look(folder)
+        yield from (Skipped(walk.id(file), "") for file in files)
+        yield from (skipped for skipped in walk.skipped if skipped.bad)
+        walk.skipped.clear()
+        waiting.extend(reversed(folders))
+
+
+def top_folders(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the visible folders directly in a folder."""
+    root = _require_folder(Path(os.path.abspath(path)))
+    return [folder.name for folder in _Walk(root, IMAGES).look(root)[0]]
+
+
+def are_splits(names: Sequence[str]) -> bool:
+    """Whether folders of these names divide a data set, rather than being its classes."""
+    return bool(names) and all(name.lower() in SPLIT_ALIASES for name in names)
+
+
+def place_of(name: str, in_splits: bool) -> tuple[str | None, str | None]:
+    """What the folders that a file is in say of it, see `from_folder`.
+
+    Args:
+        name: The file's path relative to the data, with forward slashes.
+        in_splits: Whether the outermost folders are splits.
+
+    Returns:
+        Its class and its split, each None where no folder says it.
+    """
+    folders = name.split("/")[:-1]
+    split = SPLIT_ALIASES[folders.pop(0).lower()] if in_splits and folders else None
+    return (folders[0] if folders else None), split
 
 
 class _Walk:

@@ -1,4 +1,4 @@
-"""Transparency of GIFs, which TensorFlow's decoder shows as black.
+"""The first frame of a GIF, and its transparency, which TensorFlow's decoder shows as black.
 
 Reference: CompuServe, "Graphics Interchange Format, Version 89a", sections 18 to 23.
 """
@@ -7,43 +7,96 @@ import tensorflow as tf
 
 from keras_tl.data.image_headers import numbers, text
 
-# Comments and the like before the first frame are walked over in blocks of up to 255 bytes.
+# Comments and the like before the first frame are walked over in blocks of up to 255 bytes, the
+# frame itself in stretches of blocks of one length.
 MAX_BLOCKS = 4096
+# A frame of more pixels than these must not be larger than the canvas, whose size is checked.
+SMALL_FRAME = 2**24
 EXTENSION = 0x21
 CONTROL = 0x21F9
 FRAME = 0x2C
+TRAILER = b"\x3b"
 
 
-def white_where_transparent(contents: tf.Tensor) -> tf.Tensor:
-    """Rewrites a GIF so that the transparent pixels of its first frame are white.
+def first_frame(contents: tf.Tensor) -> tf.Tensor:
+    """Rewrites a GIF so that it ends behind its first frame, which is white where transparent.
 
-    The transparent entry of the colour table becomes white and stops being transparent. A GIF
-    that is malformed, or whose first frame has no transparency, is returned as it is.
+    TensorFlow's decoder unpacks all frames to show the first, and makes room for whatever size a
+    frame says it has: a file of a megabyte could take all memory there is. The transparent entry
+    of the colour table becomes white and stops being transparent.
 
     Args:
         contents: The GIF, a scalar string.
 
     Returns:
-        A GIF of the same length, a scalar string.
+        A GIF of one frame, a scalar string; an empty string where the first frame is not whole,
+        or is far larger than the canvas.
     """
-    (common_flags,) = numbers(contents, (10, 1, "little"))
+    canvas_width, canvas_height, common_flags = numbers(
+        contents, (6, 2, "little"), (8, 2, "little"), (10, 1, "little")
+    )
     common_length = _table_length(common_flags)
     control, frame = _first_frame(contents, 13 + common_length)
+    marker, width, height, own_flags = numbers(
+        contents,
+        (0, 1, "little"),
+        (5, 2, "little"),
+        (7, 2, "little"),
+        (9, 1, "little"),
+        start=frame,
+    )
+    own_length = _table_length(own_flags)
+    # The descriptor, the frame's own colours, and one byte more stand before the pixels.
+    is_whole, end = _behind_blocks(contents, frame + 10 + own_length + 1)
+    fits = width * height <= tf.maximum(canvas_width * canvas_height, SMALL_FRAME)
+
+    def only_first() -> tf.Tensor:
+        has_own = own_length > 0
+        table = tf.where(has_own, frame + 10, 13)
+        length = tf.where(has_own, own_length, common_length)
+        start = tf.strings.substr(contents, tf.constant(0, tf.int64), end)
+        return tf.strings.join([_on_white(start, control, table, length), TRAILER])
+
+    return tf.cond((marker == FRAME) & is_whole & fits, only_first, lambda: tf.constant(b""))
+
+
+def _behind_blocks(contents: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether blocks come to their end, which an empty one is, and where that is."""
+    values = tf.io.decode_raw(contents, tf.uint8)
+    size = tf.cast(tf.size(values), tf.int64)
+
+    def length(at: tf.Tensor) -> tf.Tensor:
+        return numbers(contents, (0, 1, "little"), start=at)[0]
+
+    def step(at: tf.Tensor, here: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Most blocks are as long as they can be: all of one length are passed over at once.
+        alike = values[at :: here + 1] == tf.cast(here, tf.uint8)
+        count = tf.cast(tf.argmin(tf.pad(tf.cast(alike, tf.uint8), [[0, 1]])), tf.int64)
+        at += count * (here + 1)
+        return at, length(at)
+
+    at, here = tf.while_loop(
+        lambda at, here: (here > 0) & (at < size),
+        step,
+        (start, length(start)),
+        maximum_iterations=MAX_BLOCKS,
+    )
+    return (here == 0) & (at < size), at + 1
+
+
+def _on_white(
+    contents: tf.Tensor, control: tf.Tensor, table: tf.Tensor, length: tf.Tensor
+) -> tf.Tensor:
+    """Makes the transparent colour of a table an opaque white."""
     flags, index = numbers(contents, (3, 1, "little"), (6, 1, "little"), start=control)
-    marker, own_flags = numbers(contents, (0, 1, "little"), (9, 1, "little"), start=frame)
 
     def whiten() -> tf.Tensor:
-        """Makes the transparent colour of the table in use an opaque white."""
-        own_length = _table_length(own_flags)
-        has_own = own_length > 0
-        colour = tf.where(has_own, frame + 10, 13) + 3 * index
-        in_table = 3 * index < tf.where(has_own, own_length, common_length)
         # Under the label of a comment the extension makes nothing transparent.
         opaque = _replace(contents, control + 1, b"\xfe")
-        return tf.cond(in_table, lambda: _replace(opaque, colour, b"\xff\xff\xff"), lambda: opaque)
+        white = _replace(opaque, table + 3 * index, b"\xff\xff\xff")
+        return tf.where(3 * index < length, white, opaque)
 
-    is_transparent = (control > 0) & (flags % 2 == 1) & (marker == FRAME)
-    return tf.cond(is_transparent, whiten, lambda: contents)
+    return tf.cond((control > 0) & (flags % 2 == 1), whiten, lambda: contents)
 
 
 def _first_frame(contents: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -86,6 +86,23 @@ def inspect(
     return inspected
 
 
+def too_large(size: int, max_file_bytes: int = MAX_FILE_BYTES) -> str:
+    """Why a file of so many bytes is not read; "" where it is."""
+    return f"file of {size / 2**20:.0f} MiB, too large" if size > max_file_bytes else ""
+
+
+def refused_unread(path: str, max_file_bytes: int = MAX_FILE_BYTES) -> str:
+    """Why a file is not to be read at all (it is none, or too large); "" where it may be."""
+    return _look_at(path, max_file_bytes, {}).reason
+
+
+def refused(item: Any, image_input: ImageInput) -> str:
+    """Why an item cannot be decoded, as `inspect` says it; "" where it can."""
+    if isinstance(item, str) and (reason := refused_unread(item)):
+        return reason
+    return next(_examine([item], image_input)).reason
+
+
 def _examine_files(
     paths: list[str], image_input: ImageInput, max_file_bytes: int
 ) -> list[_Finding]:
@@ -119,8 +136,8 @@ def _look_at(path: str, max_file_bytes: int, settings: dict[str, Any]) -> _Findi
     # Reading a pipe or a device might never end.
     if not stat.S_ISREG(facts.st_mode):
         return _Finding(reason="not a regular file")
-    if facts.st_size > max_file_bytes:
-        return _Finding(reason=f"file of {facts.st_size / 2**20:.0f} MiB, too large")
+    if reason := too_large(facts.st_size, max_file_bytes):
+        return _Finding(reason=reason)
     return _Finding(identity=identity(path, facts, settings))
 
 

@@ -78,11 +78,7 @@ class Samples:
         return len(self.source)
 
     def targets(self) -> np.ndarray:
-        """Labels as a model is trained on them: float32 `[samples, outputs]`.
-
-        One-hot rows that would fill the memory are made as they are asked for (see
-        `keras_tl.data.one_hot`).
-        """
+        """Labels to train on: float32 `[samples, outputs]`; many are made as they are asked for."""
         if self.source.task == "single-label":
             return one_hot(self.source.labels, len(self.source.class_names))
         return self.source.targets()
@@ -282,8 +278,7 @@ class Samples:
         """Targets or weights of samples in their views."""
         if views is None or not self.mixes:
             if isinstance(values, OneHotRows):
-                found = tf.gather(tf.constant(values.labels), indices)
-                return tf.one_hot(found, values.shape[1], dtype=tf.float32)
+                return tf.one_hot(tf.gather(values.labels, indices), values.shape[1])
             return tf.gather(tf.constant(values, tf.float32), indices)
         found = tf.numpy_function(
             lambda i, v: self._mixed_rows(values, i, v), [indices, views], tf.float32

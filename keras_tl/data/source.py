@@ -101,6 +101,17 @@ class Source:
         """Returns the items of one split ("train", "val" or "test")."""
         return self.take(np.flatnonzero(self.splits == name))
 
+    def occurring(self, split: str | None = None) -> np.ndarray:
+        """Which classes some item has: bool `[classes]`.
+
+        Args:
+            split: Only items of that split count.
+        """
+        labels = self.labels if split is None else self.labels[self.splits == split]
+        if self.task == "single-label":
+            return np.bincount(labels, minlength=len(self.class_names)) > 0
+        return np.asarray((labels > 0).any(axis=0))
+
     def targets(self) -> np.ndarray:
         """Labels as a model is trained on them: float32 `[items, outputs]`, one-hot classes."""
         if self.task == "single-label":

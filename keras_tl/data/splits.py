@@ -289,15 +289,27 @@ def _train_every_class(source: Source, units: list[np.ndarray], splits: np.ndarr
     """Moves the smallest unit of a class that no train item has into train."""
     if source.task == "regression":
         return
-    member = source.targets() > 0
-    untrained = ~member[splits == "train"].any(axis=0)
-    for c in np.flatnonzero(untrained):
+    untrained = ~replace(source, splits=splits).occurring("train")
+    if not untrained.any():
+        return
+    # The smallest unit of each such class, the first of equals.
+    holding: dict[int, np.ndarray] = {}
+    classes_of = [_classes_of(source, unit) for unit in units]
+    for unit, classes in zip(units, classes_of, strict=True):
+        for c in classes[untrained[classes]].tolist():
+            if c not in holding or len(unit) < len(holding[c]):
+                holding[c] = unit
+    for c in sorted(holding):
         # An earlier move may have brought this class along.
-        if member[splits == "train", c].any():
-            continue
-        holding = [unit for unit in units if member[unit, c].any()]
-        if holding:
-            splits[min(holding, key=len)] = "train"
+        if untrained[c]:
+            splits[holding[c]] = "train"
+            untrained[_classes_of(source, holding[c])] = False
+
+
+def _classes_of(source: Source, items: np.ndarray) -> np.ndarray:
+    """The classes that some of the items have: int64."""
+    labels = source.labels[items]
+    return np.unique(labels) if labels.ndim == 1 else np.flatnonzero((labels > 0).any(axis=0))
 
 
 def _divided(source: Source, keys: np.ndarray) -> list[tuple[str, ...]]:

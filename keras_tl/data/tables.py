@@ -15,7 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from keras_tl.data.labels import Labels, class_text, read_label_columns, read_labels
+from keras_tl.data.labels import (
+    Labels,
+    class_text,
+    first_few,
+    read_label_columns,
+    read_labels,
+)
 from keras_tl.data.source import SPLITS
 from keras_tl.data.splits import parse_split
 from keras_tl.errors import InputError, did_you_mean
@@ -30,7 +36,9 @@ JSON_EXTENSIONS = (".jsonl", ".ndjson", ".json")
 LARGEST_CELL = 2**24
 # So much of a column's name is shown in an error: in a file without a header it is a text.
 SHOWN_NAME = 40
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# And so many columns.
+SHOWN_COLUMNS = 30
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,7 @@ def read_table(
     text = read_text(path, encoding)
     if path.suffix.lower() in JSON_EXTENSIONS:
         return _read_json(text, path)
-    delimiter = _delimiter(text, columns)
+    delimiter = delimiter_of(text, columns)
     try:
         return _read_delimited(text, path, delimiter, csv.QUOTE_MINIMAL)
     except InputError:
@@ -179,7 +187,7 @@ def decoded(content: bytes, encoding: str, name: str) -> str:
     Raises:
         InputError: They are of another encoding, or there is no such encoding.
     """
-    if content.startswith(_UTF_16):
+    if content.startswith(UTF_16):
         encoding = "utf-16"
     try:
         if b"\0" in content[:2] and b"\0" not in "a".encode(encoding):
@@ -223,7 +231,7 @@ def require_columns(
         shown = [c if len(c) <= SHOWN_NAME else f"{c[:SHOWN_NAME]}..." for c in columns]
         raise InputError(
             f"a column {name!r}",
-            f"the columns {', '.join(shown)}",
+            f"the columns {first_few(shown, SHOWN_COLUMNS)}",
             did_you_mean(name, columns, fix),
         )
 
@@ -244,7 +252,7 @@ def _read_delimited(text: str, path: Path, delimiter: str, quoting: Literal[0, 3
     numbers: list[int] = []
     begins = 1
     try:
-        with _largest_cell():
+        with largest_cell():
             for record in reader:
                 if record:
                     records.append(record)
@@ -258,7 +266,8 @@ def _read_delimited(text: str, path: Path, delimiter: str, quoting: Literal[0, 3
 
 
 @contextmanager
-def _largest_cell() -> Iterator[None]:
+def largest_cell() -> Iterator[None]:
+    """Lets the csv module read cells of up to `LARGEST_CELL` characters."""
     before = csv.field_size_limit(LARGEST_CELL)
     try:
         yield
@@ -281,10 +290,10 @@ def _frame(records: list[list[str]], numbers: list[int], path: Path) -> pd.DataF
     return pd.DataFrame(records[1:], columns=pd.Index(header), index=index, dtype=object)
 
 
-def _delimiter(text: str, columns: Sequence[str]) -> str:
+def delimiter_of(text: str, columns: Sequence[str]) -> str:
     """The first delimiter that finds the columns; without one, that of the most columns."""
     header = text.lstrip().partition("\n")[0]
-    with _largest_cell():
+    with largest_cell():
         found = {d: next(csv.reader([header], delimiter=d), []) for d in DELIMITERS}
     for delimiter, names in found.items():
         if {name.strip() for name in names}.issuperset(columns):
@@ -296,7 +305,8 @@ def _read_json(text: str, path: Path) -> pd.DataFrame:
     """One object a line, or one list of objects."""
     is_list = text.lstrip().startswith("[")
     name = "row" if is_list else "line"
-    found = dict(enumerate(_parsed(text, repr(str(path)))) if is_list else _json_lines(text, path))
+    listed = enumerate(parsed_json(text, repr(str(path)))) if is_list else None
+    found = dict(listed or _json_lines(text, path))
     if not found:
         raise InputError("one JSON object a line", "an empty file", "Fill it.")
     for number, row in found.items():
@@ -311,13 +321,14 @@ def _read_json(text: str, path: Path) -> pd.DataFrame:
 def _json_lines(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield number, _parsed(line, f"line {number} of {str(path)!r}")
+            yield number, parsed_json(line, f"line {number} of {str(path)!r}")
 
 
-def _parsed(text: str, where: str) -> Any:
+def parsed_json(text: str, where: str) -> Any:
+    """Parses JSON that was found at a place, which an error names."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError("JSON", f"{where}: {error}", "Correct it.") from error
 
 

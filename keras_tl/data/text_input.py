@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, did_you_mean
 
 # The first and the last token of a window are the encoder's own, and so is one between two texts.
 OWN_TOKENS = 2
 LARGEST_MAX_TOKENS, LARGEST_WINDOWS = 2**16, 64
+TRUNCATIONS = ("head", "head-tail")
 
 # Raised whenever the same text would become other tokens.
 TOKENIZER_VERSION = 1
@@ -23,6 +24,8 @@ class TextInput:
             cut off, or goes into the next window.
         windows: Into how many windows a long text is cut at most.
         texts: 1, or 2 for pairs of texts (a title and a body).
+        truncate: What is read of a text that is longer than all windows: "head", its beginning,
+            or "head-tail", as much of its beginning as of its end.
         tokenizer_version: The version of the tokenizer that these settings were made for.
 
     Raises:
@@ -32,6 +35,7 @@ class TextInput:
     max_tokens: int = 128
     windows: int = 1
     texts: int = 1
+    truncate: str = "head"
     tokenizer_version: int = TOKENIZER_VERSION
 
     def __post_init__(self) -> None:
@@ -44,6 +48,11 @@ class TextInput:
         ):
             if not low <= value <= high:
                 raise InputError(f"{name} from {low} to {high}", repr(value), f"Try {usual}.")
+        if self.truncate not in TRUNCATIONS:
+            hint = did_you_mean(self.truncate, TRUNCATIONS, "Try head.")
+            raise InputError(
+                f"truncate to be {' or '.join(TRUNCATIONS)}", repr(self.truncate), hint
+            )
         if self.tokenizer_version != TOKENIZER_VERSION:
             raise InputError(
                 f"tokenizer version {TOKENIZER_VERSION}",

@@ -178,7 +178,7 @@ def from_text_folder(
     """
     decoded(b" ", encoding, str(path))  # refuses what is no encoding, before the first file does
     files = class_folders(path, TEXTS, task=task, class_names=class_names)
-    read = [_read_file(file, encoding) for file in files.items]
+    read = [read_text_file(file, encoding) for file in files.items]
     bad = [Skipped(str(files.ids[i]), reason) for i, (_, reason) in enumerate(read) if reason]
     kept = np.array([i for i, (_, reason) in enumerate(read) if not reason], np.int64)
     items: list[Any] = [(text,) for text, _ in read]
@@ -249,9 +249,7 @@ def as_texts(source: Source, pair: bool) -> Source:
     Raises:
         InputError: None is left, or none of a class.
     """
-    items = [tuple(map(_text, item)) for item in source.items]
-    if not pair:
-        items = [("\n".join(text for text in item if not is_blank(text)),) for item in items]
+    items = [text_item(item, pair) for item in source.items]
     blank = np.array([all(map(is_blank, item)) for item in items], bool)
     bad = [Skipped(str(name), "no text") for name in source.ids[blank]]
     if blank.all():
@@ -261,6 +259,14 @@ def as_texts(source: Source, pair: bool) -> Source:
     kept = source.take(np.flatnonzero(~blank))
     refuse_emptied_classes(source.labels, kept.labels, source.class_names, source.task, "text")
     return kept
+
+
+def text_item(item: Sequence[Any], pair: bool) -> tuple[str, ...]:
+    """Makes a text, or a pair, of the cells of a row; see `as_texts`."""
+    texts = tuple(map(_text, item))
+    if pair:
+        return texts
+    return ("\n".join(text for text in texts if not is_blank(text)),)
 
 
 def inspect_texts(source: Source, *, max_bad_fraction: float = 0.1) -> Source:
@@ -316,7 +322,7 @@ def _ids(column: pd.Series, name: str, rows: Sequence[str]) -> list[str]:
     return ids
 
 
-def _read_file(path: str, encoding: str) -> tuple[str, str]:
+def read_text_file(path: str, encoding: str) -> tuple[str, str]:
     """The text of a file and ""; or "" and why it cannot be used."""
     try:
         if os.path.getsize(path) > LARGEST_CELL:

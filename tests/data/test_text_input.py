@@ -20,6 +20,7 @@ def test_room_is_what_the_encoders_own_tokens_leave():
         {"windows": 65},
         {"texts": 3},
         {"tokenizer_version": 0},
+        {"truncate": "tail"},
     ],
 )
 def test_what_is_out_of_range_is_refused(settings):

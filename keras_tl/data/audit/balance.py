@@ -76,8 +76,7 @@ def findings_on_classes(source: Source, noun: str = "image") -> Iterator[Finding
 
 
 def _unseen(source: Source, names: np.ndarray) -> Iterator[Finding]:
-    member = source.targets() > 0
-    by_split = {name: member[source.splits == name].any(axis=0) for name in SPLITS}
+    by_split = {name: source.occurring(name) for name in SPLITS}
     measured = by_split["val"] | by_split["test"]
     unseen = names[measured & ~by_split["train"]]
     if len(unseen) and (source.splits == "train").any():

@@ -17,6 +17,7 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.remembered import Remembered
 from keras_tl.data.source import Source
+from keras_tl.files import scratch_array
 
 LOG = logging.getLogger("keras_tl")
 
@@ -24,7 +25,9 @@ LOG = logging.getLogger("keras_tl")
 SIDE, THUMB, COLOURS = 128, 64, 8
 BATCH = 64
 # To be raised with every change of what is seen; and how many looks, of 4 KB each, are kept.
-VERSION, MOST_REMEMBERED = 1, 100_000
+VERSION, MOST_REMEMBERED = 1, 250_000
+# So many are asked for at once.
+RECALLED = 1000
 SECONDS_BETWEEN_REPORTS = 5.0
 # Rec. 601, as JPEG has it: grey, and how much bluer and redder than grey.
 _YCC = np.array(
@@ -88,13 +91,9 @@ def look(source: Source, image_input: ImageInput) -> Looks:
     """
     small = replace(image_input, size=SIDE, resize="squash", antialias=True)
     keys = _keys(source, small)
-    rows = np.zeros(len(source), _LOOK)
+    rows = scratch_array((len(source),), _LOOK)
     with closing(Remembered("looks", most=MOST_REMEMBERED)) as remembered:
-        known = remembered.recall(key for key in keys if key)
-        for i, key in enumerate(keys):
-            if key in known:
-                rows[i] = np.frombuffer(known[key], _LOOK)[0]
-        unknown = np.array([i for i, key in enumerate(keys) if key not in known], np.int64)
+        unknown = _recalled(remembered, keys, rows)
         done = 0
         for batch in _looked_at(source.take(unknown), small):
             here = unknown[done : done + len(batch)]
@@ -103,8 +102,21 @@ def look(source: Source, image_input: ImageInput) -> Looks:
             for i, row in zip(here, batch, strict=True):
                 remembered.add(keys[i], row.tobytes())
     hashes = np.array([row.tobytes().hex() for row in rows["pixel_hashes"]], dtype=object)
-    named = {field.name: rows[field.name] for field in fields(Looks)}
-    return Looks(**{**named, "pixel_hashes": hashes})
+    small_fields = {field.name: np.array(rows[field.name]) for field in fields(Looks)[1:]}
+    return Looks(**{**small_fields, "thumbs": rows["thumbs"], "pixel_hashes": hashes})
+
+
+def _recalled(remembered: Remembered, keys: list[bytes], rows: np.ndarray) -> np.ndarray:
+    """Fills in what is remembered; returns the places of the others, int64."""
+    unknown = []
+    for at in range(0, len(keys), RECALLED):
+        known = remembered.recall(key for key in keys[at : at + RECALLED] if key)
+        for i, key in enumerate(keys[at : at + RECALLED], at):
+            if key in known:
+                rows[i] = np.frombuffer(known[key], _LOOK)[0]
+            else:
+                unknown.append(i)
+    return np.array(unknown, np.int64)
 
 
 def _keys(source: Source, small: ImageInput) -> list[bytes]:

@@ -3,33 +3,30 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_tl.data.audit.alignment import WHOLE, align, corner_windows, cut_out
+from keras_tl.data.audit.candidates import candidates
 from keras_tl.data.audit.looks import Looks
-from keras_tl.data.audit.signatures import CLOSE, ROUGH, Whitening, mirrored, spectrum
+from keras_tl.data.audit.signatures import CLOSE, ROUGH, Whitening, mirrored, moments, spectrum
 from keras_tl.data.remembered import Remembered
 
 LOG = logging.getLogger("keras_tl")
 
-# The similarity of rough signatures from which on a pair is looked at closely.
-CANDIDATE = 0.6
-# That of close ones from which on it is one picture: for images that are like more than so many
-# others, as the cells of a module are, and for the rest.
+# The similarity of close signatures from which on a pair is one picture: for images that are like
+# more than so many others, as the cells of a module are, and for the rest.
 CROWD, SAME_IN_CROWD, SAME = 3, 0.9, 0.7
-# So many candidates of each image are looked at, the most similar ones.
-CANDIDATES = 20
 # Mean difference of Cb and Cr over which pictures differ in colour, and under which one has none.
 OTHER_COLOURS, COLOURLESS = 20.0, 2.0
 # Grey values of an image that shows nothing deviate by less.
 BLANK = 2.0
-ROWS, CHUNK = 512, 2000
+CHUNK = 2000
 # To be raised with every change of what is a pair; and of how many data sets they are remembered.
-VERSION, MOST_REMEMBERED = 1, 100
+VERSION, MOST_REMEMBERED = 2, 100
 _PAIR = np.dtype([("first", "<i8"), ("second", "<i8"), ("similarity", "<f4"), ("mirrored", "?")])
 
 
@@ -86,8 +83,9 @@ def near_duplicates(looks: Looks, hashes: np.ndarray) -> Pairs:
     about a tenth, or mirrored; not those that were rotated or painted over. Images that show
     nothing are left out. Whitened signatures (see `Whitening`) of the lower frequencies, of the
     whole picture and of some crops of it, give candidates; these are laid over each other and
-    compared closely. The first step takes all pairs, as products of matrices: a few seconds for
-    20,000 images, growing with the square of their number.
+    compared closely. The first step takes all pairs of up to 30,000 images, as products of
+    matrices, a few seconds for 20,000; of more images those that are neighbours (see
+    `keras_tl.data.audit.candidates`), which misses some pairs that are hardly alike.
 
     Args:
         looks: What the images look like.
@@ -103,36 +101,39 @@ def near_duplicates(looks: Looks, hashes: np.ndarray) -> Pairs:
     if len(chosen) < 2:
         nothing = np.zeros(0, np.int64)
         return Pairs(nothing, nothing, np.zeros(0, np.float32), np.zeros(0, bool))
-    pairs = _compare(looks.thumbs[chosen], looks.colours[chosen])
+    pairs = _compare(looks, chosen)
     return Pairs(chosen[pairs.first], chosen[pairs.second], pairs.similarity, pairs.is_mirrored)
 
 
-def _compare(thumbs: np.ndarray, colours: np.ndarray) -> Pairs:
-    waves = _waves(thumbs, WHOLE)
-    rough = Whitening(waves, ROUGH)
-    of_whole = rough(waves)
+def _compare(looks: Looks, chosen: np.ndarray) -> Pairs:
+    """Compares the chosen images; the pairs are places in `chosen`."""
+
+    def thumbs(places: slice | np.ndarray) -> np.ndarray:
+        return looks.thumbs[chosen[places]]
+
+    seen = moments(_waves(thumbs, 0, len(chosen), WHOLE))
+    rough, close = Whitening(seen, ROUGH), Whitening(seen, CLOSE)
     windows = corner_windows()
-    queries = [rough(_waves(thumbs, window)) for window in windows[1:]]
-    queries = [of_whole, *queries, rough(mirrored(waves))]
-    whole, crop = _candidates(queries, of_whole)
-    # Which of the queries it was, asked again of the candidates alone.
-    scores = np.stack([(query[whole] * of_whole[crop]).sum(axis=1) for query in queries])
-    start = scores.argmax(axis=0)
-    whole, crop, start = _each_once(whole, crop, start, scores.max(axis=0))
-    close = Whitening(waves, CLOSE)
-    signatures = close(waves)
+
+    def queries(start: int, end: int) -> np.ndarray:
+        wholes = list(_waves(thumbs, start, end, WHOLE))
+        crops = [_signatures(rough, _waves(thumbs, start, end, window)) for window in windows[1:]]
+        flipped = _signatures(rough, map(mirrored, wholes))
+        return np.stack([_signatures(rough, wholes), *crops, flipped])
+
+    found = candidates(_signatures(rough, _waves(thumbs, 0, len(chosen), WHOLE)), queries)
+    whole, crop, start = _each_once(found.whole, found.crop, found.query, found.score)
     similarity = np.zeros(len(whole), np.float32)
     is_mirrored = start == len(windows)
     windows = np.concatenate((windows, WHOLE[None]))[start]
     for at in range(0, len(whole), CHUNK):
         chunk = slice(at, at + CHUNK)
-        pictures = thumbs[whole[chunk]]
+        pictures, crops = thumbs(whole[chunk]), thumbs(crop[chunk])
         flip = is_mirrored[chunk]
         pictures[flip] = pictures[flip, :, ::-1]
-        similarity[chunk] = _similarity(
-            pictures, thumbs[crop[chunk]], windows[chunk], signatures[crop[chunk]], close
-        )
-    alike = (similarity >= _least(whole, crop)) & _same_colours(colours, whole, crop, is_mirrored)
+        similarity[chunk] = _similarity(pictures, crops, windows[chunk], close)
+    pairs = whole, crop, is_mirrored
+    alike = (similarity >= _least(whole, crop)) & _same_colours(looks.colours, chosen, *pairs)
     order = np.argsort(-similarity[alike], kind="stable")
     whole, crop = whole[alike][order], crop[alike][order]
     return Pairs(
@@ -143,37 +144,16 @@ def _compare(thumbs: np.ndarray, colours: np.ndarray) -> Pairs:
     )
 
 
-def _waves(thumbs: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Spectra of one window of every image."""
-    chunks = [
-        spectrum(cut_out(thumbs[at : at + CHUNK], window)) for at in range(0, len(thumbs), CHUNK)
-    ]
-    return np.concatenate(chunks)
+def _waves(
+    thumbs: Callable[[slice], np.ndarray], start: int, end: int, window: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Spectra of one window of the images in a range, some at a time."""
+    for at in range(start, end, CHUNK):
+        yield spectrum(cut_out(thumbs(slice(at, min(at + CHUNK, end))), window))
 
 
-def _candidates(queries: list[np.ndarray], of_whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images of which some query is similar to another image as a whole: two int64 arrays."""
-    found = list(_candidates_by_rows(queries, of_whole))
-    rows, columns = zip(*found, strict=True)
-    return np.concatenate(rows), np.concatenate(columns)
-
-
-def _candidates_by_rows(
-    queries: list[np.ndarray], of_whole: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    count = len(of_whole)
-    for at in range(0, count, ROWS):
-        end = min(at + ROWS, count)
-        best = queries[0][at:end] @ of_whole.T
-        for query in queries[1:]:
-            np.maximum(best, query[at:end] @ of_whole.T, out=best)
-        best[np.arange(end - at), np.arange(at, end)] = -1
-        row, column = np.nonzero(best >= CANDIDATE)
-        # The most similar of each row first; its place in the row's order is its rank.
-        order = np.lexsort((column, -best[row, column], row))
-        row, column = row[order], column[order]
-        rank = np.arange(len(row)) - np.searchsorted(row, row)
-        yield row[rank < CANDIDATES] + at, column[rank < CANDIDATES]
+def _signatures(whitening: Whitening, waves: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([whitening(part) for part in waves])
 
 
 def _each_once(
@@ -200,10 +180,10 @@ def _similarity(
     wholes: np.ndarray,
     crops: np.ndarray,
     windows: np.ndarray,
-    signatures: np.ndarray,
     close: Whitening,
 ) -> np.ndarray:
     """The close comparison, where it starts or where it was moved to, whichever is better."""
+    signatures = close(spectrum(cut_out(crops, WHOLE)))
     aligned = align(wholes, crops, windows)
     places = (windows, aligned)
     return np.max(
@@ -212,12 +192,19 @@ def _similarity(
 
 
 def _same_colours(
-    colours: np.ndarray, first: np.ndarray, second: np.ndarray, flipped: np.ndarray
+    colours: np.ndarray,
+    chosen: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    flipped: np.ndarray,
 ) -> np.ndarray:
     """Whether colours are alike, or one of two images has none: bool `[pairs]`."""
-    strength = np.abs(colours.astype(np.float32)).mean(axis=(1, 2, 3))
-    one, other = colours[first].astype(np.float32), colours[second].astype(np.float32)
-    one[flipped] = one[flipped, :, ::-1]
-    difference = np.abs(one - other).mean(axis=(1, 2, 3))
-    colourless = np.minimum(strength[first], strength[second]) < COLOURLESS
-    return (difference < OTHER_COLOURS) | colourless
+    alike = np.zeros(len(first), bool)
+    for at in range(0, len(first), CHUNK):
+        chunk = slice(at, at + CHUNK)
+        one, other = (colours[chosen[side[chunk]]].astype(np.float32) for side in (first, second))
+        strengths = [np.abs(side).mean(axis=(1, 2, 3)) for side in (one, other)]
+        one[flipped[chunk]] = one[flipped[chunk], :, ::-1]
+        difference = np.abs(one - other).mean(axis=(1, 2, 3))
+        alike[chunk] = (difference < OTHER_COLOURS) | (np.minimum(*strengths) < COLOURLESS)
+    return alike

@@ -1,5 +1,8 @@
 """Numbers that tell a picture from all others of its data set, however alike they are."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.fft import dctn
 
@@ -30,6 +33,38 @@ def mirrored(waves: np.ndarray) -> np.ndarray:
     return waves * _MIRROR
 
 
+@dataclass(frozen=True)
+class Moments:
+    """What a data set's spectra are like together.
+
+    Attributes:
+        count: How many there are.
+        mean: Float64 `[575]`.
+        products: Float64 `[575, 575]`, the mean product of each two waves.
+    """
+
+    count: int
+    mean: np.ndarray
+    products: np.ndarray
+
+
+def moments(parts: Iterable[np.ndarray]) -> Moments:
+    """Looks at spectra once, some at a time.
+
+    Args:
+        parts: What `spectrum` gave, at least one in all.
+
+    Returns:
+        Their moments.
+    """
+    count, total, products = 0, np.zeros(CLOSE * CLOSE - 1), np.zeros((CLOSE * CLOSE - 1,) * 2)
+    for waves in parts:
+        count += len(waves)
+        total += waves.sum(axis=0, dtype=np.float64)
+        products += waves.T @ waves
+    return Moments(count, total / count, products / count)
+
+
 class Whitening:
     """Spectra to signatures in which what a data set's images share counts little.
 
@@ -41,19 +76,20 @@ class Whitening:
     Multivariate Analysis 88, 2004; the weight here is fixed), so that it works for few images too.
 
     Args:
-        waves: What `spectrum` gave for the data set.
+        seen: The moments of the data set's spectra.
         frequencies: How many of each axis count, `ROUGH` or `CLOSE`.
     """
 
-    def __init__(self, waves: np.ndarray, frequencies: int):
+    def __init__(self, seen: Moments, frequencies: int):
         row, column = np.divmod(np.arange(1, CLOSE * CLOSE), CLOSE)
         self._chosen = np.flatnonzero((row < frequencies) & (column < frequencies))
         lengths = np.rint(np.hypot(row, column)).astype(np.int64)[self._chosen]
-        waves = waves[:, self._chosen]
-        prior = PRIOR_IMAGES / (len(waves) + PRIOR_IMAGES)
-        self._mean = (1 - prior) * waves.mean(axis=0)
-        centred = waves - self._mean
-        covariance = centred.T @ centred / len(waves)
+        prior = PRIOR_IMAGES / (seen.count + PRIOR_IMAGES)
+        mean = seen.mean[self._chosen]
+        # That of the spectra less their mean, which the prior draws to 0.
+        covariance = seen.products[np.ix_(self._chosen, self._chosen)]
+        covariance = covariance - (1 - prior**2) * np.outer(mean, mean)
+        self._mean = ((1 - prior) * mean).astype(np.float32)
         of_length = np.bincount(lengths, np.diag(covariance))
         smooth = of_length / np.maximum(np.bincount(lengths), 1)
         covariance = (1 - prior) * covariance + prior * np.diag(smooth[lengths])

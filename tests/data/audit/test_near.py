@@ -128,12 +128,3 @@ def test_one_shape_in_two_colours_is_two_pictures():
         [encoded(Image.fromarray(car(c, i))) for i, c in enumerate((red, green))] + others
     )
     assert len(pairs) == 0
-
-
-def test_only_the_most_similar_candidates_of_each_are_looked_at(monkeypatch):
-    monkeypatch.setattr(near, "CANDIDATES", 2)
-    rows, columns = near._candidates([np.ones((9, 4), np.float32)], np.ones((9, 4), np.float32))
-    assert np.bincount(rows).tolist() == [2] * 9
-    scores = np.array([[1, 0.7, 0.9, 0.2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.float32)
-    rows, columns = near._candidates([scores], np.eye(4, dtype=np.float32))
-    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 2), (0, 1)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from audit_pictures import photograph
 
-from keras_tl.data.audit.signatures import CLOSE, ROUGH, Whitening, mirrored, spectrum
+from keras_tl.data.audit.signatures import CLOSE, ROUGH, Whitening, mirrored, moments, spectrum
 
 
 def pictures(count):
@@ -28,7 +28,7 @@ def test_whitening_by_another_way():
 
     rng = np.random.default_rng(0)
     waves = rng.normal(size=(20_000, CLOSE * CLOSE - 1)) @ np.diag(rng.uniform(0.5, 2, 575))
-    signatures = Whitening(waves.astype(np.float32), ROUGH)(waves[:50])
+    signatures = Whitening(moments([waves.astype(np.float32)]), ROUGH)(waves[:50])
     rows, columns = np.divmod(np.arange(1, CLOSE * CLOSE), CLOSE)
     kept = waves[:, (rows < ROUGH) & (columns < ROUGH)]
     white = PCA(whiten=True).fit(kept).transform(kept[:50])
@@ -47,7 +47,7 @@ def test_what_all_share_does_not_make_them_alike(count):
     waves = spectrum(seen)
     others = ~np.eye(count, dtype=bool)
     assert np.median((waves @ waves.T)[others]) > 0.9
-    signatures = Whitening(waves, CLOSE)(waves)
+    signatures = Whitening(moments([waves]), CLOSE)(waves)
     assert np.quantile((signatures @ signatures.T)[others], 0.99) < 0.9
-    again = Whitening(waves, CLOSE)(spectrum(seen + rng.normal(0, 0.3, seen.shape)))
+    again = Whitening(moments([waves]), CLOSE)(spectrum(seen + rng.normal(0, 0.3, seen.shape)))
     assert np.quantile((again * signatures).sum(axis=1), 0.1) > 0.9

@@ -1,0 +1,112 @@
+"""Settings from files and from options: read, checked by name and type, and nothing executed."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+
+from keras_tl.config import SCHEMA_VERSION, TrainConfig
+from keras_tl.errors import InputError, did_you_mean
+
+# What YAML makes of the value of a setting.
+SCALARS = (str, int, float, bool, type(None))
+# Characters of a value, bits of a number; lists and mappings in each other.
+LONGEST, DEEPEST = 4096, 8
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Reads settings from a YAML file, such as a run's `config.yaml`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The settings it names; the ones it leaves out keep their defaults.
+
+    Raises:
+        InputError: Not YAML, another schema version, or a key that does not exist.
+    """
+    try:
+        facts = _parse(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("a configuration file", str(path), f"{error.strerror}.") from error
+    # Dates that are none and numbers of thousands of digits are mere ValueErrors.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        first = " ".join(str(error).split())[:300]
+        raise InputError("a YAML file", str(path), f"It does not parse: {first}.") from error
+    if not isinstance(facts, dict):
+        raise InputError("settings, one `name: value` a line", str(path), "See `config.yaml`.")
+    for name, value in facts.items():
+        if name != "versions":
+            _refuse_odd(name, value)
+    schema = facts.pop("schema_version", SCHEMA_VERSION)
+    if schema != SCHEMA_VERSION:
+        raise InputError(
+            f"schema_version {SCHEMA_VERSION}", str(schema), "Use the keras_tl that wrote it."
+        )
+    facts.pop("versions", None)
+    known = [field.name for field in fields(TrainConfig)]
+    for name in facts:
+        if name not in known:
+            hint = did_you_mean(str(name), known, "See `keras-tl train --help`.")
+            raise InputError(f"settings of a run in {path}", repr(name), hint)
+    return facts
+
+
+def _parse(text: str) -> Any:
+    """Reads YAML without what makes more of a few lines than there is memory or time for."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"it has the alias *{event.anchor}")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"it has lists or mappings in each other, {depth} deep")
+    return yaml.safe_load(text)
+
+
+def _refuse_odd(name: Any, value: Any) -> None:
+    """Refuses what is no value of a setting, before it stands in a message."""
+    fix = "See `config.yaml`."
+    if not isinstance(value, SCALARS):
+        kind = f"a {type(value).__name__} for {name!r}"
+        raise InputError("one value for each setting", kind, fix)
+    length = len(value) if isinstance(value, str) else 0
+    bits = value.bit_length() if isinstance(value, int) else 0
+    if length > LONGEST or bits > LONGEST:
+        kind = f"{length} characters" if length else f"a number of {bits} bits"
+        raise InputError(f"a value of some {LONGEST} characters for {name!r}", kind, fix)
+
+
+def make_config(settings: dict[str, Any]) -> TrainConfig:
+    """Builds a configuration from settings by name.
+
+    Raises:
+        InputError: A setting is missing, or of another type than it should be.
+    """
+    for name in ("data", "out"):
+        if name not in settings:
+            raise InputError(f"{name!r} among the settings", "none", "Give it.")
+    settings = dict(settings)
+    hints = get_type_hints(TrainConfig)
+    for name, value in list(settings.items()):
+        kind = hints[name]
+        takes_floats = float in (kind, *get_args(kind))
+        if takes_floats and isinstance(value, str):
+            value = settings[name] = _number(value)
+        # 1 is a fine learning rate; True is not a batch size.
+        fits = isinstance(value, kind | int if takes_floats else kind)
+        if not fits or (isinstance(value, bool) and kind is not bool):
+            wanted = getattr(kind, "__name__", str(kind))
+            raise InputError(f"{name} of type {wanted}", repr(value), "Mend the value.")
+    return TrainConfig(**settings)
+
+
+def _number(text: str) -> float | str:
+    """YAML takes 1e-3, without a point, for text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,105 @@
+"""Small files that would unpack to more than there is: how much memory a process takes for each."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from robustness.corpus import models, pictures
+
+TESTS = str(Path(__file__).parents[1])
+# What a process may take beyond what it has when it begins, in MB.
+MOST = 200
+SECONDS = 5.0
+MEASURE = f"""
+import json, sys, time
+sys.path.insert(0, {TESTS!r})
+from robustness.corpus import pictures
+from robustness import test_bombs as here
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.inspection import _examiner
+from keras_tl.backbones.torch_checkpoint import read_state_dict
+from keras_tl.config_files import read_config
+from keras_tl.errors import InputError
+examiner = _examiner(ImageInput(size=16))
+for _, content in pictures.WHOLE.values():
+    examiner._examine_contents(content)
+
+def peak():
+    status = open("/proc/self/status").read()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1000
+
+def settings(path):
+    try:
+        read_config(path)
+    except InputError as error:
+        return str(error)
+
+found = {{}}
+for name, (kind, path) in json.loads(sys.argv[1]).items():
+    before, started = peak(), time.perf_counter()
+    if kind == "settings":
+        reason = settings(path)
+    else:
+        reason = examiner._examine_contents(open(path, "rb").read()).reason
+    found[name] = (reason, peak() - before, time.perf_counter() - started)
+print(json.dumps(found))
+"""
+
+
+def bombs():
+    """Name, kind and content, and whether it is refused."""
+    for name, content in pictures.BOMBS.items():
+        yield name, "image", content, True
+    frame = pictures.gif_frame(30_000, 30_000)
+    yield "gif of 4x4 with a frame of 900 megapixels", "image", pictures.gif((4, 4), frame), True
+    frame = pictures.gif_frame(2000, 2000)
+    many = pictures.gif((2000, 2000), *[frame] * 1000)
+    yield "gif of 1000 frames of 4 megapixels", "image", many, False
+    scans = pictures.jpeg_of_scans(9000, 9000, 2000)
+    yield "jpeg of 81 megapixels in 2000 scans", "image", scans, True
+    laughs = "".join(
+        f"l{n}: &l{n} [{', '.join([f'*l{n - 1}' if n else 'ha'] * 9)}]\n" for n in range(10)
+    )
+    yield "settings of a billion laughs", "settings", laughs.encode(), True
+    yield "settings of 20,000 lists", "settings", b"a: " + b"[" * 20_000, True
+
+
+BOMBS = list(bombs())
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What became of each, in one process."""
+    folder = tmp_path_factory.mktemp("bombs")
+    files = {}
+    for number, (name, kind, content, _) in enumerate(BOMBS):
+        path = folder / str(number)
+        path.write_bytes(content)
+        files[name] = (kind, str(path))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, json.dumps(files)],
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("name", "is_refused"), [(name, bad) for name, _, _, bad in BOMBS])
+def test_a_bomb_takes_little_memory_and_time(name, is_refused, found):
+    reason, megabytes, seconds = found[name]
+    assert bool(reason) == is_refused, reason
+    assert megabytes < MOST, f"{megabytes:.0f} MB"
+    assert seconds < SECONDS, f"{seconds:.1f} s"
+
+
+def test_archives_that_expand_are_refused_by_their_headers(tmp_path):
+    from keras_tl.backbones.weight_files import refuse_bomb
+
+    content = models.archive({"config.json": bytes(50_000_000)}, models.zipfile.ZIP_DEFLATED)
+    (tmp_path / "x.keras").write_bytes(content)
+    with pytest.raises(ValueError, match="expands more than 100 times"):
+        refuse_bomb(tmp_path / "x.keras")
