@@ -5,6 +5,7 @@ backbone: labels that its features contradict, and an order of the images that g
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,8 +35,10 @@ from keras_tl.evaluation.label_errors import (
 from keras_tl.evaluation.linear_fits import deal
 from keras_tl.evaluation.probes import Probe, linear_probe
 from keras_tl.feature_cache import FeatureStore
+from keras_tl.features import Features
+from keras_tl.files import scratch_array
 from keras_tl.preparing import Data, build_model, image_size_of, text_input_of, tokenize_for
-from keras_tl.probing import first_view, loss_of
+from keras_tl.probing import MOST_CLASSES, first_view, loss_of
 from keras_tl.training.passes import PrefixPass, later_prefixes
 from keras_tl.training.phases import Phase
 
@@ -44,6 +47,8 @@ FOLDS = 5
 FITTED_IMAGES = 6000
 # Fewer images than these say nothing of labels or order.
 LEAST_IMAGES = 50
+# Features that are read at once.
+ROWS = 4096
 # Into so many stretches the images of a class are cut, in their order.
 STRETCHES = 10
 # By so much, and by so many standard errors, the probe must be better on images from stretches
@@ -62,6 +67,7 @@ def audit(
     image_size: int | None = None,
     max_tokens: int = 128,
     windows: int = 1,
+    truncate: str = "head",
     seed: int = 0,
     engine: str = "auto",
     verbose: int = 1,
@@ -80,6 +86,7 @@ def audit(
         image_size: The model's size, in pixels; None takes the backbone's own.
         max_tokens: See `TrainConfig`.
         windows: See `TrainConfig`.
+        truncate: See `TrainConfig`.
         seed: Decides the folds.
         engine: See `run_phases`.
         verbose: 1 says how far a pass is, 0 does not.
@@ -103,6 +110,7 @@ def audit(
         pair=texts == 2,
         max_tokens=max_tokens,
         windows=windows,
+        truncate=truncate,
     )
     data_seen = _look_at(config, source)
     found = data_seen.audit or Audit({}, {}, ())
@@ -128,8 +136,10 @@ def _look_at(config: TrainConfig, source: Source) -> Data:
 
 
 def can_be_probed(source: Source) -> bool:
-    """Whether there are enough items of two classes at least."""
+    """Whether there are enough items of two classes at least, and not too many classes."""
     if source.task != "single-label" or len(source) < LEAST_IMAGES:
+        return False
+    if len(source.class_names) > MOST_CLASSES:
         return False
     return int((np.bincount(source.labels) >= LEAST_ITEMS).sum()) > 1
 
@@ -154,7 +164,9 @@ def plain_features(
     samples = replace(data.samples("train"), source=data.source)
     run = PrefixPass(prefix, FeatureStore().for_a_run(), engine=engine, verbose=verbose)
     stored = run.features(samples)
-    return stored.gather(np.arange(len(samples)))[0].reshape(len(samples), -1)
+    features = scratch_array((len(samples), math.prod(stored.shapes[0])), np.float32)
+    _fill(features, np.arange(len(samples)), stored, tensors=1)
+    return features
 
 
 def audit_with_labels(
@@ -187,9 +199,11 @@ def audit_with_labels(
     found = data.audit or Audit(data.counts, {}, ())
     if not can_be_probed(data.source):
         log.info(
-            "Labels are not looked at: that takes %d items, each of one class, and %d of two",
+            "Labels are not looked at: that takes %d items, each of one class, and %d of two, and "
+            "no more than %d classes",
             LEAST_IMAGES,
             LEAST_ITEMS,
+            MOST_CLASSES,
         )
         return found
     features, why = head_features(model, phases, data, store, engine=engine, verbose=verbose)
@@ -240,14 +254,22 @@ def head_features(
     if why := run.settle(data.train, [view], loss, data.val):
         return None, f"features are not stored, {why}"
     run.to_come += data.counts["test"]
-    found: dict[str, np.ndarray] = {}
+    width = sum(tensor.shape[-1] for tensor in parts.prefix.outputs)
+    features = scratch_array((len(data.source), width), np.float32)
     for split in (name for name in SPLITS if data.counts[name]):
         stored = run.features(data.samples(split), view if split == "train" else None)
-        found[split] = np.concatenate(stored.gather(np.arange(len(stored))), axis=1)
-    features = np.empty((len(data.source), found["train"].shape[1]), np.float32)
-    for split, rows in found.items():
-        features[data.source.splits == split] = rows
+        _fill(features, np.flatnonzero(data.source.splits == split), stored)
     return features, ""
+
+
+def _fill(
+    features: np.ndarray, items: np.ndarray, stored: Features, tensors: int | None = None
+) -> None:
+    """Copies stored features, of the first tensors or of all, into the rows of `items`."""
+    for at in range(0, len(items), ROWS):
+        rows = stored.gather(np.arange(at, min(at + ROWS, len(items))))
+        flat = [tensor.reshape(len(tensor), -1) for tensor in rows[:tensors]]
+        features[items[at : at + ROWS]] = np.concatenate(flat, axis=1)
 
 
 def findings_on_labels(

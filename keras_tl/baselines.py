@@ -17,6 +17,7 @@ from keras_tl.errors import KerasTLError
 from keras_tl.evaluation.baseline import Baseline, text_baseline
 from keras_tl.evaluation.bootstrap import mcnemar, paired_difference
 from keras_tl.evaluation.from_scratch import image_baseline
+from keras_tl.evaluation.many_classes import truth_of
 from keras_tl.evaluation.metrics import decide, evaluate
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
@@ -65,7 +66,7 @@ def add_baseline(
         # The model is trained and measured: it is not to be lost for what stands beside it.
         log.warning("There is no baseline: %s", error)
         return {}
-    figures = evaluate(found.outputs, data.samples(split).targets(), facts.info)
+    figures = evaluate(found.outputs, truth_of(data.samples(split).source), facts.info)
     about = {
         "kind": found.kind,
         **{name: value for name, value in figures.items() if isinstance(value, float)},
@@ -96,7 +97,10 @@ def difference(
         errors = [np.abs(values - outcome.truth).mean(axis=1) for values in both]
         found, test = paired_difference(*errors, groups=groups), {}
     else:
-        right = (decide(baseline, info) == outcome.present).all(axis=1)
+        if outcome.is_sparse:
+            right = baseline.argmax(axis=1) == outcome.true_class
+        else:
+            right = (decide(baseline, info) == outcome.present).all(axis=1)
         found = paired_difference(right, outcome.right, groups=groups)
         test = {"p": mcnemar(right, outcome.right)}
     bounds = {"value": found.value, "low": found.low, "high": found.high}

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import chain
-from pathlib import Path
 from typing import Any, NoReturn
 
 from keras_tl.cli_options import (
@@ -148,7 +147,7 @@ def _given(options: argparse.Namespace, *but: str) -> dict[str, Any]:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from keras_tl.config import make_config, read_config
+    from keras_tl.config_files import make_config, read_config
 
     settings = read_config(options.config) if options.config else {}
     config = make_config({**settings, **_given(options, "config", *PLACE)})
@@ -194,7 +193,7 @@ def _columns_of(config: Any) -> str:
 
 
 def _lr_find(options: argparse.Namespace) -> int:
-    from keras_tl.config import make_config
+    from keras_tl.config_files import make_config
 
     sweep = {name: vars(options)[name] for name in ("fine_tuning", "steps")}
     config = make_config(_given(options, *sweep, *PLACE))

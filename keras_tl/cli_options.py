@@ -94,6 +94,13 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         "HOW",
         "texts: of one that is longer than that read its head, or head-tail: beginning and end",
     ),
+    (
+        "--pooling",
+        str,
+        "HOW",
+        "texts: mean or cls of an encoder's last block, or layers, the means of all its blocks; "
+        "auto is layers",
+    ),
 )
 COLUMN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--path-column", str, "NAME", "CSV: column of image paths"),

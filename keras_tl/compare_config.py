@@ -44,6 +44,7 @@ class CompareConfig:
         pair: See `TrainConfig`.
         max_tokens: See `TrainConfig`.
         windows: See `TrainConfig`.
+        truncate: See `TrainConfig`.
         id_column: See `TrainConfig`.
         encoding: See `TrainConfig`.
         label_column: See `TrainConfig`.
@@ -76,6 +77,7 @@ class CompareConfig:
     pair: bool = False
     max_tokens: int = 128
     windows: int = 1
+    truncate: str = "head"
     id_column: str | None = None
     encoding: str = "utf-8"
     label_column: str = "label"

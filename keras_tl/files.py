@@ -1,22 +1,59 @@
 """Outputs that are whole or absent: written aside, then renamed into place."""
 
+import logging
+import math
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from keras_tl.errors import InputError
 
+LOG = logging.getLogger("keras_tl")
+
 # What is written aside is called ".01234567-name".
 ASIDE_DIGITS = 8
+# An array of more bytes is kept in a file.
+SCRATCH_BYTES = 2**27
 
 
 def cache_root() -> Path:
     """What can be made again is kept in `KERAS_TL_CACHE`, or `keras_tl` in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("KERAS_TL_CACHE") or Path(base) / "keras_tl")
+
+
+def scratch_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array of zeros that does not fill the memory, however large it is.
+
+    Args:
+        shape: Its shape.
+        dtype: Its dtype.
+
+    Returns:
+        The array. Of more than `SCRATCH_BYTES` it lies in a file without a name in the cache
+        folder, which is gone with it; where there is no room for that, in memory.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size > SCRATCH_BYTES:
+        try:
+            cache_root().mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=cache_root()) as file:
+                if hasattr(os, "posix_fallocate"):
+                    # A disk that is full must say so here, not when a page is written.
+                    os.posix_fallocate(file.fileno(), 0, size)
+                return np.memmap(file, dtype, "w+", shape=shape)
+        except OSError as error:
+            LOG.warning(
+                "%.0f MB are kept in memory, not in %s: %s", size / 1e6, cache_root(), error
+            )
+    return np.zeros(shape, dtype)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from keras_tl.backbones.adapters import CONFIG_KEYS, merged_weights
 from keras_tl.backbones.encoder_layers import SelfAttention
 from keras_tl.backbones.host import behind_host
 from keras_tl.backbones.layers import FreezableDropout, FreezableStochasticDepth
-from keras_tl.topology import calls, producer
+from keras_tl.topology import call_again, calls, producer
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,15 @@ def _suffix(model: keras.Model, tensors: list[Any]) -> keras.Model:
     sides of the cut, and loses an output that lies at the cut.
     """
     inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in tensors]
-    outputs = keras.Function(tensors, model.output).call(inputs)
+    outputs = call_again(model, dict(zip(map(id, tensors), inputs, strict=True)))
+    outputs = keras.tree.map_structure(lambda out: _not_of(inputs, out), outputs)
     return keras.Model(_one_or_all(inputs), outputs, name=f"{model.name}_suffix")
+
+
+def _not_of(inputs: list[Any], output: Any) -> Any:
+    """The same values: Keras before 3.14 refuses a model that gives back an input itself."""
+    is_input = any(output is tensor for tensor in inputs)
+    return keras.layers.Identity()(output) if is_input else output
 
 
 def _cut_tensors(model: keras.Model) -> list[Any]:

@@ -29,6 +29,8 @@ from keras_tl.training.sampling import class_weights
 HUB = "hub:"
 # Of TF-Hub's image modules nearly all; a module that wants another says so.
 HUB_IMAGE_SIZE = 224
+# What of a `TextInput` a tokenizer takes.
+TOKENIZED_BY = ("max_tokens", "windows", "texts", "truncate")
 
 Data: TypeAlias = ImageData | TextData
 
@@ -85,7 +87,15 @@ def image_size_of(config: TrainConfig) -> int:
 def text_input_of(config: TrainConfig) -> TextInput:
     """How a run's texts become tokens."""
     texts = 2 if config.pair else 1
-    return TextInput(max_tokens=config.max_tokens, windows=config.windows, texts=texts)
+    return TextInput(config.max_tokens, config.windows, texts, config.truncate)
+
+
+def pooling_of(config: TrainConfig) -> str | None:
+    """How an encoder's tokens become one vector; None where that is the module's own affair."""
+    if config.pooling != "auto":
+        return config.pooling
+    # What tells classes apart is often in the blocks before the last, which says what a text means.
+    return None if (config.backbone or "").startswith(HUB) else "layers"
 
 
 def tokenize_for(config: TrainConfig) -> Tokenize | None:
@@ -94,7 +104,7 @@ def tokenize_for(config: TrainConfig) -> Tokenize | None:
     name = config.backbone or ""
     if name.startswith(HUB) and "+" not in name:
         return None
-    sizes = {name: getattr(spec, name) for name in ("max_tokens", "windows", "texts")}
+    sizes: dict[str, Any] = {name: getattr(spec, name) for name in TOKENIZED_BY}
     return Tokenize(load_tokenizer(name, **sizes))
 
 
@@ -112,10 +122,12 @@ def build_model(config: TrainConfig, data: Data) -> keras.Model:
     name = config.backbone or ""
     if isinstance(data, TextData):
         spec = data.text_input
-        sizes: dict[str, Any] = {
-            name: getattr(spec, name) for name in ("max_tokens", "windows", "texts")
+        sizes: dict[str, Any] = {name: getattr(spec, name) for name in TOKENIZED_BY}
+        how: dict[str, Any] = {
+            "weights": weights and "pretrained",
+            "pooling": pooling_of(config),
         }
-        return build_text_classifier(name, weights=weights and "pretrained", **sizes, **head)
+        return build_text_classifier(name, **how, **sizes, **head)
     size = data.image_input.size
     if name.startswith(HUB):
         model = build_hub_model(name.removeprefix(HUB), image_size=size, **head)

@@ -39,6 +39,8 @@ from keras_tl.training.phases import Phase
 
 # Probes learn little more from more images than these.
 MAX_IMAGES = 5000
+# Of more classes a probe would have next to no images of each, and take hours.
+MOST_CLASSES = 500
 READ_ITEMS = 256
 
 log = logging.getLogger("keras_tl")
@@ -103,10 +105,12 @@ def settle_plan(
     asked = config.fine_tune == "auto" and config.epochs and config.fine_tune_epochs != 0
     if not asked or config.weights == "none":
         return phases, None
-    if store is None or len(phases) == 1:
+    many = _has_many_classes(data)
+    if store is None or len(phases) == 1 or many:
         why = f"decided by the number of training {nouns_of(data)}, {len(data.train)}"
         if len(phases) == 2:
-            log.info("Fine-tuning is %s: without a feature store nothing is probed", why)
+            cause = f"with more than {MOST_CLASSES} classes" if many else "without a feature store"
+            log.info("Fine-tuning is %s: %s nothing is probed", why, cause)
         return phases, {"fine_tune": len(phases) == 2, "why": why}
     log.info("Is fine-tuning worth its price? A probe of the frozen backbone's features says.")
     images = sample(data.train, MAX_IMAGES, config.seed)
@@ -114,6 +118,11 @@ def settle_plan(
     _, verdict = weigh(model, phases, parts, images.source, data.train, config, store, verbose)
     log.info("%s", verdict)
     return phases if verdict.fine_tune else phases[:1], verdict.facts()
+
+
+def _has_many_classes(data: Data) -> bool:
+    """Whether there are more exclusive classes than a probe can tell apart in good time."""
+    return data.task == "single-label" and len(data.class_names) > MOST_CLASSES
 
 
 def weigh(

@@ -110,7 +110,7 @@ def set_thresholds(
     _write_predictions(run, Run.VAL_PREDICTIONS, facts.val_outcome, info)
     _write_predictions(run, Run.PREDICTIONS, facts.outcome, info)
     metrics = {name: value for name, value in run.metrics.items() if name not in _REPLACED}
-    if facts.outcome is not None:
+    if facts.outcome is not None and not facts.outcome.is_sparse:
         metrics |= evaluate(_outputs(facts.outcome), facts.outcome.truth, info)
     if chosen_by is not None:
         metrics["thresholds_chosen_by"] = chosen_by
@@ -191,6 +191,7 @@ def _outputs(outcome: Outcome) -> np.ndarray:
 
 
 def _write_predictions(run: Run, name: str, outcome: Outcome | None, info: ModelInfo) -> None:
-    if outcome is not None:
+    # Nothing decides between very many classes but which is the most probable.
+    if outcome is not None and not outcome.is_sparse:
         frame = predictions_frame(outcome.ids, _outputs(outcome), outcome.truth, info)
         atomic_write_text(run.path(name), frame.to_csv(index=False))

@@ -4,7 +4,7 @@ Keras keeps the calls of a functional model in `_nodes_by_depth`. No public name
 this module is the one place that reads it.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -19,6 +19,33 @@ def calls(model: keras.Model) -> list[Any]:
     by_depth = model._nodes_by_depth
     in_order = (node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth])
     return [node for node in in_order if not node.is_input]
+
+
+def call_again(model: keras.Model, given: Mapping[int, Any]) -> Any:
+    """Makes a functional model's calls again, from other tensors in the place of some of its own.
+
+    `keras.Function` does so too, but starts inside a model only since Keras 3.14.
+
+    Args:
+        model: A functional model; its layers are shared.
+        given: What stands for a tensor of the model, by the tensor's `id`. The outputs must depend
+            on no input but through these.
+
+    Returns:
+        The new outputs, in the structure of `model.output`.
+    """
+    wanted = {id(tensor) for tensor in model.outputs} - given.keys()
+    needed = []
+    for node in reversed(calls(model)):
+        if any(id(tensor) in wanted for tensor in node.outputs):
+            needed.append(node)
+            wanted |= {id(tensor) for tensor in node.input_tensors} - given.keys()
+    made = dict(given)
+    for node in reversed(needed):
+        args, kwargs = node.arguments.fill_in(made)
+        outputs = keras.tree.flatten(node.operation(*args, **kwargs))
+        made.update(zip(map(id, node.outputs), outputs, strict=True))
+    return keras.tree.map_structure(lambda tensor: made[id(tensor)], model.output)
 
 
 def ancestors(model: keras.Model, layer_name: str) -> set[str]:

@@ -9,7 +9,7 @@ from keras_tl import cli
 
 COMMANDS = (
     *("train", "audit", "compare", "evaluate", "predict", "report", "backbones", "cache", "demo"),
-    *("threshold", "export", "lr-find"),
+    *("threshold", "export", "lr-find", "extract"),
 )
 
 

@@ -18,6 +18,8 @@ RESAMPLES = 1000
 LEVEL = 0.95
 # Weights of so many images are held at once.
 CHUNK = 4_000_000
+# Figures of so many classes are resampled at once.
+CLASSES = 256
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def classification_intervals(
     """Intervals of the figures of a classification.
 
     Args:
-        present: Bool `[samples, classes]`, the truth; of one class for each sample, one-hot.
+        present: Bool `[samples, classes]`, the truth; of one class for each sample, one-hot. It
+            and `chosen` may be SciPy's sparse arrays.
         chosen: Bool `[samples, classes]`, what was decided.
         groups: See `resamples`.
         count: See `resamples`.
@@ -113,27 +116,46 @@ def classification_intervals(
         recall of the classes that occur) and "macro_f1" (a class neither true nor chosen in any
         sample counts 0; one that only a resample lacks is left out of that resample's mean).
     """
-    hits = sparse.csr_array((present & chosen).astype(np.int64))
-    true, taken = (sparse.csr_array(values.astype(np.int64)) for values in (present, chosen))
-    right = (present == chosen).all(axis=1)
-    rows: list[tuple[np.ndarray, ...]] = []
-    for times in resamples(len(present), groups=groups, count=count, seed=seed):
-        counts = [(matrix.T @ times.T).T for matrix in (hits, true, taken)]
-        rows.append((*counts, times @ right / times.sum(axis=1)))
-    hit, of_true, of_taken, accuracy = (
-        np.concatenate(parts).astype(np.float64) for parts in zip(*rows, strict=True)
-    )
-    recall, f1 = _ratio(hit, of_true), _ratio(2 * hit, of_true + of_taken)
-    occurs = np.maximum((of_true > 0).sum(axis=1), 1)
-    figures = {
-        "precision": _ratio(hit, of_taken),
-        "recall": recall,
-        "f1": f1,
-        "accuracy": accuracy,
-        "balanced_accuracy": np.nansum(recall, axis=1) / occurs,
-        "macro_f1": np.nanmean(f1, axis=1) * (present | chosen).any(axis=0).mean(),
+    true, taken = (sparse.csr_array(values).astype(np.int64) for values in (present, chosen))
+    hits = true.multiply(taken)
+    samples, classes = true.shape
+    # A sample is right where all of its classes were chosen, and no other.
+    right = (hits.sum(axis=1) == true.sum(axis=1)) & (hits.sum(axis=1) == taken.sum(axis=1))
+    shares, done = [], 0
+    drawn = np.empty((3, count, classes), np.int32)
+    for times in resamples(samples, groups=groups, count=count, seed=seed):
+        for place, matrix in zip(drawn, (hits, true, taken), strict=True):
+            place[done : done + len(times)] = (matrix.T @ times.T).T
+        shares.append(times @ right / times.sum(axis=1))
+        done += len(times)
+    found: dict[str, list[Intervals]] = {"precision": [], "recall": [], "f1": []}
+    recalls, f1s, known = np.zeros(count), np.zeros(count), np.zeros(count)
+    for first in range(0, classes, CLASSES):
+        hit, of_true, of_taken = drawn[:, :, first : first + CLASSES].astype(np.float64)
+        recall, f1 = _ratio(hit, of_true), _ratio(2 * hit, of_true + of_taken)
+        figures = {"precision": _ratio(hit, of_taken), "recall": recall, "f1": f1}
+        for name, values in figures.items():
+            found[name].append(intervals(values))
+        recalls += np.nansum(recall, axis=1)
+        f1s += np.nansum(f1, axis=1)
+        known += (~np.isnan(f1)).sum(axis=1)
+    occurs = np.maximum((drawn[1] > 0).sum(axis=1), 1)
+    anywhere = float((true.sum(axis=0) + taken.sum(axis=0) > 0).mean())
+    macro = f1s / np.maximum(known, 1) * anywhere
+    overall = {
+        "accuracy": np.concatenate(shares),
+        "balanced_accuracy": recalls / occurs,
+        "macro_f1": np.where(known > 0, macro, np.nan),
     }
-    return {name: intervals(values) for name, values in figures.items()}
+    return {name: _joined(parts) for name, parts in found.items()} | {
+        name: intervals(values) for name, values in overall.items()
+    }
+
+
+def _joined(parts: list[Intervals]) -> Intervals:
+    """The intervals of all classes."""
+    lows, highs = [part.low for part in parts], [part.high for part in parts]
+    return Intervals(np.concatenate(lows), np.concatenate(highs))
 
 
 def ranking_intervals(

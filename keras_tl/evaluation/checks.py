@@ -7,6 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from keras_tl.data.labels import first_few
 from keras_tl.errors import InputError, sentence
+from keras_tl.evaluation.many_classes import class_indices, has_many
 from keras_tl.evaluation.metrics import decide
 from keras_tl.model_info import ModelInfo
 
@@ -55,13 +56,18 @@ def warn_of_outcome(outputs: np.ndarray, targets: np.ndarray, info: ModelInfo) -
 
     Args:
         outputs: Probabilities, float32 `[samples, classes]`.
-        targets: Zeros and ones, float32 `[samples, classes]`.
+        targets: As `evaluate` takes them.
         info: The task, class names and thresholds.
     """
     if info.task == "regression":
         return
+    if has_many(info):
+        _warn_of_many(outputs.argmax(axis=1), class_indices(targets), info)
+        return
+    if targets.ndim == 1:
+        targets = np.eye(len(info.class_names), dtype=np.float32)[targets]
     chosen, present = decide(outputs, info), targets > 0.5
-    _warn_of_missing_classes(present, info)
+    _warn_of_missing_classes(present.sum(axis=0), info)
     if len(targets) < LEAST_IMAGES:
         return
     line = _always_the_same(chosen, present, info)
@@ -71,8 +77,18 @@ def warn_of_outcome(outputs: np.ndarray, targets: np.ndarray, info: ModelInfo) -
         log.warning("%s", line)
 
 
-def _warn_of_missing_classes(present: np.ndarray, info: ModelInfo) -> None:
-    counts = present.sum(axis=0)
+def _warn_of_many(chosen: np.ndarray, true: np.ndarray, info: ModelInfo) -> None:
+    """The same of very many classes, from class indices; their order is not looked at."""
+    _warn_of_missing_classes(np.bincount(true, minlength=len(info.class_names)), info)
+    alike = np.bincount(true).max()
+    if len(true) < LEAST_IMAGES or len(true) - alike < LEAST_OF_A_CLASS:
+        return
+    if (chosen == chosen[0]).all():
+        share = float((true == chosen[0]).mean())
+        log.warning("%s", _one_answer([info.class_names[chosen[0]]], len(true), share, info))
+
+
+def _warn_of_missing_classes(counts: np.ndarray, info: ModelInfo) -> None:
     missing = [repr(name) for name, n in zip(info.class_names, counts, strict=True) if not n]
     if missing:
         line = sentence(
@@ -88,8 +104,13 @@ def _always_the_same(chosen: np.ndarray, present: np.ndarray, info: ModelInfo) -
     alike = np.unique(present, axis=0, return_counts=True)[1].max()
     if (chosen != chosen[0]).any() or len(present) - alike < LEAST_OF_A_CLASS:
         return None
-    named = [repr(name) for name, yes in zip(info.class_names, chosen[0], strict=True) if yes]
+    named = [name for name, yes in zip(info.class_names, chosen[0], strict=True) if yes]
     share = float((present == chosen[0]).all(axis=1).mean())
+    return _one_answer(named, len(chosen), share, info)
+
+
+def _one_answer(named: list[str], count: int, share: float, info: ModelInfo) -> str:
+    """The line on classes that are the answer to all items, and to this share of them rightly."""
     causes = [
         "a learning rate that is too high (look at the loss: NaN, or not below its start)",
         "too few epochs",
@@ -102,7 +123,7 @@ def _always_the_same(chosen: np.ndarray, present: np.ndarray, info: ModelInfo) -
     listed = "; ".join(f"{number}. {cause}" for number, cause in enumerate(causes, start=1))
     return sentence(
         "predictions that differ",
-        f"{first_few(named) or 'no class'} for all {len(chosen):,} {info.nouns}",
+        f"{first_few(list(map(repr, named))) or 'no class'} for all {count:,} {info.nouns}",
         f"Likely causes, the likeliest first: {listed}.",
     )
 

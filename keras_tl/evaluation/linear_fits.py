@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -14,6 +15,9 @@ TOLERANCE = 1e-3
 # The share of the training items that chooses a penalty is one of so many.
 INNER_FOLDS = 5
 
+# From standardised features of other items, float32 `[others, features]`, to their outputs.
+Predict: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
 
 def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shifts and scales features by the mean and deviation of the training items.
@@ -25,11 +29,17 @@ def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nda
     Returns:
         Both as float32; a feature that does not vary in `train` is 0 in both.
     """
+    scaled = scaling(train)
+    return scaled(train), scaled(test)
+
+
+def scaling(train: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What `standardise` does with features, as a function."""
     mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
     deviation = train.std(axis=0, dtype=np.float64).astype(np.float32)
     varies = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-30)
     scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0).astype(np.float32)
-    return (train - mean) * scale, (test - mean) * scale
+    return lambda features: (features - mean) * scale
 
 
 def deal(strata: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -50,6 +60,56 @@ def deal(strata: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return fold_of
 
 
+def deal_groups(strata: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Deals items out to folds, stratum by stratum, and divides no group.
+
+    Groups of several items come first, the largest first, each to the fold that lacks most of its
+    strata; single items then fill what each fold lacks. Time and memory grow with the items.
+
+    Args:
+        strata: int64 `[items]`, numbered from 0.
+        groups: A name for each item, `[items]`.
+        folds: How many folds.
+        seed: Decides who goes where.
+
+    Returns:
+        int64 `[items]`: each item's fold.
+    """
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(strata))
+    # Group by group, the largest first, and within one size in a random order.
+    places = np.empty(len(sizes), np.int64)
+    places[group[order[::-1]]] = np.arange(len(order))[::-1]
+    order = order[np.lexsort((places[group[order]], -sizes[group[order]]))]
+    lacking = np.tile(np.bincount(strata) / folds, (folds, 1))
+    fold_of = np.empty(len(strata), np.int64)
+    at = 0
+    while at < len(order) and (size := sizes[group[order[at]]]) > 1:
+        items = order[at : at + size]
+        held, counts = np.unique(strata[items], return_counts=True)
+        best = int((lacking[:, held] @ counts).argmax())
+        lacking[best, held] -= counts
+        fold_of[items] = best
+        at += size
+    singles = order[at:]
+    singles = singles[np.argsort(strata[singles], kind="stable")]
+    for items in np.split(singles, np.flatnonzero(np.diff(strata[singles])) + 1):
+        if len(items):
+            fold_of[items] = _filling(np.maximum(lacking[:, strata[items[0]]], 0), len(items), seed)
+    return fold_of
+
+
+def _filling(lacking: np.ndarray, items: int, seed: int) -> np.ndarray:
+    """Folds for so many items, in proportion to what each lacks; remainders at random."""
+    weights = lacking if lacking.sum() else np.ones(len(lacking))
+    share = weights / weights.sum() * items
+    counts = np.floor(share + 1e-9).astype(np.int64)
+    rest = np.random.default_rng([seed, items]).permutation(len(lacking))
+    rest = rest[np.argsort(counts[rest] - share[rest], kind="stable")]
+    counts[rest[: items - counts.sum()]] += 1
+    return np.repeat(np.arange(len(lacking)), counts)
+
+
 def logistic(
     train: np.ndarray, targets: np.ndarray, test: np.ndarray, penalties: tuple[float, ...]
 ) -> tuple[np.ndarray, float]:
@@ -66,6 +126,14 @@ def logistic(
     Returns:
         Probabilities of `test`, float32 `[others, classes]`, and the penalty.
     """
+    predict, best = fit_logistic(train, targets, penalties)
+    return predict(test), best
+
+
+def fit_logistic(
+    train: np.ndarray, targets: Any, penalties: tuple[float, ...]
+) -> tuple[Predict, float]:
+    """What `logistic` fits, as a function, and the penalty."""
     classes = targets.argmax(axis=1)
     # The sums are small: a second thread would cost more than it brings, much more on a busy
     # machine.
@@ -73,7 +141,14 @@ def logistic(
         best = penalties[0]
         if len(penalties) > 1:
             best = _least_loss(train, classes, targets.shape[1], penalties)
-        return _logistic_fit(train, classes, targets.shape[1])(test, best), best
+        fitted = _logistic_fit(train, classes, targets.shape[1])
+        fitted(train[:1], best)
+
+    def predict(others: np.ndarray) -> np.ndarray:
+        with threadpool_limits(1):
+            return fitted(others, None)
+
+    return predict, best
 
 
 def _least_loss(
@@ -90,20 +165,24 @@ def _least_loss(
 
 def _logistic_fit(
     train: np.ndarray, classes: np.ndarray, outputs: int
-) -> Callable[[np.ndarray, float], np.ndarray]:
-    """Gives probabilities for other items and a penalty, each fit going on from the last."""
+) -> Callable[[np.ndarray, float | None], np.ndarray]:
+    """Gives probabilities for other items and a penalty, each fit going on from the last.
+
+    Without a penalty nothing is fitted anew.
+    """
     model = LogisticRegression(max_iter=MAX_STEPS, tol=TOLERANCE, warm_start=True)
     known = np.unique(classes)
 
-    def probabilities(test: np.ndarray, penalty: float) -> np.ndarray:
+    def probabilities(test: np.ndarray, penalty: float | None) -> np.ndarray:
         found = np.zeros((len(test), outputs), np.float32)
         if len(known) == 1:
             found[:, known] = 1.0
             return found
-        model.set_params(C=1 / (penalty * len(train)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(train, classes)
+        if penalty is not None:
+            model.set_params(C=1 / (penalty * len(train)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(train, classes)
         found[:, known] = model.predict_proba(test)
         return found
 
@@ -128,6 +207,14 @@ def ridge(
     Returns:
         Predictions for `test`, float32 `[others, targets]`, and the penalty.
     """
+    predict, best = fit_ridge(train, targets, penalties)
+    return predict(test), best
+
+
+def fit_ridge(
+    train: np.ndarray, targets: np.ndarray, penalties: tuple[float, ...]
+) -> tuple[Predict, float]:
+    """What `ridge` fits, as a function, and the penalty."""
     mean, deviation = targets.mean(axis=0), targets.std(axis=0)
     unit = np.where(deviation > 0, deviation, 1)
     y = (targets - mean) / unit
@@ -144,5 +231,10 @@ def ridge(
             errors.append((float((loo**2).mean()), penalty))
         best = min(errors)[1]
         shrunk = singular / (singular**2 + best * len(train))
-        predicted = test @ (right.T @ (shrunk[:, None] * along))
-    return (predicted * unit + mean).astype(np.float32), best
+        weights = right.T @ (shrunk[:, None] * along)
+
+    def predict(others: np.ndarray) -> np.ndarray:
+        with threadpool_limits(1):
+            return (others @ weights * unit + mean).astype(np.float32)
+
+    return predict, best

@@ -20,6 +20,7 @@ from sklearn.metrics import (
 )
 
 from keras_tl.errors import InputError
+from keras_tl.evaluation.many_classes import class_indices, has_many, single_label_of_many
 from keras_tl.model_info import ModelInfo
 
 # What Keras keeps probabilities away from 0 and 1 by, so that both report the same loss.
@@ -39,7 +40,8 @@ def evaluate(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) ->
     Args:
         probabilities: The outputs, float32 `[samples, outputs]`: probabilities in [0, 1]; values
             for a regression.
-        targets: The truth as the model is trained on it, float32 `[samples, outputs]`.
+        targets: The truth as the model is trained on it, float32 `[samples, outputs]`; of exclusive
+            classes their indices will do, int64 `[samples]`.
         info: The task, class names and thresholds.
 
     Returns:
@@ -49,6 +51,11 @@ def evaluate(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) ->
         InputError: There is no sample, the shapes do not agree, or an output is not finite.
     """
     _check(probabilities, targets, info)
+    if has_many(info):
+        figures = single_label_of_many(probabilities, class_indices(targets), info)
+        return {"task": info.task, "samples": len(targets), **figures}
+    if targets.ndim == 1:
+        targets = np.eye(len(info.class_names), dtype=np.float32)[targets]
     measure = {"single-label": single_label, "multi-label": multi_label, "regression": regression}
     figures = measure[info.task](probabilities, targets, info)
     return {"task": info.task, "samples": len(targets), **figures}
@@ -272,15 +279,17 @@ _TITLES = {
 
 def _check(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> None:
     expected = (len(targets), len(info.class_names))
+    indices = info.task == "single-label" and targets.ndim == 1
     if not len(targets):
         raise InputError("at least one sample to measure on", "none", "Give labelled ones.")
-    if probabilities.shape != expected or targets.shape != expected:
+    if probabilities.shape != expected or (targets.shape != expected and not indices):
         raise InputError(
             f"outputs and targets of shape {expected}",
             f"{probabilities.shape} and {targets.shape}",
             "Measure on data with the model's own classes.",
         )
-    if not np.isfinite(probabilities).all():
+    # A sum is not finite where an element is not; it makes no copy.
+    if not np.isfinite(probabilities.sum(axis=1, dtype=np.float64)).all():
         bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
         raise InputError(
             "finite outputs",

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_tl import frozen_prefix
 from keras_tl.backbones.host import behind_host
+from keras_tl.evaluation.many_classes import has_many, ranked_columns
 from keras_tl.evaluation.metrics import decide
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
@@ -98,19 +99,26 @@ def predictions_frame(
     decided about it. For "regression": `id`, `true_<target>` and `predicted_<target>` for every
     target. Without targets, without the columns of true values.
 
+    Of more than `MANY_CLASSES` exclusive classes there are the columns of `ranked_columns` instead:
+    the ten most probable ones.
+
     Args:
         ids: The samples' names, `[samples]`.
         probabilities: The model's outputs, float32 `[samples, outputs]`; values for a
             regression.
-        targets: Float32 `[samples, outputs]` as the model is trained on, or None.
+        targets: As `evaluate` takes them, or None.
         info: The task, class names and thresholds.
 
     Returns:
         The table.
     """
     columns = {"id": [str(name) for name in ids]}
-    make = _regression_columns if info.task == "regression" else _class_columns
-    columns.update(make(probabilities, targets, info))
+    if info.task == "regression":
+        columns |= _regression_columns(probabilities, targets, info)
+    elif has_many(info):
+        columns |= ranked_columns(probabilities, targets, info)
+    else:
+        columns |= _class_columns(probabilities, targets, info)
     return pd.DataFrame(columns)
 
 
@@ -118,6 +126,8 @@ def _class_columns(
     probabilities: np.ndarray, targets: np.ndarray | None, info: ModelInfo
 ) -> dict[str, list]:
     chosen = decide(probabilities, info)
+    if targets is not None and targets.ndim == 1:
+        targets = np.eye(len(info.class_names))[targets]
     if info.task == "multi-label":
         confidence = np.where(chosen, probabilities, 1.0 - probabilities).min(axis=1)
     else:

@@ -7,20 +7,35 @@ seconds what the head will reach.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 
+from keras_tl.data.one_hot import OneHotRows
 from keras_tl.data.stratify import strata
 from keras_tl.errors import InputError
 from keras_tl.evaluation.bootstrap import intervals, resamples
-from keras_tl.evaluation.linear_fits import deal, logistic, ridge, standardise
+from keras_tl.evaluation.linear_fits import (
+    deal,
+    deal_groups,
+    fit_logistic,
+    fit_ridge,
+    logistic,
+    scaling,
+    standardise,
+)
+from keras_tl.files import scratch_array
 
 # The penalty of a squared weight beside an item's loss, on standardised features.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 RESAMPLES = 500
+# So many items are predicted at once.
+PART = 8192
+# Of more counts, one for each class of each group, scikit-learn's folds would fill the memory.
+MOST_COUNTS = 2**22
 Z95 = 1.96
 METRICS = {"single-label": "accuracy", "multi-label": "mean_average_precision", "regression": "r2"}
 
@@ -90,18 +105,23 @@ def linear_probe(
         InputError: Fewer than 2 folds, or fewer items or groups than folds.
     """
     fold_of = _folds(strata(labels, task), groups, folds, seed)
-    targets = _one_hot(labels) if task == "single-label" else labels.astype(np.float32)
-    fit = logistic if task == "single-label" else ridge
-    outputs, chosen = np.zeros(targets.shape, np.float32), []
+    targets: Any = labels.astype(np.float32) if task != "single-label" else _one_hot(labels)
+    fit = fit_logistic if task == "single-label" else fit_ridge
+    outputs, chosen = scratch_array(targets.shape, np.float32), []
     for fold in range(folds):
         test = fold_of == fold
         fitted = ~test if trusted is None else ~test & trusted
         if not fitted.any():
             chosen.append(penalties[0])
             continue
-        train, held_out = standardise(features[fitted], features[test])
-        outputs[test], penalty = fit(train, targets[fitted], held_out, tuple(penalties))
+        train = features[fitted]
+        scaled = scaling(train)
+        predict, penalty = fit(scaled(train), targets[fitted], tuple(penalties))
         chosen.append(penalty)
+        held_out = np.flatnonzero(test)
+        for at in range(0, len(held_out), PART):
+            part = held_out[at : at + PART]
+            outputs[part] = predict(scaled(features[part]))
     return _measured(task, targets, outputs, groups, tuple(chosen))
 
 
@@ -221,6 +241,8 @@ def _folds(stratum: np.ndarray, groups: np.ndarray | None, folds: int, seed: int
         return deal(stratum, folds, seed)
     if np.bincount(stratum).max() < folds:
         stratum = np.zeros_like(stratum)
+    if units * (int(stratum.max()) + 1) > MOST_COUNTS:
+        return deal_groups(stratum, groups, folds, seed)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     fold_of = np.empty(len(stratum), np.int64)
     with warnings.catch_warnings():
@@ -231,8 +253,8 @@ def _folds(stratum: np.ndarray, groups: np.ndarray | None, folds: int, seed: int
     return fold_of
 
 
-def _one_hot(labels: np.ndarray) -> np.ndarray:
-    return np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
+def _one_hot(labels: np.ndarray) -> OneHotRows:
+    return OneHotRows(labels, int(labels.max()) + 1)
 
 
 def _measured(

@@ -155,7 +155,7 @@ def _shrink_while_decoding(image: Image.Image, image_input: dict[str, Any]) -> i
     if wanted == 1:
         return 1
     width = image.width
-    drafted = image.draft("RGB", (width // wanted, max(1, image.height // wanted)))
+    drafted = image.draft("RGB", (max(1, width // wanted), max(1, image.height // wanted)))
     return round(width / drafted[1][2]) if drafted else 1
 
 

@@ -20,6 +20,7 @@ from keras_tl.evaluation.calibration import (
     reliability,
     with_temperature,
 )
+from keras_tl.evaluation.many_classes import KEPT, MANY_CLASSES
 from keras_tl.reporting.blocks import (
     Block,
     Cell,
@@ -62,6 +63,23 @@ def confusion(facts: Facts) -> Section:
     if not pairs.rows:
         blocks.append(Text("No class was taken for another."))
     return Section(title, tuple(blocks))
+
+
+def confused(facts: Facts) -> Section:
+    """The most confused pairs of very many classes."""
+    found, per_class = facts.metrics["confused"], facts.metrics["per_class"]
+    title = "Confusion"
+    if not found:
+        return Section(title, (Text("No class was taken for another."),))
+    rows = []
+    for true, predicted, count in found[:PAIRS]:
+        share = count / per_class[true]["support"]
+        cells = Cell(f"{count:,}"), Cell(percent(share), bar=share)
+        rows.append([Cell(true), Cell(predicted), *cells])
+    caption = f"The {len(rows)} most confused pairs of {len(facts.class_names):,} classes"
+    caption += f"; all {len(found):,} are in metrics.json." if len(found) > len(rows) else "."
+    head = ["true", "taken for", facts.nouns, "share of the class"]
+    return Section(title, (Table(head, rows, caption, names=2),))
 
 
 def _matrix(counts: np.ndarray, names: tuple[str, ...]) -> Table:
@@ -136,6 +154,8 @@ def curves(facts: Facts) -> Section:
     title = "ROC and precision-recall"
     if outcome is None:
         return Section(title, (_NO_PREDICTIONS,))
+    if outcome.is_sparse:
+        return Section(title, (Text(_of_many(facts, "Curves"), "quiet"),))
     shown = _curve_classes(facts, outcome)
     if not shown:
         why = f"Curves need, for some class, {facts.nouns} that are of it and some that are not."
@@ -209,6 +229,8 @@ def calibration(facts: Facts) -> Section:
     outcome, title = facts.outcome, "Calibration"
     if outcome is None or len(outcome) < 2:
         return Section(title, (_NO_PREDICTIONS,))
+    if outcome.is_sparse:
+        return Section(title, _calibration_of_many(facts, outcome))
     multi_label = facts.task == "multi-label"
     scaled, how = _scaled(facts, outcome, multi_label)
     rows, charts = [], []
@@ -226,6 +248,26 @@ def calibration(facts: Facts) -> Section:
     if len(outcome) < FEW_SAMPLES:
         about += f" With {len(outcome)} {facts.nouns} much of the error is chance."
     return Section(title, (Charts(tuple(charts)), Table(head, rows), Text(about, "quiet")))
+
+
+def _calibration_of_many(facts: Facts, outcome: Outcome) -> tuple[Block, ...]:
+    """The diagram as trained: of many classes the table has not all that a temperature takes."""
+    found = reliability(outcome.confidence, outcome.right)
+    chart = Chart("As trained", _diagram(found, False))
+    about = (
+        f"The expected calibration error is {percent(found.error)}. Bars that end on the dashed "
+        "line mean what they say, below it the model is too sure; darker ones hold more "
+        f"{facts.nouns}. {_of_many(facts, 'Temperatures')}"
+    )
+    return Charts((chart,)), Text(about, "quiet")
+
+
+def _of_many(facts: Facts, what: str) -> str:
+    return (
+        f"{what} are left out: with more than {MANY_CLASSES} classes (here "
+        f"{len(facts.class_names):,}) predictions.csv holds the {KEPT} most probable ones of each "
+        f"{facts.noun} only."
+    )
 
 
 def _scaled(facts: Facts, outcome: Outcome, multi_label: bool) -> tuple[np.ndarray, str]:

@@ -161,17 +161,19 @@ def _shared(first: Facts, other: Facts) -> tuple[Outcome, Outcome, np.ndarray | 
         return None
     if set(first.class_names) != set(other.class_names):
         return None
-    order = [other.class_names.index(name) for name in first.class_names]
+    place_of = {name: i for i, name in enumerate(other.class_names)}
+    order = [place_of[name] for name in first.class_names]
     row_of = {name: i for i, name in enumerate(other.outcome.ids)}
     here = [i for i, name in enumerate(first.outcome.ids) if name in row_of]
     there = [row_of[first.outcome.ids[i]] for i in here]
-    same = np.array(
-        [
-            np.allclose(first.outcome.truth[i], other.outcome.truth[j][order])
-            for i, j in zip(here, there, strict=True)
-        ],
-        bool,
-    )
+    if first.outcome.is_sparse:
+        same = first.outcome.true_class[here] == np.argsort(order)[other.outcome.true_class[there]]
+    else:
+        pairs = zip(here, there, strict=True)
+        same = np.array(
+            [np.allclose(first.outcome.truth[i], other.outcome.truth[j][order]) for i, j in pairs],
+            bool,
+        )
     if not same.any():
         return None
     kept, matched = np.array(here)[same], np.array(there)[same]

@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 
 from keras_tl.data.source import SPLITS
 from keras_tl.export.facts import agreement, read_exports
@@ -20,7 +21,7 @@ from keras_tl.reporting.blocks import (
     percent,
     row,
 )
-from keras_tl.reporting.facts import Facts, label_matrix
+from keras_tl.reporting.facts import Facts, label_counts, label_matrix
 
 # Classes and files that are listed at most.
 SHOWN_CLASSES, SHOWN_FILES = 30, 100
@@ -35,17 +36,16 @@ def balance(facts: Facts) -> Section:
     sizes = Counter(splits["split"])
     told = ", ".join(f"{sizes[name]:,} {name}" for name in SPLITS if sizes[name])
     blocks: list[Block] = [Text(f"{len(splits):,} {facts.nouns}: {told}.")]
-    matrix = label_matrix(splits["label"], info)
-    by_split = {name: matrix[(splits["split"] == name).to_numpy()] for name in SPLITS}
+    by_split = {name: splits["label"][splits["split"] == name] for name in SPLITS}
     make = _values if facts.task == "regression" else _classes
-    blocks.append(make(facts, by_split))
+    blocks.append(make(facts, info, by_split))
     if groups := len(set(splits["group"]) - {""}):
         blocks.append(Text(f"{groups:,} groups, none of them divided by keras_tl.", "quiet"))
     return Section(title, (*blocks, *_skipped(facts)))
 
 
-def _classes(facts: Facts, by_split: dict[str, np.ndarray]) -> Table:
-    counts = {name: part.sum(axis=0).astype(int) for name, part in by_split.items()}
+def _classes(facts: Facts, info: ModelInfo, by_split: dict[str, pd.Series]) -> Table:
+    counts = {name: label_counts(part, info) for name, part in by_split.items()}
     train = counts["train"]
     order = np.argsort(train, kind="stable")[:SHOWN_CLASSES]
     largest = max(int(train.max()), 1)
@@ -63,10 +63,11 @@ def _classes(facts: Facts, by_split: dict[str, np.ndarray]) -> Table:
     return Table(["class", *SPLITS, "share of train"], rows, caption if few else "")
 
 
-def _values(facts: Facts, by_split: dict[str, np.ndarray]) -> Table:
+def _values(facts: Facts, info: ModelInfo, by_split: dict[str, pd.Series]) -> Table:
     rows = []
+    matrices = {name: label_matrix(part, info) for name, part in by_split.items()}
     for k, target in enumerate(facts.class_names[:SHOWN_CLASSES]):
-        for split, values in by_split.items():
+        for split, values in matrices.items():
             if len(values):
                 column = values[:, k]
                 shown = (column.mean(), column.std(), column.min(), column.max())

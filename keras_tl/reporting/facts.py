@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from keras_tl.data.audit.findings import Audit, read_audit
 from keras_tl.evaluation.bootstrap import (
@@ -16,6 +17,7 @@ from keras_tl.evaluation.bootstrap import (
     ranking_intervals,
     regression_intervals,
 )
+from keras_tl.evaluation.many_classes import KEPT, has_many
 from keras_tl.evaluation.metrics import decide
 from keras_tl.model_info import FILE_NAME, ModelInfo
 from keras_tl.runs import Run
@@ -30,6 +32,9 @@ SEPARATOR = "|"
 class Outcome:
     """A model's answers beside the truth.
 
+    Of very many classes (see `keras_tl.evaluation.many_classes`) the arrays are SciPy's sparse
+    ones, and of the outputs only those are there that the run's table has.
+
     Attributes:
         ids: Names of the images or texts, `[samples]`.
         outputs: Float64 `[samples, outputs]`: probabilities, or values of a regression.
@@ -38,22 +43,57 @@ class Outcome:
     """
 
     ids: np.ndarray
-    outputs: np.ndarray
-    truth: np.ndarray
-    chosen: np.ndarray
+    outputs: Any
+    truth: Any
+    chosen: Any
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
-    def present(self) -> np.ndarray:
+    def is_sparse(self) -> bool:
+        """Whether there are very many classes."""
+        return sparse.issparse(self.truth)
+
+    @property
+    def present(self) -> Any:
         """The truth of a classification as bool."""
         return self.truth > 0.5
 
-    @property
+    @cached_property
     def right(self) -> np.ndarray:
         """Bool `[samples]`: whether every class was decided rightly."""
+        if self.is_sparse:
+            return self.true_class == self.chosen_class
         return (self.present == self.chosen).all(axis=1)
+
+    @cached_property
+    def true_class(self) -> np.ndarray:
+        """Of exclusive classes the true one: int64 `[samples]`."""
+        return np.asarray(self.truth.argmax(axis=1)).ravel()
+
+    @cached_property
+    def chosen_class(self) -> np.ndarray:
+        """Of exclusive classes the one decided for: int64 `[samples]`."""
+        chosen = self.chosen.astype(np.int8) if self.is_sparse else self.chosen
+        return np.asarray(chosen.argmax(axis=1)).ravel()
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Of exclusive classes the probability of the one decided for: float64 `[samples]`."""
+        return np.asarray(self.outputs[np.arange(len(self)), self.chosen_class]).ravel()
+
+    @property
+    def margin(self) -> np.ndarray:
+        """By how much the most probable class is ahead of the next one: float64 `[samples]`."""
+        if self.outputs.shape[1] == 1:
+            return self.outputs[:, 0]
+        if not self.is_sparse:
+            best = np.sort(self.outputs, axis=1)
+            return best[:, -1] - best[:, -2]
+        first = self.outputs.max(axis=1).toarray().ravel()
+        rest = self.outputs - self.outputs.multiply(self.chosen)
+        return first - rest.max(axis=1).toarray().ravel()
 
 
 @dataclass(frozen=True)
@@ -129,7 +169,7 @@ class Facts:
             )
         present, outputs = self.outcome.present, self.outcome.outputs
         found = classification_intervals(present, self.outcome.chosen, groups=self.groups)
-        if outputs.size <= MAX_RANKED:
+        if not self.outcome.is_sparse and outputs.size <= MAX_RANKED:
             found |= ranking_intervals(present, outputs, groups=self.groups)
         return found
 
@@ -150,7 +190,7 @@ def read_facts(run: Run, metrics: dict[str, Any] | None = None) -> Facts:
 
     def read(name: str, how: Callable[[Path], Any]) -> Any:
         path = run.path(name)
-        return how(path) if path.is_file() else None
+        return run.read(name, how) if path.is_file() else None
 
     info = read(FILE_NAME, ModelInfo.read)
     outcomes = [
@@ -190,6 +230,17 @@ def label_matrix(labels: pd.Series, info: ModelInfo) -> np.ndarray:
     return matrix
 
 
+def label_counts(labels: pd.Series, info: ModelInfo) -> np.ndarray:
+    """How many of the labels, written as text, each class has: int64 `[classes]`."""
+    column = {name: index for index, name in enumerate(info.class_names)}
+    single = info.task == "single-label"
+    counts = np.zeros(len(column), np.int64)
+    for label, count in labels.value_counts().items():
+        names = {str(label)} if single else set(str(label).split(SEPARATOR))
+        counts[[column[name] for name in names if name in column]] += count
+    return counts
+
+
 def _read_text_table(path: Path) -> pd.DataFrame:
     """Cells stay the text they are: "NA" is a class, 007 an id."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -204,6 +255,25 @@ def _read_outcome(path: Path, info: ModelInfo) -> Outcome:
             for kind in ("true", "predicted")
         )
         return Outcome(ids, outputs, true, np.zeros(true.shape, bool))
+    if has_many(info):
+        return _read_sparse(table, ids, info)
     outputs = table[[f"p_{name}" for name in info.class_names]].astype(float).to_numpy()
     chosen = decide(outputs.astype(np.float32), info)
     return Outcome(ids, outputs, label_matrix(table["true"], info), chosen)
+
+
+def _read_sparse(table: pd.DataFrame, ids: np.ndarray, info: ModelInfo) -> Outcome:
+    """What `keras_tl.evaluation.many_classes.ranked_columns` wrote."""
+    shape, rows = (len(ids), len(info.class_names)), np.arange(len(ids))
+    names = pd.Index(info.class_names)
+
+    def one_hot(column: str) -> sparse.csr_array:
+        classes = names.get_indexer(pd.Index(table[column]))
+        return sparse.csr_array((np.ones(len(ids)), (rows, classes)), shape)
+
+    truth, chosen = one_hot("true"), one_hot("predicted")
+    outputs = truth.multiply(table["p_true"].astype(float).to_numpy()[:, None]).tolil()
+    for k in range(1, KEPT + 1):
+        classes = names.get_indexer(pd.Index(table[f"class_{k}"]))
+        outputs[rows, classes] = table[f"probability_{k}"].astype(float).to_numpy()
+    return Outcome(ids, outputs.tocsr(), truth, chosen.astype(bool))

@@ -74,15 +74,19 @@ def tokens_text(info: ModelInfo) -> str:
         return ""
     one = f"up to {seen.max_tokens:,} tokens"
     of = "a pair of texts" if seen.texts > 1 else "a text"
-    return f"{one} of {of}" + (f", in up to {seen.windows} windows" if seen.windows > 1 else "")
+    ends = ", of long ones from both ends" if seen.truncate == "head-tail" else ""
+    windows = f", in up to {seen.windows} windows" if seen.windows > 1 else ""
+    return f"{one} of {of}{windows}{ends}"
 
 
 def _reading(info: ModelInfo, share: float) -> str:
     told = f"The model reads {tokens_text(info)}."
     if not share:
         return f"{told} All of the measured texts are shorter."
+    from_both = info.text_input is not None and info.text_input.truncate == "head-tail"
+    lost = "their middle" if from_both else "what is behind"
     return (
-        f"{told} Of the measured texts {percent(share)} are longer, and what is behind is cut off "
+        f"{told} Of the measured texts {percent(share)} are longer, and {lost} is cut off "
         "(--windows reads more)."
     )
 

@@ -28,7 +28,7 @@ from keras_tl.reporting.blocks import (
     percent,
     row,
 )
-from keras_tl.reporting.facts import Facts
+from keras_tl.reporting.facts import Facts, label_counts
 from keras_tl.reporting.lengths import tokens_text
 from keras_tl.reporting.markdown import markdown, plain
 from keras_tl.runs import Run
@@ -212,15 +212,19 @@ def _calibration(facts: Facts) -> Section:
     title, outcome = "Calibration", facts.outcome
     if outcome is None or not len(outcome):
         return Section(title, (Text("The run has no predictions.csv.", "quiet"),))
-    probabilities, right = decisions(outcome.outputs, outcome.present, facts.task == "multi-label")
+    if outcome.is_sparse:
+        probabilities, right = outcome.confidence, outcome.right
+    else:
+        is_multi_label = facts.task == "multi-label"
+        probabilities, right = decisions(outcome.outputs, outcome.present, is_multi_label)
     found = reliability(probabilities, right)
     kind = "classes that were given it were there" if facts.task == "multi-label" else "were right"
     text = (
         f"The mean probability of its answers is {percent(float(probabilities.mean()))}; "
         f"{percent(float(right.mean()))} {kind}. Expected calibration error: "
-        f"{percent(found.error)} in {BINS} bins (Guo et al. 2017). report.html shows the bins, and "
-        "what one temperature would mend."
+        f"{percent(found.error)} in {BINS} bins (Guo et al. 2017). report.html shows the bins"
     )
+    text += "." if outcome.is_sparse else ", and what one temperature would mend."
     return Section(title, (Text(text),))
 
 
@@ -262,7 +266,7 @@ def _weak_classes(facts: Facts) -> list[str]:
     texts = []
     if facts.splits is not None and facts.info is not None and facts.task != "regression":
         train = facts.splits.loc[facts.splits["split"] == "train", "label"]
-        counts = data.label_matrix(train, facts.info).sum(axis=0).astype(int)
+        counts = label_counts(train, facts.info)
         few = [
             f"{n} ({c})" for n, c in zip(facts.class_names, counts, strict=True) if c < FEW_TRAINING
         ]

@@ -103,6 +103,7 @@ _SectionMaker = Callable[[Facts], Section]
 # What in metrics.json it needs, the section.
 _CLASS_SECTIONS: tuple[tuple[str, _SectionMaker], ...] = (
     ("confusion_matrix", classes.confusion),
+    ("confused", classes.confused),
     ("per_class", classes.per_class),
     ("", classes.curves),
     ("", classes.calibration),

@@ -82,10 +82,9 @@ def choose(outcome: Outcome, info: ModelInfo) -> dict[str, list[Pick]]:
         distance = np.abs(outcome.outputs - np.array(info.thresholds))
         doubtful, margin = distance.argmin(axis=1), distance.min(axis=1)
     else:
-        class_of_mistake = doubtful = outcome.chosen.argmax(axis=1)
-        confidence = np.where(outcome.right, -1.0, outcome.outputs[outcome.chosen])
-        best = np.sort(outcome.outputs, axis=1)
-        margin = best[:, -1] - best[:, -2] if best.shape[1] > 1 else best[:, -1]
+        class_of_mistake = doubtful = outcome.chosen_class
+        confidence = np.where(outcome.right, -1.0, outcome.confidence)
+        margin = outcome.margin
         if info.thresholds:
             margin = np.abs(outcome.outputs[:, 1] - info.thresholds[0])
     mistakes = _first(-confidence, class_of_mistake)
@@ -146,5 +145,5 @@ def words(outcome: Outcome, info: ModelInfo, pick: Pick) -> tuple[str, tuple[str
     elif outcome.present[i, k]:
         truth = "right"
     else:
-        truth = f"true {info.class_names[int(outcome.truth[i].argmax())]}"
+        truth = f"true {info.class_names[outcome.true_class[i]]}"
     return f"{name} {percent(said, 0)}", (truth, str(outcome.ids[i]))

@@ -111,9 +111,11 @@ def warn_of_scaled_pixels(inputs: Any) -> None:
 
 def check_enough(images: int, parts: int) -> None:
     """Raises `InputError` where a batch cannot be divided into so many parts, one for a device."""
-    if images < parts:
-        expected = f"at least {parts} training images, one for each part of a batch"
-        raise InputError(expected, str(images), "Add some, or take fewer devices.")
+    if images >= parts:
+        return
+    which = "one training image" if parts == 1 else f"{parts} training images, one for each part"
+    fix = "Add some." if parts == 1 else "Add some, or divide a batch into fewer parts."
+    raise InputError(f"at least {which}", str(images), fix)
 
 
 @contextmanager

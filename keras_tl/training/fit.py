@@ -15,10 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tl import frozen_prefix, tasks
+from keras_tl import frozen_prefix, strategies, tasks
 from keras_tl.backbones.host import behind_host
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.strategies import check_supported
 from keras_tl.training.anchors import start_values
 from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
@@ -94,7 +93,8 @@ def run_phases(
             Keras, "tensorflow" that one.
         each_step: Whether callbacks are to see each step: else, where only a head trains, many
             steps run at once, and `on_train_batch_end` comes once for all of them.
-        strategy: Where to train; by default the current strategy. Build the model in its scope.
+        strategy: Where to train, and where the model was built; by default
+            `keras_tl.strategies.current()`, for which the builders build.
         callbacks: Gives further Keras callbacks for a phase; each sees only that phase's `fit`.
         on_epoch: Called after each epoch with the history so far.
         checkpoint: Where training is kept on the way; what is kept there is gone on with.
@@ -108,8 +108,8 @@ def run_phases(
         CheckError: Something frozen moved, or something trainable cannot learn.
         LostWorkerError: Another process of the training is gone.
     """
-    strategy = strategy or tf.distribute.get_strategy()
-    check_supported(strategy)
+    strategy = strategy or strategies.current()
+    strategies.check_supported(strategy)
     sharing = Sharing(strategy)
     store = FeatureStore() if feature_store is True else feature_store or None
     store = store and store.for_a_run().among(sharing.workers)
@@ -239,10 +239,10 @@ class _PhaseRun:
 
         It must divide the epoch's steps, or Keras would read on into the next epoch.
         """
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        on_tpu = isinstance(self.sharing.strategy, tf.distribute.TPUStrategy)
         on_vectors = all(len(tensor.shape) == 2 for tensor in self.fitted.inputs)
-        # With several devices TensorFlow cannot run collectives in a loop.
-        if replicas > 1 or not on_vectors:
+        # Other strategies cannot run collectives in a loop; to a TPU the way is the longest.
+        if not on_tpu and (self.sharing.devices > 1 or not on_vectors):
             return 1
         divisors = [n for n in range(1, min(steps, MANY_STEPS) + 1) if steps % n == 0]
         return divisors[-1] if divisors[-1] >= FEW_STEPS else steps

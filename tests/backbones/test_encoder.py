@@ -201,6 +201,39 @@ def test_windows_are_texts_of_their_own():
     np.testing.assert_allclose(windows(tokens), expected, atol=1e-5)
 
 
+def test_pooling_of_layers_is_the_means_of_all_blocks():
+    model = build_encoder(TINY, max_tokens=8, pooling="layers")
+    model.set_weights(tiny().get_weights())
+    blocks = [model.get_layer(f"block_{index}_output_norm").output for index in range(2)]
+    present = (TOKENS[:, 0] != 0)[..., None]
+    means = [
+        (np.asarray(hidden) * present).sum(1) / present.sum(1)
+        for hidden in keras.Model(model.input, blocks)(TOKENS)
+    ]
+    np.testing.assert_allclose(model(TOKENS), np.concatenate(means, axis=1), atol=1e-6)
+    np.testing.assert_allclose(model(TOKENS)[:, TINY.width :], tiny()(TOKENS), atol=1e-6)
+
+
+def test_pooling_of_layers_can_be_cut(tmp_path):
+    model = build_encoder(TINY, max_tokens=8, pooling="layers")
+    freezing.All().apply(model)
+    assert frozen_prefix.split(model).last_layers == ("pool",)
+    freezing.AllButLast(1).apply(model)
+    split = frozen_prefix.split(model)
+    assert split.last_layers == ("mask", "block_0_output_norm")
+    np.testing.assert_allclose(split.suffix(split.prefix(TOKENS)), model(TOKENS), atol=1e-6)
+    assert [section.name for section in freezing.sections(model)] == [
+        "stem",
+        "block_0",
+        "block_1",
+        "top",
+    ]
+    expected = model(TOKENS).numpy()
+    for engine in (LiteRTEngine, OpenVINOEngine):
+        found = engine(model, tmp_path / engine.__name__)(TOKENS)[0]
+        assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
 def test_cls_pooling_takes_the_first_token():
     model = build_encoder(TINY, max_tokens=8, pooling="cls")
     model.set_weights(tiny().get_weights())

@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 from keras_tl import freezing
+from keras_tl.backbones.encoders import load_encoder, load_tokenizer
 from keras_tl.backbones.graph import rebuild, to_freezable, to_stock
 from keras_tl.backbones.host import Tokenize, behind_host, tokenize_of
 from keras_tl.backbones.hub import (
@@ -195,6 +196,9 @@ def test_handles_of_texts(published):
     ):
         with pytest.raises(InputError, match=message):
             load_hub_text(handle, **options)
+    for load in (load_encoder, load_tokenizer):
+        with pytest.raises(InputError, match="truncate=head for a TF-Hub module"):
+            load(f"hub:{both}", truncate="head-tail")
 
 
 def test_another_output_of_an_encoder(published):

@@ -166,6 +166,40 @@ def test_a_long_text_is_cut():
     assert laid_out("a b c d e f") == ([CLS, *letters("abcd"), SEP], [0] * 6)
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("a b c d", "abcd"), ("a b c d e", "abde"), ("a b c d e f g h", "abgh"), ("", "")],
+)
+def test_of_a_long_text_both_ends_are_kept(text, kept):
+    row, _ = laid_out(text, truncate="head-tail")
+    expected = [CLS, *letters(kept), SEP]
+    assert row == expected + [PAD] * (6 - len(expected))
+
+
+def test_an_odd_place_is_the_beginnings():
+    row, _ = laid_out("a b c d e f g h", max_tokens=7, truncate="head-tail")
+    assert row == [CLS, *letters("abcgh"), SEP]
+
+
+def test_both_ends_fill_all_windows():
+    row, _ = laid_out("a b c d e f g h i j", windows=2, truncate="head-tail")
+    assert row == [CLS, *letters("abcd"), SEP, CLS, *letters("ghij"), SEP]
+    # What there is room for is laid out as ever.
+    whole, _ = laid_out("a b c d e f g h", windows=2, truncate="head-tail")
+    assert whole == laid_out("a b c d e f g h", windows=2)[0]
+
+
+def test_of_a_pair_both_ends_of_both_are_kept():
+    first, second = "a b c d e f", "b c d e f g h i"
+    ids, segments = laid_out(first, second, max_tokens=9, truncate="head-tail")
+    assert ids == [CLS, *letters("abf"), SEP, *letters("bci"), SEP]
+    assert segments == [0] * 5 + [1] * 4
+    # Three windows have room for six tokens behind the first text.
+    ids, _ = laid_out("j", second, max_tokens=6, windows=3, truncate="head-tail")
+    rows = [[CLS, *letters("j"), SEP, *letters(two), SEP] for two in ("bc", "dg", "hi")]
+    assert ids == [token for row in rows for token in row]
+
+
 def test_a_long_text_goes_on_in_the_next_window():
     ids, _ = laid_out("a b c d e f", windows=3)
     expected = [CLS, *letters("abcd"), SEP, CLS, *letters("ef"), SEP, PAD, PAD] + [PAD] * 6
@@ -209,6 +243,12 @@ def test_its_config_is_whole_and_tells_it_apart():
     np.testing.assert_array_equal(copy(text), layer(text))
     assert Tokenize(copy).key == Tokenize(layer).key
     assert Tokenize(tokenizer(windows=2)).key != Tokenize(layer).key
+    both = tokenizer(windows=2, lowercase=False, truncate="head-tail")
+    assert Tokenize(both).key != Tokenize(layer).key
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(both))
+    text = tf.constant(["a b c d e f g h i j a b", "a"])
+    np.testing.assert_array_equal(copy(text), both(text))
+    assert (copy(text) != layer(text)).numpy().any()
 
 
 def test_it_runs_in_tf_data_and_its_shape_is_known():
@@ -223,6 +263,7 @@ def test_it_runs_in_tf_data_and_its_shape_is_known():
     ("settings", "message"),
     [
         ({"max_tokens": 2}, "at least 3 tokens"),
+        ({"truncate": "head_tail"}, "Did you mean head-tail"),
         ({"specials": ("<s>", "[SEP]", "[PAD]")}, "<s>"),
         ({"unknown": "<unk>"}, "no <unk>"),
     ],

@@ -22,6 +22,9 @@ NOT_RUN = {
     "python predict.py": "lies in an export; the tests of exports run it",
     "python -m pytest": "would start these tests again",
     "docker run": "needs docker and TensorFlow Serving",
+    "keras-tl predict run gs://": "needs Google Cloud",
+    "keras-tl extract hdfs://": "needs a Flink cluster",
+    "keras-tl extract s3://": "needs a Spark cluster",
     "curl": "asks the server that docker runs",
 }
 _FENCE = re.compile(

@@ -1,0 +1,140 @@
+"""Items of a data set as a Beam collection, found by the workers in any of Beam's filesystems."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io import fileio
+from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.pvalue import AsSingleton
+
+from keras_tl.data.folders import HIDDEN_NAMES, IMAGES, TEXTS, FileKind, are_splits, place_of
+from keras_tl.data.inspection import too_large
+from keras_tl.data.open import TFDS_PREFIX
+from keras_tl.data.streams import LIST_EXTENSIONS, Item, Stream, open_listing
+from keras_tl.data.tables import JSON_EXTENSIONS
+from keras_tl.errors import InputError
+
+LISTINGS = (".csv", ".tsv", *JSON_EXTENSIONS, *LIST_EXTENSIONS)
+
+
+def open_items(data: str, *, text_column: str | None = None, **columns: Any) -> beam.PTransform:
+    """Opens a folder, a table or a list; see `keras_tl.data.streams.open_stream`.
+
+    Args:
+        data: Its path, or its address in a filesystem of Beam's ("gs://bucket/photos"). What
+            ends like a table or a list (`LISTINGS`) is one, anything else a folder.
+        text_column: The column of texts; the data are texts where it is given.
+        **columns: The others.
+
+    Returns:
+        From a pipeline to a collection of `Item`. Images, and texts that are files, are not read.
+
+    Raises:
+        InputError: There is no such data, or a table cannot be read.
+    """
+    if data.startswith(TFDS_PREFIX):
+        fix = "Write them to a folder or a table first."
+        raise InputError("a folder, a table or a list for a pipeline", repr(data), fix)
+    data = data if "://" in data else os.path.abspath(data)
+    if data.lower().endswith(LISTINGS) or os.path.isfile(data):
+        columns.pop("group_column", None)
+        opened = partial(FileSystems.open, data)
+        stream = open_listing(data, opened, text_column=text_column, **columns)
+        try:
+            stream.count()
+        except OSError as error:
+            received = f"{data!r}, which cannot be read"
+            raise InputError("a table or a list", received, "Check the path.") from error
+        return ListedItems(stream)
+    folder = FolderItems(data.rstrip("/"), TEXTS if text_column else IMAGES)
+    folder.check()
+    return folder
+
+
+class ListedItems(beam.PTransform):
+    """The items of a table or a list, which one worker goes through.
+
+    Args:
+        stream: The items.
+    """
+
+    def __init__(self, stream: Stream):
+        super().__init__()
+        self._stream = stream
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        """See `open_items`."""
+        return pipeline | beam.Create([self._stream]) | beam.FlatMap(iter)
+
+
+class FolderItems(beam.PTransform):
+    """The files below a folder, labelled as `keras_tl.data.folders.from_folder` does.
+
+    Args:
+        root: The folder, without a slash at its end.
+        kind: Which files are items.
+    """
+
+    def __init__(self, root: str, kind: FileKind):
+        super().__init__()
+        self._root, self._kind = root, kind
+        # A name may have characters that patterns give a meaning to.
+        self._pattern = "".join(f"[{c}]" if c in "*?[" else c for c in root) + "/**"
+
+    def check(self) -> None:
+        """Refuses a folder in which there is nothing.
+
+        Raises:
+            InputError: So it is.
+        """
+        found = FileSystems.match([self._pattern], limits=[1])[0].metadata_list
+        if not found:
+            received = f"{self._root!r}, in which there is none"
+            raise InputError(f"a folder of {self._kind.noun}s", received, "Check the path.")
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        """See `open_items`."""
+        files = (
+            pipeline
+            | beam.Create([self._pattern])
+            | fileio.MatchAll(fileio.EmptyMatchTreatment.DISALLOW)
+            | "Name" >> beam.FlatMap(_named, self._root)
+        )
+        in_splits = (
+            files
+            | "Outermost" >> beam.FlatMap(_outermost)
+            | beam.Distinct()
+            | beam.combiners.ToList()
+            | "AreSplits" >> beam.Map(are_splits)
+        )
+        return files | "Item" >> beam.FlatMap(_item, self._kind, AsSingleton(in_splits))
+
+
+def _named(file: FileMetadata, root: str) -> Iterator[tuple[str, str, int]]:
+    """A file's path below the folder, its address and its size, unless it is hidden."""
+    name = file.path.replace(os.sep, "/").removeprefix(root.replace(os.sep, "/")).lstrip("/")
+    hidden = (part.startswith(".") or part.lower() in HIDDEN_NAMES for part in name.split("/"))
+    if name and not file.path.endswith("/") and not any(hidden):
+        yield name, file.path, file.size_in_bytes
+
+
+def _outermost(file: tuple[str, str, int]) -> Iterator[str]:
+    first, slash, _ = file[0].partition("/")
+    if slash:
+        yield first
+
+
+def _item(file: tuple[str, str, int], kind: FileKind, in_splits: bool) -> Iterator[Item]:
+    name, address, size = file
+    extension = PurePosixPath(name).suffix.lower()
+    label, split = place_of(name, in_splits)
+    if extension in kind.unread:
+        reason = f"{kind.noun} format {extension} is not read"
+        yield Item(name, address, label, split, reason)
+    elif extension in kind.extensions:
+        yield Item(name, address, label, split, too_large(size))

@@ -1,0 +1,220 @@
+"""The commands that run a model over any number of items: `predict` and `extract`."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from keras_tl.cli_options import column_options, model_input_options, positive
+from keras_tl.errors import InputError
+from keras_tl.quiet import quiet
+
+log = logging.getLogger("keras_tl")
+
+BAD_INPUT = 2
+SHOWN, SHARDS = ("table", "csv", "json"), ("parquet", "tfrecord")
+# Columns that mean something for what is shown.
+SHOWN_COLUMNS = ("text_column", "encoding")
+# Where the options of a Beam pipeline begin.
+PASSED_ON = "--"
+RUNNERS = ("local", "beam")
+# What a command's options have beside the columns of its data.
+OWN = ("run", "command", "data", "out", "format", "runner", "shard_items", "pipeline_options")
+
+
+def predict_options(command: argparse.ArgumentParser) -> None:
+    """Adds what `predict` takes: a run, and what to predict."""
+    command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
+    about = "image files and folders of them; texts, files and tables of them, - for lines of input"
+    command.add_argument("inputs", metavar="INPUT", nargs="+", help=about)
+    about = "classes to show: the predicted one, then the most probable others"
+    command.add_argument("--top", type=positive, default=argparse.SUPPRESS, metavar="K", help=about)
+    about = "table, csv or json, which are shown; with --out parquet or tfrecord"
+    kinds = (*SHOWN, *SHARDS)
+    command.add_argument("--format", choices=kinds, default=argparse.SUPPRESS, help=about)
+    about = (
+        "write shards of any number of predictions to this folder: INPUT is one folder, table or "
+    )
+    about += "list (.txt) then"
+    command.add_argument("--out", metavar="FOLDER", default=argparse.SUPPRESS, help=about)
+    _streaming_options(command)
+    column_options(command)
+
+
+def extract_options(command: argparse.ArgumentParser) -> None:
+    """Adds what `extract` takes: data, a model, and where its shards go."""
+    about = "a folder of images, a table, or a list of images (.txt); texts: as for train"
+    command.add_argument("data", metavar="DATA", help=about)
+    about = "where the shards go; a folder that was begun is gone on with"
+    command.add_argument(
+        "--out", metavar="FOLDER", required=True, default=argparse.SUPPRESS, help=about
+    )
+    about = "take a finished run's model before its head, not a backbone"
+    command.add_argument(
+        "--run", dest="run_folder", metavar="RUN", default=argparse.SUPPRESS, help=about
+    )
+    about = "layer whose output is taken (a map is averaged); the backbone's last if not given"
+    command.add_argument("--layer", metavar="NAME", default=argparse.SUPPRESS, help=about)
+    about = "kind of shards"
+    command.add_argument("--format", choices=SHARDS, default=SHARDS[0], help=about)
+    model_input_options(command)
+    _streaming_options(command)
+    column_options(command)
+
+
+def _streaming_options(command: argparse.ArgumentParser) -> None:
+    about = "items read for a shard: what a kill can lose"
+    command.add_argument("--shard-items", type=positive, metavar="N", default=10_000, help=about)
+    about = "beam: an Apache Beam pipeline, whose own options stand behind --, such as -- --runner "
+    about += "FlinkRunner"
+    command.add_argument("--runner", choices=RUNNERS, default=RUNNERS[0], help=about)
+    command.add_argument(
+        "--beam",
+        dest="runner",
+        action="store_const",
+        const="beam",
+        default=argparse.SUPPRESS,
+        help="the same as --runner beam",
+    )
+
+
+def split_pipeline_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Parts a command line of a Beam pipeline at `--`.
+
+    Args:
+        arguments: What stands behind `keras-tl`.
+
+    Returns:
+        The command's own, and the pipeline's. Where the command is for no pipeline, `--` stays
+        what it is anywhere: names of files follow it.
+    """
+    own = list(arguments)
+    if PASSED_ON not in own:
+        return own, []
+    place = own.index(PASSED_ON)
+    head = own[:place]
+    is_pipeline = "--beam" in head or "--runner=beam" in head
+    is_pipeline |= ("--runner", "beam") in pairwise(head)
+    return (head, own[place + 1 :]) if is_pipeline else (own, [])
+
+
+def extract(options: argparse.Namespace) -> int:
+    """Runs `keras-tl extract`."""
+    settings = {k: v for k, v in vars(options).items() if k not in OWN}
+    if "run_folder" in settings:
+        settings["run"] = settings.pop("run_folder")
+    if options.runner == "beam":
+        how: dict[str, Any] = {"format": options.format}
+        how["pipeline_options"] = getattr(options, "pipeline_options", ())
+        run_pipeline = _beam().extract
+        return _told(run_pipeline(options.data, options.out, **how, **settings), options)
+    how = {"format": options.format, "shard_items": options.shard_items}
+    done = _quietly("keras_tl.extraction").extract(options.data, options.out, **how, **settings)
+    return _told(done.index, options)
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Runs `keras-tl predict`."""
+    from keras_tl.runs import load_run
+
+    run = load_run(options.run_folder)
+    beside = (*OWN, "run_folder", "inputs", "top")
+    columns = {k: v for k, v in vars(options).items() if k not in beside}
+    if "out" not in vars(options):
+        _refuse_for_shards(options, columns)
+        return _show(run, options)
+    form = getattr(options, "format", SHARDS[0])
+    if form not in SHARDS:
+        fix = "Choose one, or leave --out away."
+        raise InputError(f"{' or '.join(SHARDS)} for --out", repr(form), fix)
+    if len(options.inputs) > 1:
+        fix = "Write the paths to a list.txt, one a line, and give that."
+        raise InputError("one INPUT for --out", str(len(options.inputs)), fix)
+    how, data = {"format": form, **columns}, options.inputs[0]
+    if options.runner == "beam":
+        how["pipeline_options"] = getattr(options, "pipeline_options", ())
+        return _told(_beam().predict(run, data, options.out, **how), options)
+    how["shard_items"] = options.shard_items
+    streamed = _quietly("keras_tl.extraction").predict_to_shards(run, data, options.out, **how)
+    return _told(streamed.index, options)
+
+
+def _refuse_for_shards(options: argparse.Namespace, columns: dict[str, Any]) -> None:
+    """Refuses what makes sense with `--out` alone."""
+    given = [f"--{name.replace('_', '-')}" for name in columns if name not in SHOWN_COLUMNS]
+    if options.runner == "beam":
+        given.append("--runner beam")
+    if (form := getattr(options, "format", SHOWN[0])) in SHARDS:
+        given.append(f"--format {form}")
+    if given:
+        raise InputError(f"--out FOLDER with {given[0]}", "none", "Name a new folder.")
+
+
+def _told(index: dict[str, Any], options: argparse.Namespace) -> int:
+    """Says what was written; nothing but unreadable items is bad input."""
+    noun = "item" if index["items"] == 1 else "items"
+    shards = len(index["shards"])
+    print(f"{index['items']:,} {noun} in {shards} shards in {options.out}")
+    return 0 if index["items"] else BAD_INPUT
+
+
+def _beam() -> Any:
+    try:
+        return _quietly("keras_tl.beam.pipeline")
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("apache_beam"):
+            raise
+        fix = "Install it with pip install 'keras_tl[beam]'."
+        raise InputError("the package apache-beam", "none installed", fix) from error
+
+
+def _quietly(name: str) -> Any:
+    """A module that works with TensorFlow, whose notes while it is loaded go nowhere."""
+    with quiet():
+        return import_module(name)
+
+
+def _show(run: Any, options: argparse.Namespace) -> int:
+    """Predicts what is named, all at once, and prints it."""
+    measuring = _quietly("keras_tl.measuring")
+    if run.config.has_texts:
+        texts_of = _quietly("keras_tl.text_arguments").texts_of
+        column = getattr(options, "text_column", None) or run.config.text_column
+        encoding = getattr(options, "encoding", "utf-8")
+        texts = texts_of(options.inputs, column, pair=run.config.pair, encoding=encoding)
+        outputs, source = measuring.predict_texts(run, texts)
+    else:
+        outputs, source = measuring.predict_files(run, _image_files(options.inputs))
+
+    from keras_tl.evaluation.shown import format_predictions
+
+    style = getattr(options, "format", SHOWN[0])
+    top = getattr(options, "top", None)
+    print(format_predictions(source.ids, outputs, run.info, top=top, style=style))
+    for skipped in source.skipped if run.config.has_texts else ():
+        log.warning("Passed over %s: %s", skipped.id, skipped.reason)
+    return BAD_INPUT if any(skipped.bad for skipped in source.skipped) else 0
+
+
+def _image_files(names: Sequence[str]) -> list[str]:
+    """Files that are named, and those in folders that are named."""
+    from keras_tl.data.folders import list_images
+
+    files: list[str] = []
+    for name in names:
+        path = Path(name)
+        if not path.exists():
+            raise InputError("a file or folder", repr(name), "There is no such thing.")
+        if any("\udc80" <= letter <= "\udcff" for letter in name):  # bytes that Python kept
+            raise InputError("a file name in UTF-8", repr(name), "Rename the file.")
+        if not path.is_dir():
+            files.append(name)
+            continue
+        images, passed_over = list_images(path)
+        files.extend(str(path / image) for image in images)
+        for skipped in passed_over:
+            log.info("Passed over %s: %s", path / skipped.id, skipped.reason)
+    return files

@@ -1,0 +1,225 @@
+"""A folder of shards that is filled one shard at a time, and gone on with after a kill.
+
+    extract.json              what was computed, of what, with what; `complete` when it is all there
+    embeddings-00000.parquet  the items, in their order, so many in each shard
+    skipped.csv               what could not be read, and why; written at the end
+    progress/00000.json       one for each whole shard, until the end
+
+A shard is written aside and renamed, then its file in `progress`: where that is there, so is the
+shard. It holds a SHA-256 of the ids of its items, which shows where data have changed meanwhile.
+"""
+
+import csv
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from keras_tl.data.streams import Item
+from keras_tl.errors import InputError
+from keras_tl.files import atomic_file, atomic_write_text, remove_leftovers
+from keras_tl.locks import Hold
+from keras_tl.shard_formats import Columns, ShardFormat
+
+INDEX = "extract.json"
+SKIPPED = "skipped.csv"
+PROGRESS = "progress"
+LOCK = ".lock"
+FORMAT_VERSION = 1
+PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
+
+
+@dataclass(frozen=True)
+class ShardFacts:
+    """What is known of a shard.
+
+    Attributes:
+        file: Its name.
+        items: How many items it has.
+        skipped: Ids and reasons of those that should be in it.
+        sha256: Of the ids of both.
+    """
+
+    file: str
+    items: int
+    skipped: list[tuple[str, str]]
+    sha256: str
+
+
+class ShardFolder:
+    """The folder of an extraction.
+
+    Args:
+        path: The folder; it is made.
+        name: What files of shards are called.
+        form: Their format.
+        settings: JSON-ready facts that decide what is in the shards. What is gone on with must
+            have the same.
+
+    Raises:
+        InputError: The folder is whole, has other settings or other files, or is being filled.
+    """
+
+    def __init__(self, path: str | Path, name: str, form: ShardFormat, settings: dict[str, Any]):
+        self.path = Path(path)
+        self._name, self._form = name, form
+        self._settings = json.loads(json.dumps(settings))
+        before = self._before()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._hold = Hold(self.path / LOCK, shared=False)
+        if not self._hold.alone:
+            fix = "Wait for it, or choose another --out."
+            raise InputError("a folder of its own", f"{self.path}, which is being filled", fix)
+        remove_leftovers(self.path)
+        versions = {package: version(package) for package in PACKAGES}
+        self._facts = before or {"versions": versions}
+        if not before:
+            self._write_index(complete=False)
+        (self.path / PROGRESS).mkdir(exist_ok=True)
+        remove_leftovers(self.path / PROGRESS)
+
+    def done(self, number: int) -> ShardFacts | None:
+        """What is known of a shard that is whole; None where it is to be made."""
+        try:
+            text = self._progress(number).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return ShardFacts(**json.loads(text))
+
+    def pass_over(self, items: Iterator[Item], shard_items: int) -> int:
+        """Goes past the items of the whole shards that the folder begins with.
+
+        Args:
+            items: All items.
+            shard_items: How many a shard was made of.
+
+        Returns:
+            How many shards there are.
+
+        Raises:
+            InputError: They were made of other items.
+        """
+        number = 0
+        while found := self.done(number):
+            if found.sha256 != ids_digest(islice(items, shard_items)):
+                raise InputError(
+                    f"the items that {found.file} in {self.path} was made of",
+                    "others: the data have changed since",
+                    "Delete the folder to begin anew.",
+                )
+            number += 1
+        return number
+
+    def write(self, number: int, columns: Columns, read: list[Item], skipped: list[Item]) -> None:
+        """Writes a shard.
+
+        Args:
+            number: Its number.
+            columns: What is in it.
+            read: The items of all of these, in order.
+            skipped: The items that could not be read, with the reason.
+        """
+        file = f"{self._name}-{number:05}{self._form.ending}"
+        with atomic_file(self.path / file) as aside:
+            self._form.write(columns, aside)
+        left_out = [(item.id, item.reason) for item in skipped]
+        digest = ids_digest([*read, *skipped])
+        facts = ShardFacts(file, len(read), left_out, digest)
+        atomic_write_text(self._progress(number), json.dumps(asdict(facts)))
+
+    def finish(self, **facts: Any) -> dict[str, Any]:
+        """Writes the list of what was skipped and the index, and ends.
+
+        Args:
+            **facts: What else the index is to hold.
+
+        Returns:
+            The index.
+        """
+        shards = []
+        with atomic_file(self.path / SKIPPED) as aside, _written(aside) as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(("id", "reason"))
+            number = 0
+            while found := self.done(number):
+                rows.writerows(found.skipped)
+                shards.append({**asdict(found), "skipped": len(found.skipped)})
+                number += 1
+        self._facts |= {
+            "items": sum(shard["items"] for shard in shards),
+            "skipped": sum(shard["skipped"] for shard in shards),
+            **facts,
+            "shards": shards,
+        }
+        self._write_index(complete=True)
+        shutil.rmtree(self.path / PROGRESS)
+        self._hold.release()
+        (self.path / LOCK).unlink(missing_ok=True)
+        return json.loads((self.path / INDEX).read_text(encoding="utf-8"))
+
+    def _before(self) -> dict[str, Any] | None:
+        """What an extraction that was stopped wrote into the folder; None where it is new."""
+        fix = "Choose another --out."
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError("a folder", f"the file {self.path}", fix)
+        index = self.path / INDEX
+        if not index.is_file():
+            if self.path.is_dir() and set(map(_name, self.path.iterdir())) - {LOCK}:
+                received = f"{self.path}, which has other things in it"
+                raise InputError("a new folder", received, fix)
+            return None
+        facts = json.loads(index.read_text(encoding="utf-8"))
+        if facts["complete"]:
+            raise InputError("a new folder", f"{self.path}, which is complete", fix)
+        now, then = _flat(self._settings), _flat(facts["settings"])
+        others = [n for n in sorted({*now, *then}) if now.get(n) != then.get(n)]
+        if others:
+            raise InputError(
+                f"the settings of what was begun in {self.path}",
+                ", ".join(f"{n} {now.get(n)!r} (it has {then.get(n)!r})" for n in others),
+                "Give the same, or delete the folder to begin anew.",
+            )
+        return {"versions": facts["versions"]}
+
+    def _progress(self, number: int) -> Path:
+        return self.path / PROGRESS / f"{number:05}.json"
+
+    def _write_index(self, complete: bool) -> None:
+        facts = {
+            "format_version": FORMAT_VERSION,
+            "complete": complete,
+            "settings": self._settings,
+            **self._facts,
+        }
+        text = json.dumps(facts, indent=2, ensure_ascii=False)
+        atomic_write_text(self.path / INDEX, text + "\n")
+
+
+def ids_digest(items: Iterable[Item]) -> str:
+    """SHA-256 of the ids of items, whatever their order."""
+    digest = hashlib.sha256()
+    for name in sorted(item.id for item in items):
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by name, those in groups as "group.name"."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = _flat(value) if isinstance(value, dict) else {}
+        found |= {f"{name}.{key}": each for key, each in inner.items()} or {name: value}
+    return found
+
+
+def _written(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def _name(path: Path) -> str:
+    return path.name
