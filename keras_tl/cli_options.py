@@ -99,7 +99,7 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         str,
         "HOW",
         "texts: mean or cls of an encoder's last block, or layers, the means of all its blocks; "
-        "auto is layers",
+        "auto is mean",
     ),
 )
 COLUMN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (

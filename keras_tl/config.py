@@ -146,7 +146,7 @@ class TrainConfig:
         truncate: What is read of a text that is longer than all windows: "head", its beginning,
             or "head-tail", as much of its beginning as of its end.
         pooling: How an encoder's tokens become one vector of a text: "mean", "cls", or "layers",
-            the means of what each block gives, side by side. "auto" takes "layers"; with a module
+            the means of what each block gives, side by side. "auto" takes "mean"; with a module
             of TF-Hub what that gives.
         id_column: Texts: a table's column of ids; None names the lines.
         encoding: Texts: of the file or the files.

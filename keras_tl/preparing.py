@@ -91,11 +91,8 @@ def text_input_of(config: TrainConfig) -> TextInput:
 
 
 def pooling_of(config: TrainConfig) -> str | None:
-    """How an encoder's tokens become one vector; None where that is the module's own affair."""
-    if config.pooling != "auto":
-        return config.pooling
-    # What tells classes apart is often in the blocks before the last, which says what a text means.
-    return None if (config.backbone or "").startswith(HUB) else "layers"
+    """How an encoder's tokens become one vector; None is the mean, or what a hub module gives."""
+    return None if config.pooling == "auto" else config.pooling
 
 
 def tokenize_for(config: TrainConfig) -> Tokenize | None:

@@ -447,7 +447,7 @@ def test_a_process_that_is_killed_leaves_whole_shards(whole, photos, tiny, tmp_p
     names = {"tests": root, "photos": str(photos), "out": str(out), "weights": tiny["weights"]}
     done = subprocess.run([sys.executable, "-c", KILLED.format(**names)], env={**os.environ})
     assert done.returncode == -signal.SIGKILL
-    assert len(list(out.glob("*.parquet"))) == 2
+    assert len(list(out.glob("embeddings-*.parquet"))) == 2
     assert len(list(out.glob(".*.parquet"))) == 1
     again = ktl.extract(str(photos), out, shard_items=15, **tiny)
     pd.testing.assert_frame_equal(table(again), table(whole), atol=ATOL)

@@ -265,7 +265,7 @@ def test_it_runs_in_tf_data_and_its_shape_is_known():
         ({"max_tokens": 2}, "at least 3 tokens"),
         ({"truncate": "head_tail"}, "Did you mean head-tail"),
         ({"specials": ("<s>", "[SEP]", "[PAD]")}, "<s>"),
-        ({"unknown": "<unk>"}, "no <unk>"),
+        ({"unknown": "<unk>"}, "no '<unk>'"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
