@@ -8,16 +8,14 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from keras_tl.cores import usable_cores
 from keras_tl.data import augment, mixing
 from keras_tl.data.augment import Augmentation
 from keras_tl.data.decoding import ImageInput, decode, fit_to_input
 from keras_tl.data.one_hot import OneHotRows, one_hot
 from keras_tl.data.source import Source, content_hash
 from keras_tl.data.text_input import TextInput
+from keras_tl.data.threads import parallel_map, shared_options
 from keras_tl.errors import InputError
-
-THREADS_OF_A_CORE = 2
 
 Indices: TypeAlias = np.ndarray | tf.Tensor
 # Of an epoch's number: which samples, and how often each was shown before; int64 `[samples]` both.
@@ -153,14 +151,14 @@ class Samples:
         indices = tf.convert_to_tensor(indices, tf.int64)
         dataset = tf.data.Dataset.from_tensor_slices(indices)
         if isinstance(self.input_spec, TextInput):
-            return _parallel_map(dataset, self._text_loader(self.input_spec))
+            return parallel_map(dataset, self._text_loader(self.input_spec))
         if view is None or self.views == 1:
-            return _parallel_map(dataset, self._loader(self.input_spec))
+            return parallel_map(dataset, self._loader(self.input_spec))
         views = tf.broadcast_to(tf.cast(view, tf.int64), tf.shape(indices))
         dataset = tf.data.Dataset.zip((dataset, tf.data.Dataset.from_tensor_slices(views)))
         show = self._viewer()
         if not self.mixes:
-            return _parallel_map(dataset, show)
+            return parallel_map(dataset, show)
         partners, boxes = tf.numpy_function(
             self._drawn_boxes, [indices, views], (tf.int64, tf.int32)
         )
@@ -177,7 +175,7 @@ class Samples:
 
             return tf.cond(box[2] > box[0], pasted, lambda: image)
 
-        return _parallel_map(tf.data.Dataset.zip((dataset, mixes)), show_both)
+        return parallel_map(tf.data.Dataset.zip((dataset, mixes)), show_both)
 
     def batches(
         self,
@@ -248,7 +246,7 @@ class Samples:
 
             dataset = numbers.flat_map(epoch)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-        return dataset.with_options(_options()).prefetch(tf.data.AUTOTUNE)
+        return dataset.with_options(shared_options()).prefetch(tf.data.AUTOTUNE)
 
     def _batches_per_epoch(self, batch_size: int, drop_remainder: bool) -> int:
         if drop_remainder and len(self) < batch_size:
@@ -376,32 +374,8 @@ def _traced(
     return traced
 
 
-def _parallel_map(dataset: tf.data.Dataset, function: Callable[..., tf.Tensor]) -> tf.data.Dataset:
-    """Maps on threads of its own, twice as many as there are cores.
-
-    On TensorFlow's common pool a thread that waits for a file leaves its core idle, and its tuner
-    starts with one call at a time: on two cores this was a fifth faster.
-    """
-    threads = THREADS_OF_A_CORE * usable_cores()
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = threads
-    # Nothing in these functions is Python that TensorFlow should read: it would take seconds.
-    function = tf.autograph.experimental.do_not_convert(function)
-    mapped = dataset.map(function, num_parallel_calls=threads, deterministic=True)
-    return mapped.with_options(options)
-
-
 def _check_one_epoch(epochs: int, first_epoch: int) -> None:
     if (epochs, first_epoch) != (1, 0):
         raise InputError(
             "a seed for more than one epoch", "seed=None", "Give the seed of the order."
         )
-
-
-def _options() -> tf.data.Options:
-    options = tf.data.Options()
-    # Several workers each take their share of the samples of one common order. (There are no
-    # files to share out, as the default policy tries to first.)
-    options.threading.private_threadpool_size = THREADS_OF_A_CORE * usable_cores()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return options

@@ -12,8 +12,9 @@ import tensorflow as tf
 from keras_tl.cores import usable_cores
 from keras_tl.data.decoding import ImageInput, decode, fit_to_input
 from keras_tl.data.inspection import refused, refused_unread
-from keras_tl.data.pipeline import THREADS_OF_A_CORE, Tokenize
+from keras_tl.data.pipeline import Tokenize
 from keras_tl.data.streams import Item
+from keras_tl.data.threads import THREADS_OF_A_CORE
 
 # What is said of a file that cannot be read while others are, and can be read afterwards.
 UNSTEADY = "could not be read at first"
