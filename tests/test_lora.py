@@ -14,7 +14,7 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
 from keras_tl.errors import CheckError, InputError
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.frozen_prefix import split
+from keras_tl.frozen_prefix import fingerprint, split
 from keras_tl.plans import make_plan
 from keras_tl.topology import leaf_layers
 from keras_tl.training import fit
@@ -23,7 +23,6 @@ from keras_tl.training.averaging import EMA, SWA
 from keras_tl.training.checks import warn_of_fast_rate
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.lr_finder import find_learning_rate
-from keras_tl.training.passes import fingerprint
 from keras_tl.training.phases import Phase
 from keras_tl.training.schedules import Constant
 
