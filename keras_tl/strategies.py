@@ -69,6 +69,12 @@ class Place:
             raise InputError("host:port for each worker", repr(wrong[0]), "Give its port.")
 
 
+DISTRIBUTING = (
+    tf.distribute.MirroredStrategy,
+    tf.distribute.MultiWorkerMirroredStrategy,
+    tf.distribute.TPUStrategy,
+)
+# The strategy that copies models to devices, if this process has one.
 _chosen: dict[Place, tf.distribute.Strategy] = {}
 
 
@@ -86,14 +92,17 @@ def choose(place: Place | None = None) -> tf.distribute.Strategy:
     """
     if place is None:
         place = next(iter(_chosen), Place())
-    if others := [other for other in _chosen if other != place]:
-        received = f"{place.strategy!r} behind {others[0].strategy!r}"
+    if place in _chosen:
+        return _chosen[place]
+    if _chosen:
+        received = f"{place.strategy!r} behind {next(iter(_chosen)).strategy!r}"
         fix = "Take a process for each."
         raise InputError("one strategy in a process, as Keras wants it", received, fix)
-    if place not in _chosen:
-        _grow_memory_as_needed()
-        _chosen[place] = _make(place)
-    return _chosen[place]
+    _grow_memory_as_needed()
+    strategy = _make(place)
+    if isinstance(strategy, DISTRIBUTING):
+        _chosen[place] = strategy
+    return strategy
 
 
 def current() -> tf.distribute.Strategy:
@@ -120,7 +129,7 @@ def _make(place: Place) -> tf.distribute.Strategy:
     if place.strategy == "multiworker" or (place.strategy == "auto" and _cluster()):
         return _multi_worker(place)
     if place.strategy == "cpu":
-        tf.config.set_visible_devices([], "GPU")
+        _hide_gpus()
         return tf.distribute.get_strategy()
     if place.strategy == "mirrored" or len(tf.config.list_physical_devices("GPU")) > 1:
         kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
@@ -142,6 +151,14 @@ def check_supported(strategy: tf.distribute.Strategy) -> None:
     if keras.distribution.distribution() is not None:
         received = "keras.distribution, which does nothing with TensorFlow"
         raise InputError("a tf.distribute strategy", received, fix)
+
+
+def _hide_gpus() -> None:
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError as error:
+        fix = "Call keras_tl.strategies.choose at the program's start."
+        raise InputError("GPUs that TensorFlow does not use yet", "ones in use", fix) from error
 
 
 def _grow_memory_as_needed() -> None:

@@ -68,12 +68,14 @@ def test_workers_come_before_anything_is_computed():
         choose(place)
 
 
-def test_a_process_has_one_strategy():
-    first = choose(Place("cpu"))
-    assert choose() is first
-    assert choose(Place("cpu")) is first
-    with pytest.raises(InputError, match="received 'mirrored' behind 'cpu'"):
-        choose(Place("mirrored"))
+def test_a_process_has_one_strategy_of_several_devices(monkeypatch):
+    assert choose() is choose(Place("cpu")) is tf.distribute.get_strategy()
+    kind = tf.distribute.MirroredStrategy
+    monkeypatch.setattr(strategies, "_make", lambda place: kind.__new__(kind))
+    first = choose(Place("mirrored"))
+    assert choose() is choose(Place("mirrored")) is strategies.current() is first
+    with pytest.raises(InputError, match="received 'cpu' behind 'mirrored'"):
+        choose(Place("cpu"))
 
 
 def test_a_tpu_that_is_not_there():
