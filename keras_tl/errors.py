@@ -37,7 +37,9 @@ class LostWorkerError(KerasTLError, RuntimeError):
 
 def sentence(expected: str, received: str, fix: str) -> str:
     """The one line of an error; a warning where what was received may be right has it too."""
-    return f"Expected {expected}, received {received}. {fix}"
+    text = f"Expected {expected}, received {received}. {fix}"
+    # Names of files and classes may have line breaks in them.
+    return " ".join(text.splitlines())
 
 
 def did_you_mean(name: str, known: Iterable[str], fallback: str = "") -> str:

@@ -14,6 +14,7 @@ from keras_tl.export.gate import HELD_OUT_IMAGES
 from keras_tl.export.litert import export_litert
 from keras_tl.export.onnx import export_onnx
 from keras_tl.export.portable import CALIBRATION_IMAGES, PRECISIONS
+from keras_tl.model_info import FILE_NAME
 from keras_tl.reporting.album import Album
 from keras_tl.reporting.facts import Facts, label_matrix, read_facts
 from keras_tl.reporting.page import write_report
@@ -94,7 +95,10 @@ def _for_floats(facts: Facts, album: Album) -> dict[str, Any]:
 def _drawn(facts: Facts, album: Album, split: str, most: int) -> Samples:
     """At most so many images of a split, drawn at random, that are what they were in the run."""
     info, table = facts.info, facts.splits
-    assert info is not None and table is not None  # a finished run has both
+    if info is None or table is None:
+        missing = FILE_NAME if info is None else Run.SPLITS
+        fix = "Copy it again from where it was trained."
+        raise InputError(f"{missing} in {facts.run.folder}", "no such file", fix)
     rows = table[table["split"] == split]
     rows = rows.iloc[np.sort(np.random.default_rng(0).permutation(len(rows))[:most])]
     items, trouble = album.find(list(rows["id"]))

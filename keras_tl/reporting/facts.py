@@ -26,6 +26,8 @@ from keras_tl.runs import Run
 MAX_RANKED = 100_000
 # Between the classes or targets of one sample in the run's tables.
 SEPARATOR = "|"
+# What the pages read of the run's tables.
+HISTORY_COLUMNS, SPLITS_COLUMNS = ("phase", "epoch"), ("id", "label", "split", "sha256")
 
 
 @dataclass(frozen=True)
@@ -201,10 +203,10 @@ def read_facts(run: Run, metrics: dict[str, Any] | None = None) -> Facts:
         run=run,
         metrics=metrics or (run.metrics if run.is_whole else {}),
         info=info,
-        history=read(Run.HISTORY, pd.read_csv),
+        history=read(Run.HISTORY, lambda path: _with(pd.read_csv(path), HISTORY_COLUMNS)),
         outcome=outcomes[0],
         val_outcome=outcomes[1],
-        splits=read(Run.SPLITS, _read_text_table),
+        splits=read(Run.SPLITS, lambda path: _with(_read_text_table(path), SPLITS_COLUMNS)),
         config=read(Run.CONFIG, lambda path: path.read_text(encoding="utf-8")),
         audit=read(Run.AUDIT, read_audit),
     )
@@ -239,6 +241,13 @@ def label_counts(labels: pd.Series, info: ModelInfo) -> np.ndarray:
         names = {str(label)} if single else set(str(label).split(SEPARATOR))
         counts[[column[name] for name in names if name in column]] += count
     return counts
+
+
+def _with(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A table that has these columns; `KeyError` names those that it has not."""
+    if missing := [name for name in columns if name not in table]:
+        raise KeyError(f"no column {', '.join(missing)}")
+    return table
 
 
 def _read_text_table(path: Path) -> pd.DataFrame:
