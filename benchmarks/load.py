@@ -1,7 +1,7 @@
 """Memory and time of each step at 12,500, 50,000 and 200,000 small images, or with 10,000 classes.
 
-    python benchmarks/load.py --work /tmp/load
-    python benchmarks/load.py --work /tmp/load --classes 10000 --images 20000
+    python benchmarks/load.py --work FOLDER
+    python benchmarks/load.py --work FOLDER --classes 10000 --images 20000
 
 The images are made once, into `--work`: JPEGs and every fourth a PNG, 32 to 64 pixels a side, in
 class folders and in a CSV file. Each is a random smooth field with grain on a field of its class.

@@ -39,7 +39,7 @@ from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
 from keras_tl.training.reports import PhaseReport, TrainingResult
 from keras_tl.training.resume import Checkpoint, terminable
-from keras_tl.workers import Workers, losses_told
+from keras_tl.workers import Workers
 
 # How many of the user's own files the exporter's gate compares.
 GATE_FILES = 8
@@ -78,7 +78,7 @@ def train(
     """
     strategy = strategies.choose(place)
     workers = Workers(strategy)
-    with _folder_of(config, workers) as folder, losses_told():
+    with _folder_of(config, workers) as folder, workers.losses_told():
         run = Run(folder)
         run.check_free(config)
         if config.deterministic:

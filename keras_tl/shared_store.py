@@ -16,6 +16,8 @@ CHUNK_BYTES = 32 * 2**20
 
 def nobody_has(entry: Entry, keys: list[str], workers: Workers) -> np.ndarray:
     """Positions in `keys` of rows that no process has, each row once."""
+    if workers.count == 1:
+        return entry.missing(keys)
     return _distinct(keys)[~_held(entry, keys, workers).any(axis=0)]
 
 

@@ -19,6 +19,13 @@ from keras_tl.errors import LostWorkerError
 
 # Collectives move numbers of 32 bits on every kind of network.
 WORD = 4
+# How TensorFlow says that another process is gone.
+GONE = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 
 
 class Workers:
@@ -100,6 +107,26 @@ class Workers:
                 name.unlink()
         return self._shared[folder]
 
+    @contextmanager
+    def losses_told(self) -> Iterator[None]:
+        """Says in one line that another process is gone, in whichever way TensorFlow says it.
+
+        Raises:
+            LostWorkerError: It is.
+        """
+        try:
+            yield
+        except (*GONE, tf.errors.InternalError) as error:
+            # Internal errors have other causes too, and one process has no others to lose.
+            of_others = isinstance(error, GONE) or "ollective" in str(error)
+            if self.count == 1 or not of_others:
+                raise
+            raise LostWorkerError(
+                "all workers to be at work",
+                f"one that does not answer ({str(error.message).splitlines()[0][:200]})",
+                "Start all again with the same commands: training goes on where it was kept.",
+            ) from error
+
     @functools.cached_property
     def _collect(self) -> Any:
         strategy = self._strategy
@@ -122,26 +149,5 @@ class Workers:
         return parts[:: self._strategy.num_replicas_in_sync // self.count]
 
     def _told(self, words: np.ndarray) -> np.ndarray:
-        with losses_told():
+        with self.losses_told():
             return self._collect(tf.constant(words)).numpy()
-
-
-@contextmanager
-def losses_told() -> Iterator[None]:
-    """Says in one line that another process is gone, in whichever way TensorFlow says it.
-
-    Raises:
-        LostWorkerError: It is.
-    """
-    gone = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError
-    try:
-        yield
-    except (*gone, tf.errors.InternalError, tf.errors.DeadlineExceededError) as error:
-        # Internal errors have other causes too.
-        if not isinstance(error, gone) and "ollective" not in str(error):
-            raise
-        raise LostWorkerError(
-            "all workers to be at work",
-            f"one that does not answer ({str(error.message).splitlines()[0][:200]})",
-            "Start all again with the same commands: training goes on where it was kept.",
-        ) from error

@@ -109,7 +109,7 @@ def warn_of_scaled_pixels(inputs: Any) -> None:
         log.warning("%s", line)
 
 
-def check_enough(images: int, parts: int) -> None:
+def _check_enough(images: int, parts: int) -> None:
     """Raises `InputError` where a batch cannot be divided into so many parts, one for a device."""
     if images >= parts:
         return
@@ -141,10 +141,15 @@ def memory_told(batch_size: int, micro_batches: int) -> Iterator[None]:
         ) from error
 
 
-def whole_batch(batch_size: int, images: int, replicas: int) -> int:
-    """The largest batch that the images can fill and the replicas can share evenly."""
+def whole_batch(batch_size: int, images: int, parts: int) -> int:
+    """The largest batch that the images can fill and that divides into so many equal parts.
+
+    Raises:
+        InputError: There are fewer training images than parts.
+    """
+    _check_enough(images, parts)
     fits = min(batch_size, images)
     if fits < batch_size:
         fix = f"The batch size is {fits} instead, and an epoch one step: a smaller one gives more."
         log.warning("%s", sentence(f"{batch_size} images to fill a batch", str(images), fix))
-    return max(fits // replicas, 1) * replicas
+    return max(fits // parts, 1) * parts

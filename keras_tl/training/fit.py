@@ -18,12 +18,12 @@ import tensorflow as tf
 from keras_tl import frozen_prefix, strategies, tasks
 from keras_tl.backbones.host import behind_host
 from keras_tl.feature_cache import FeatureStore
+from keras_tl.freezing import FreezingSummary
 from keras_tl.training.anchors import start_values
 from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
 from keras_tl.training.checks import (
     are_pretrained,
-    check_enough,
     memory_told,
     warn_of_fast_rate,
     warn_of_scaled_pixels,
@@ -42,7 +42,6 @@ from keras_tl.training.resume import Checkpoint, facts_of
 from keras_tl.training.sampling import Order, order_of, sample_weights
 from keras_tl.training.saver import Saver
 from keras_tl.training.sharing import Sharing, batches_of
-from keras_tl.workers import losses_told
 
 # A step of a head takes less time than the way from Python into it and back.
 FEW_STEPS, MANY_STEPS = 16, 64
@@ -113,7 +112,6 @@ def run_phases(
     sharing = Sharing(strategy)
     store = FeatureStore() if feature_store is True else feature_store or None
     store = store and store.for_a_run().among(sharing.workers)
-    check_enough(len(train), sharing.devices * micro_batches)
     val = val if val is not None and len(val) else None
     batch_size = whole_batch(batch_size, len(train), sharing.devices * micro_batches)
     weights = sample_weights(train.targets(), class_weights)
@@ -123,8 +121,7 @@ def run_phases(
     with strategy.scope():
         check_averaging(model, phases)
         later = later_prefixes(model, phases, train)
-    result = TrainingResult()
-    done = []
+    result, done = TrainingResult(), []
     if checkpoint:
         facts = facts_of(phases, train, val, batch_size, seed)
         done = checkpoint.begin(model, result.history, facts)
@@ -138,15 +135,12 @@ def run_phases(
             warn_of_fast_rate(model, phase)
         place = (checkpoint, index)
         runner = _PhaseRun(model, phase, store, later[index], engine, place, sharing, verbose)
-        with strategy.scope():
-            runner.compile(train, task, batch_size, micro_batches, starts, each_step)
-        extra = list(callbacks(phase)) if callbacks else []
-        extra.append(PhaseLog(phase.name, result.history, on_epoch))
-        with losses_told(), memory_told(batch_size, micro_batches):
+        runner.compile(train, task, batch_size, micro_batches, starts, each_step)
+        own = callbacks(phase) if callbacks else ()
+        extra = [*own, PhaseLog(phase.name, result.history, on_epoch)]
+        with sharing.workers.losses_told(), memory_told(batch_size, micro_batches):
             seconds = runner.run(train, val, task, batch_size, weights, seed + 7919 * index, extra)
-        result.phases.append(
-            PhaseReport(phase.name, summary, runner.cut, tuple(runner.passes), seconds)
-        )
+        result.phases.append(runner.report(summary, seconds))
         if checkpoint:
             reports = [report.kept() for report in result.phases]
             checkpoint.end_phase(model, result.history, reports)
@@ -223,16 +217,21 @@ class _PhaseRun:
         starts: dict[int, np.ndarray],
         each_step: bool,
     ) -> None:
-        self.fitted = training_model(self.part, self.whole)
-        self.fitted.micro_batches = micro_batches
         self.steps = len(train) // batch_size
-        treatments = self.phase.treatments(self.whole, starts)
-        self.fitted.compile(
-            optimizer=self.phase.build_optimizer(self.steps, treatments),
-            loss=_loss(task, self.phase, train),
-            metrics=list(tasks.get(task).metrics),
-            steps_per_execution=1 if each_step else self._steps_at_once(self.steps),
-        )
+        with self.sharing.strategy.scope():
+            self.fitted = training_model(self.part, self.whole)
+            self.fitted.micro_batches = micro_batches
+            treatments = self.phase.treatments(self.whole, starts)
+            self.fitted.compile(
+                optimizer=self.phase.build_optimizer(self.steps, treatments),
+                loss=_loss(task, self.phase, train),
+                metrics=list(tasks.get(task).metrics),
+                steps_per_execution=1 if each_step else self._steps_at_once(self.steps),
+            )
+
+    def report(self, summary: FreezingSummary, seconds: dict[str, float]) -> PhaseReport:
+        """What is to be known of the phase."""
+        return PhaseReport(self.phase.name, summary, self.cut, tuple(self.passes), seconds)
 
     def _steps_at_once(self, steps: int) -> int:
         """How many steps run without a return to Python: many where only a head trains.

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tl import strategies
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.freezing import Policy
@@ -160,12 +161,7 @@ def find_learning_rate(
     Raises:
         InputError: Rates or steps out of range, or what `run_phases` refuses.
     """
-    if not 0 < low < high or steps < LEAST_STEPS:
-        raise InputError(
-            f"rates 0 < low < high and at least {LEAST_STEPS} steps",
-            f"low={low}, high={high}, steps={steps}",
-            "The defaults are 1e-6, 10 and 100.",
-        )
+    _check_sweep(low, high, steps)
     epochs = math.ceil(steps / max(len(train) // batch_size, 1))
 
     def losses(first: float, last: float, still: np.ndarray | None = None) -> np.ndarray:
@@ -195,13 +191,22 @@ def find_learning_rate(
     return LearningRates(rates, found, phase.name)
 
 
+def _check_sweep(low: float, high: float, steps: int) -> None:
+    if not 0 < low < high or steps < LEAST_STEPS:
+        raise InputError(
+            f"rates 0 < low < high and at least {LEAST_STEPS} steps",
+            f"low={low}, high={high}, steps={steps}",
+            "The defaults are 1e-6, 10 and 100.",
+        )
+
+
 @contextmanager
 def _restored(
     model: keras.Model, policy: Policy, strategy: tf.distribute.Strategy | None
 ) -> Iterator[None]:
     """Puts back variables, the states of random generators among them, and `trainable` flags."""
     flags = [(layer, layer.trainable) for layer in leaf_layers(model)]
-    with (strategy or tf.distribute.get_strategy()).scope():
+    with (strategy or strategies.current()).scope():
         # Adapters that it makes are there before the variables are noted.
         policy.apply(model)
     saved = [(variable, variable.numpy()) for variable in model.variables]

@@ -1,4 +1,4 @@
-"""Training aids on two devices, in a process of its own: see `test_fit.MIRRORED`."""
+"""The frozen pass, training aids and checkpoints on two devices, in a process of its own."""
 
 import subprocess
 import sys
@@ -55,12 +55,90 @@ assert np.abs(kernel - mirrored).max() < moved / 50, (np.abs(kernel - mirrored).
 print("AGREED", strategy.num_replicas_in_sync)
 """
 
+ENGINE = """
+import numpy as np, tensorflow as tf, keras, sys, tempfile
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+sys.path.insert(0, {tests!r})
+import conftest
+from keras_tl import engines, freezing, frozen_prefix
+from keras_tl.backbones import registry
+from keras_tl.builders.image import build_image_model
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.pipeline import Samples
+from keras_tl.strategies import Place, choose
+from keras_tl.training.fit import run_phases
+from keras_tl.training.phases import Phase
+from keras_tl.training.resume import Checkpoint
+
+registry.register(conftest.TINY_NET)
+strategy = choose(Place("mirrored"))
+assert strategy.num_replicas_in_sync == 2
+
+def new():
+    keras.utils.set_random_seed(1)
+    return build_image_model("TinyNet", outputs=3, weights=None)
+
+model = new()
+freezing.AllButLast(1).apply(model)
+prefix = frozen_prefix.split(model).prefix
+engine = engines.reference(prefix)
+assert isinstance(engine, engines.ReplicatedEngine)
+images = np.random.default_rng(0).integers(0, 255, (61, 16, 16, 3)).astype("uint8")
+expected = np.asarray(prefix(images, training=False))
+for count in (8, 5, 1, 32):
+    [found] = engine(images[:count])
+    np.testing.assert_allclose(found, expected[:count], atol=1e-5)
+for array in (images[::-1][:8],):
+    assert np.abs(engine(array)[0] - expected[:8]).max() > 1e-3
+
+labels = np.arange(61) % 3
+train = Samples(from_arrays(images[:40], labels[:40]), ImageInput(size=16))
+val = Samples(from_arrays(images[40:], labels[40:]), ImageInput(size=16))
+phases = [Phase(freezing.All(), 3, 0.05), Phase(freezing.AllButLast(1), 3, 1e-3)]
+
+class PowerCut(Exception):
+    pass
+
+def run(model, folder, epochs=None):
+    def on_epoch(rows):
+        if len(rows) == epochs:
+            raise PowerCut
+    checkpoint = folder and Checkpoint(folder, seconds=0.0)
+    return run_phases(
+        model, phases, train, val, batch_size=8, verbose=0, engine="tensorflow",
+        feature_store=False, on_epoch=on_epoch, checkpoint=checkpoint,
+    )
+
+whole = new()
+calm = run(whole, None).history
+for epochs in (2, 5):
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            run(new(), folder, epochs)
+            raise AssertionError("it ran through")
+        except PowerCut:
+            pass
+        resumed = new()
+        history = run(resumed, folder).history
+    assert [row["epoch"] for row in history] == [1, 2, 3, 1, 2, 3]
+    for one, other in zip(calm, history):
+        for name in ("loss", "val_loss"):
+            np.testing.assert_allclose(one[name], other[name], atol=1e-5)
+    for one, other in zip(whole.get_weights(), resumed.get_weights()):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+print("AGREED", strategy.num_replicas_in_sync)
+"""
+
 
 @pytest.mark.slow
-def test_training_aids_on_two_devices_give_what_they_give_on_one():
+@pytest.mark.parametrize("script", [SCRIPT, ENGINE], ids=["aids", "engine and checkpoint"])
+def test_two_devices_give_what_one_gives(script):
     tests = str(Path(__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(tests=tests)],
+        [sys.executable, "-c", script.format(tests=tests)],
         capture_output=True,
         text=True,
         timeout=300,

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from contracts.contract_cases import REPRESENTATIVES
 from tiny_encoder import write_tiny_bert
 
 from keras_tl import freezing, frozen_prefix
@@ -15,25 +16,6 @@ from keras_tl.builders.image import build_image_model
 from keras_tl.builders.text import build_text_classifier
 from keras_tl.training.model import training_model
 from keras_tl.training.phases import Phase
-
-# A row of each family; the others have the same layers.
-FAMILIES = (
-    "ConvNeXtTiny",
-    "DenseNet121",
-    "EfficientNetB0",
-    "EfficientNetLite0",
-    "EfficientNetV2B0",
-    "InceptionResNetV2",
-    "InceptionV3",
-    "MobileNet",
-    "MobileNetV2",
-    "MobileNetV3Small",
-    "NASNetMobile",
-    "ResNet50",
-    "ResNet50V2",
-    "VGG16",
-    "Xception",
-)
 
 
 def compiled_step(model, batch, phase=None, micro_batches=1):
@@ -89,7 +71,7 @@ def test_texts_are_tokens_on_the_device(precision, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", sorted(REPRESENTATIVES))
 def test_prefix_and_suffix_of_each_family_compile(name):
     model = build_image_model(name, outputs=3, weights=None, image_size=96)
     freezing.AllButLast(1).apply(model)

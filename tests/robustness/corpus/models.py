@@ -93,6 +93,11 @@ def members_of(content: bytes) -> dict[str, bytes]:
         return {name: made.read(name) for name in made.namelist()}
 
 
+def instead(content: bytes) -> Damage:
+    """Another file in its place."""
+    return lambda _: content
+
+
 def with_member(name: str, value: bytes, how: int = zipfile.ZIP_STORED) -> Damage:
     return lambda content: archive(members_of(content) | {name: value}, how)
 
@@ -187,7 +192,7 @@ def odd_archives() -> Iterator[Damaged]:
         yield Damaged(f"keras archive with {label}", "keras", damage)
     harmless: dict[str, Damage] = {
         "a member that leads out of it": with_member("../../evil", b"evil"),
-        "a member at the root": with_member("/tmp/keras-tl-evil", b"evil"),
+        "a member at the root": with_member("/keras-tl-evil", b"evil"),
         "an asset that leads out of it": with_member("assets/../../../evil", b"evil"),
         "a member of a long name": with_member(long_name, b""),
         "a configuration without layers": with_member("config.json", b"{}"),
@@ -319,8 +324,7 @@ def encoders() -> Iterator[Changed]:
         ),
         "a pickle": pickle.dumps({"a": 1}),
     }.items():
-        damage = lambda _, content=content: content  # noqa: E731
-        yield Changed(f"model.safetensors with {label}", "model.safetensors", damage)
+        yield Changed(f"model.safetensors with {label}", "model.safetensors", instead(content))
     for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json"):
         for label, content in {
             "a list": b"[]",
@@ -329,8 +333,7 @@ def encoders() -> Iterator[Changed]:
             "lists in lists": b"[" * 100_000,
             "half an object": b'{"a": ',
         }.items():
-            damage = lambda _, content=content: content  # noqa: E731
-            yield Changed(f"{name} with {label}", name, damage)
+            yield Changed(f"{name} with {label}", name, instead(content))
     for label, content in {
         "nothing": b"",
         "blanks": b"\n\n\n",
@@ -340,9 +343,8 @@ def encoders() -> Iterator[Changed]:
         "a NUL": b"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\0b\n",
         "more tokens than vectors": b"\n".join(b"t%d" % n for n in range(5000)),
     }.items():
-        damage = lambda _, content=content: content  # noqa: E731
         ends = EITHER if label == "a NUL" else REFUSED
-        yield Changed(f"vocab.txt with {label}", "vocab.txt", damage, ends)
+        yield Changed(f"vocab.txt with {label}", "vocab.txt", instead(content), ends)
     odd: dict[str, object] = {
         "a list": [],
         "a model of null": {"model": None},
@@ -356,8 +358,7 @@ def encoders() -> Iterator[Changed]:
     }
     for label, value in odd.items():
         content = json.dumps(value).encode()
-        damage = lambda _, content=content: content  # noqa: E731
-        yield Changed(f"tokenizer.json with {label}", "tokenizer.json", damage, EITHER)
+        yield Changed(f"tokenizer.json with {label}", "tokenizer.json", instead(content), EITHER)
     for key in ("cls_token", "unk_token", "do_lower_case", "strip_accents"):
         for value in (7, None, [], {}, "\n"):
             yield Changed(
