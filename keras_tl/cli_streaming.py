@@ -155,9 +155,9 @@ def _refuse_for_shards(options: argparse.Namespace, columns: dict[str, Any]) -> 
 
 def _told(index: dict[str, Any], options: argparse.Namespace) -> int:
     """Says what was written; nothing but unreadable items is bad input."""
-    noun = "item" if index["items"] == 1 else "items"
-    shards = len(index["shards"])
-    print(f"{index['items']:,} {noun} in {shards} shards in {options.out}")
+    counts = {"item": index["items"], "shard": len(index["shards"])}
+    items, shards = (f"{n:,} {noun}{'s' * (n != 1)}" for noun, n in counts.items())
+    print(f"{items} in {shards} in {options.out}")
     return 0 if index["items"] else BAD_INPUT
 
 
