@@ -1,9 +1,10 @@
 """The same run in one process and in two, each of them on a core of its own.
 
-    python benchmarks/processes.py --images 1200
+    python benchmarks/processes.py --images 600
+    python benchmarks/processes.py --images 1200 --image-size 160 --batch-size 128
 
-Made JPEGs of 256 px; EfficientNetLite0 at 160 px: a pass over all images, then the last four blocks
-are fine-tuned on what it stored. One process has core 0; of two (`--strategy multiworker`, over
+Made JPEGs of 256 px; EfficientNetLite0: a pass over all images, then the last four blocks are
+fine-tuned on what it stored. One process has core 0; of two (`--strategy multiworker`, over
 loopback) one has core 0 and one core 1. The store is empty each time, and the pass runs in
 TensorFlow, since the conversion for another engine would be counted. The pass is timed as a whole,
 tracing included; of the fine-tuning the first epoch, in which TensorFlow traces, is left out, and
@@ -25,15 +26,12 @@ import pandas as pd
 from photographs import make_folder
 
 SETTINGS = {
-    "image-size": 160,
     "augment": "none",
     "engine": "tensorflow",
     "epochs": 1,
-    "fine-tune": 4,
     "fine-tune-epochs": 4,
     "test-fraction": 0.02,
     "val-fraction": 0.05,
-    "batch-size": 32,
 }
 WANTED = 1.7
 
@@ -49,11 +47,11 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def run(data: Path, folder: Path, processes: int) -> dict[str, float]:
+def run(data: Path, folder: Path, processes: int, settings: dict[str, object]) -> dict[str, float]:
     """Images a second of the pass and of fine-tuning."""
     workers = ",".join(f"127.0.0.1:{port}" for port in free_ports(processes))
     command = [sys.executable, "-m", "keras_tl", "train", str(data), "--out", str(folder / "run")]
-    command += [word for name, value in SETTINGS.items() for word in (f"--{name}", str(value))]
+    command += [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     command.append("--no-audit")
     several = ["--strategy", "multiworker", "--workers", workers, "--worker-index"]
     environment = os.environ | {"KERAS_TL_CACHE": str(folder / "cache"), "CUDA_VISIBLE_DEVICES": ""}
@@ -83,9 +81,14 @@ def run(data: Path, folder: Path, processes: int) -> dict[str, float]:
 def main() -> int:
     """Prints the figures of each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=1200)
+    parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--fine-tune", default="4", help="blocks, or all")
     options = parser.parse_args()
+    asked = ("image_size", "batch_size", "fine_tune")
+    settings = SETTINGS | {name.replace("_", "-"): getattr(options, name) for name in asked}
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as name:
         data = make_folder(Path(name) / "data", options.images)
@@ -93,7 +96,7 @@ def main() -> int:
             for processes, rows in found.items():
                 folder = Path(name) / f"{processes}-{number}"
                 folder.mkdir()
-                rows.append(run(data, folder, processes))
+                rows.append(run(data, folder, processes, settings))
                 print(processes, rows[-1], flush=True)
     ratios = []
     for what in ("pass", "fine-tuning"):

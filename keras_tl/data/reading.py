@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_tl.allocator import keep_freed_memory
 from keras_tl.cores import usable_cores
 from keras_tl.data.decoding import ImageInput, decode, fit_to_input
 from keras_tl.data.inspection import refused, refused_unread
@@ -163,6 +164,7 @@ def _decoded(
     sample = found.sample
     if sample is None:
         return
+    keep_freed_memory()
     is_array = isinstance(sample, np.ndarray)
     content = tf.TensorSpec([None] * 3, tf.uint8) if is_array else tf.TensorSpec([], tf.string)
     read = _fitter(image_input) if is_array else decoder(image_input)

@@ -364,6 +364,9 @@ class _PhaseRun:
         if step:
             # Of unknown length: Keras counts the steps too that are passed over.
             batches = batches.filter(lambda *_: True)
+        if self.sharing.workers.count > 1:
+            # Endless: else the processes ask each other before every step whether there is more.
+            batches = batches.concatenate(tf.data.Dataset.from_tensors(first).repeat())
         self.fitted.fit(
             self.sharing.distribute(batches),
             epochs=epochs,

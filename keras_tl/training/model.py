@@ -55,11 +55,22 @@ class TrainingModel(keras.Model):
         return [tf.convert_to_tensor(gradient) for gradient in gradients], output
 
     def compute_metrics(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """As in Keras; over several machines in the one shape that it can take a mean of."""
+        """As in Keras; over several machines steps tell the loss alone.
+
+        Each figure costs them a word with all others. At the end of an epoch all are told. The loss
+        is in the one shape of which Keras can take the mean there (keras#20585).
+        """
         figures = super().compute_metrics(*args, **options)
-        if Workers(self.distribute_strategy).count == 1:
-            return figures
-        return keras.tree.map_structure(lambda value: tf.reshape(value, [1]), figures)
+        return figures if self._is_alone else {"loss": tf.reshape(figures["loss"], [1])}
+
+    def _get_metrics_result_or_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
+        if self._is_alone:
+            return super()._get_metrics_result_or_logs(logs)
+        return self.get_metrics_result()
+
+    @property
+    def _is_alone(self) -> bool:
+        return Workers(self.distribute_strategy).count == 1
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # Keras adds up the first batch of all devices to see its shape, which fails over several

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_tl.allocator import keep_freed_memory
 from keras_tl.errors import InputError
 from keras_tl.training.images import Images
 from keras_tl.training.sampling import Order
@@ -84,6 +85,7 @@ class Sharing:
         """Gives the batches of this process to its devices, in turn, for Keras' `fit`."""
         if self.devices == 1:
             return batches
+        keep_freed_memory()
 
         def read(context: tf.distribute.InputContext) -> tf.data.Dataset:
             if context.num_input_pipelines != self.workers.count:
