@@ -135,7 +135,8 @@ class TrainConfig:
         class_weight_beta: Makes them count more, but less so: by the effective number of their
             images, with this beta (0.99 to 0.9999).
         seed: Decides splits, order, augmentation, initial weights and dropout.
-        precision: "float32", "mixed_bfloat16" or "mixed_float16".
+        precision: "float32", "mixed_bfloat16" or "mixed_float16", of what trains. On a CPU what is
+            frozen is computed in float32.
         path_column: CSV: the column of image paths.
         text_column: CSV: the column of texts, or two separated by a comma. A run that names one
             is a run of texts; others are of images.

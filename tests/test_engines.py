@@ -227,3 +227,12 @@ def test_a_damaged_choice_is_made_again(prefix, pixels, tmp_path):
         path.write_text(content)
         assert engines.choose(prefix, pixels, tmp_path).name == "LiteRT"
         assert json.loads(path.read_text())["engine"] == "LiteRT"
+
+
+def test_what_does_not_convert_for_litert_is_one_line(tmp_path, capfd):
+    tokens = keras.Input((4, 8), dtype="int32", name="tokens")
+    wide = keras.ops.cast(tokens, "bfloat16")
+    model = keras.Model(tokens, keras.ops.matmul(wide, keras.ops.transpose(wide, (0, 2, 1))))
+    with pytest.raises(RuntimeError, match="it does not convert"):
+        LiteRTEngine(model, tmp_path)
+    assert "error" not in capfd.readouterr().err

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
 
 from keras_tl.cores import usable_cores
 from keras_tl.engines.base import (
@@ -18,6 +19,7 @@ from keras_tl.engines.base import (
     saved_model,
 )
 from keras_tl.engines.kept import kept
+from keras_tl.quiet import quiet
 
 MAX_INTERPRETERS = 16
 
@@ -71,5 +73,9 @@ class LiteRTEngine:
 
 
 def _convert(prefix: keras.Model) -> bytes:
-    with saved_model(prefix) as folder:
-        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+    with saved_model(prefix) as folder, quiet():
+        try:
+            return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        except ConverterError as error:
+            # Hundreds of lines; an operation of 16 bits, for example.
+            raise RuntimeError("it does not convert") from error

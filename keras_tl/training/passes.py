@@ -22,7 +22,7 @@ from keras_tl import engines, frozen_prefix
 from keras_tl.engines import Engine
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter, no_room
-from keras_tl.replicas import has_accelerator, on_one_device
+from keras_tl.replicas import for_a_cpu, has_accelerator
 from keras_tl.shards import compact
 from keras_tl.shared_store import exchange, nobody_has, share_of
 from keras_tl.topology import leaf_layers
@@ -144,8 +144,8 @@ class PrefixPass:
         self.passes: list[Pass] = []
         models = [prefix, *(other.prefix for other in later)]
         if not has_accelerator():
-            # What is copied for the devices of a strategy, which are all this one CPU.
-            models = on_one_device(models)
+            # The devices of a strategy are all this one CPU, and it is slow in 16 bits.
+            models = for_a_cpu(models)
         self._prefix = models[0]
         self._later = [
             replace(other, prefix=model) for other, model in zip(later, models[1:], strict=True)

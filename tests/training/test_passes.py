@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_tl import freezing, frozen_prefix
+from keras_tl.builders.image import build_image_model
 from keras_tl.data import augment
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
@@ -141,3 +142,27 @@ def test_the_same_layers_at_another_size_are_another_prefix():
 
     assert frozen_prefix.fingerprint(model(8)) == frozen_prefix.fingerprint(model(8))
     assert frozen_prefix.fingerprint(model(8)) != frozen_prefix.fingerprint(model(16))
+
+
+def test_on_a_cpu_the_frozen_part_of_a_mixed_model_computes_in_float32(tiny_model, data, tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = build_image_model("TinyNet", outputs=3, weights=None)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    mixed.set_weights(tiny_model.get_weights())
+    prefixes = []
+    for model in (mixed, tiny_model):
+        freezing.AllButLast(1).apply(model)
+        prefixes.append(frozen_prefix.split(model).prefix)
+    store = FeatureStore(tmp_path, dtype="float32")
+    found = passes.PrefixPass(prefixes[0], store, engine="tensorflow").features(data)
+    rows = np.arange(len(data))
+    pixels = np.stack(list(data.images(rows, None).as_numpy_iterator())).astype(np.float32)
+    expected = prefixes[1].predict_on_batch(pixels)
+    np.testing.assert_allclose(found.gather(rows)[0], expected, rtol=1e-5, atol=1e-5)
+    in_16_bits = np.asarray(prefixes[0].predict_on_batch(pixels), np.float32)
+    assert np.abs(in_16_bits - expected).max() > 1e-3
+    plain = passes.PrefixPass(prefixes[1], store, engine="tensorflow")
+    plain.features(data)
+    assert plain.passes[0].computed == 0
