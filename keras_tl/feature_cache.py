@@ -20,7 +20,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from keras_tl.errors import InputError
 from keras_tl.features import Features
 from keras_tl.files import cache_root
 from keras_tl.locks import Hold, in_use
-from keras_tl.shards import DamagedShardError, ShardFiles, compact
+from keras_tl.remote_shards import Remote
+from keras_tl.shards import DamagedShardError, ShardFiles, compact, no_room
 from keras_tl.workers import Workers
 
 FORMAT_VERSION = 2
@@ -72,15 +73,20 @@ class Entry:
         folder: The entry's folder; made when the first shard is written.
         dtype: "float16", which gives way to float32 in shards it would overflow, or "float32".
         hold: Keeps the entry from being removed.
+        remote: Where shards are copied from and to.
+        fits: Whether the store takes so many bytes more from there.
 
     Raises:
         InputError: What is stored cannot be read, though it may be whole.
     """
 
-    def __init__(self, folder: Path, dtype: str, hold: Hold):
+    def __init__(
+        self, folder: Path, dtype: str, hold: Hold, remote: Remote, fits: Callable[[int], bool]
+    ):
         self.folder = folder
         self.dtype = dtype
-        self._hold = hold
+        self.remote = remote
+        self._hold, self._fits = hold, fits
         self._shards: list[list[np.ndarray]] = []
         self._rows: dict[str, tuple[int, int]] = {}
         if hold.alone:
@@ -94,10 +100,15 @@ class Entry:
             os.utime(folder)
 
     def refresh(self) -> None:
-        """Takes in the shards that others have written since."""
+        """Takes in the shards that others have written since, and sends what the remote lacks."""
+        try:
+            there = self.remote.fetch(self.folder, self._fits)
+        except OSError as error:
+            raise no_room(self.folder, error) from error
         for manifest in shard_files.manifests(self.folder):
             if manifest not in self._loaded:
                 self.load(manifest)
+        self.remote.send_others(self.folder, there)
 
     def missing(self, keys: Sequence[str]) -> np.ndarray:
         """Positions in `keys` (content hashes) of rows not in the entry, each hash once."""
@@ -213,6 +224,7 @@ class ShardWriter:
         finally:
             self._files = None
         self._entry.load(manifest)
+        self._entry.remote.send(manifest)
 
 
 @dataclass(frozen=True)
@@ -250,6 +262,7 @@ class FeatureStore:
     """All entries below one folder.
 
     It holds what it has opened: nobody removes that until the store object is gone.
+    `KERAS_TL_CACHE_REMOTE` names a copy of it on a remote file system, if there is one.
 
     Args:
         root: The folder; by default `features` in `keras_tl.files.cache_root()`.
@@ -276,6 +289,7 @@ class FeatureStore:
         self.max_bytes = default_limit() if max_bytes is None else max_bytes
         self.workers = workers or Workers()
         self._holds: dict[Path, Hold] = {}
+        self._remote = Remote.of_environment()
 
     def among(self, workers: Workers) -> "FeatureStore":
         """The same store, with what it holds, filled by these processes together."""
@@ -292,7 +306,7 @@ class FeatureStore:
     def for_a_run(self) -> "FeatureStore":
         """The same store, holding nothing yet: what it will hold, it holds for one run."""
         store = copy.copy(self)
-        store._holds = {}
+        store._holds, store._remote = {}, Remote.of_environment()
         return store
 
     def open(self, **key: Any) -> Entry:
@@ -305,12 +319,16 @@ class FeatureStore:
             The entry; empty where nothing was stored under the key yet.
 
         Raises:
-            InputError: The store is not writable, or what is stored cannot be read.
+            InputError: The store, or its remote copy, is not writable, or what is stored cannot be
+                read.
         """
+        self._remote.begin()
         folder = self.folder(dtype=self.dtype, **key)
         if folder not in self._holds:
             self._holds[folder] = Hold(_lock(folder))
-        entry = Entry(folder, self.dtype, self._holds[folder])
+        # For room a copy, which holds nothing: an entry must not keep the store's other entries.
+        fits = self.for_a_run()._fits
+        entry = Entry(folder, self.dtype, self._holds[folder], self._remote, fits)
         self.make_room()
         return entry
 
@@ -357,6 +375,12 @@ class FeatureStore:
             log.warning("%d entries are in use and stay", len(kept))
         return freed
 
+    def _fits(self, wanted: int) -> bool:
+        """Whether so many bytes more are taken; makes room for them."""
+        if fits := wanted <= self.room():
+            self.make_room(wanted)
+        return fits
+
     def _free(self) -> int:
         folder = next(p for p in (self.root, *self.root.absolute().parents) if p.is_dir())
         return shutil.disk_usage(folder).free
@@ -373,12 +397,3 @@ def _remove(folder: Path) -> bool:
         shutil.rmtree(folder)
     hold.release()
     return hold.alone
-
-
-def no_room(folder: Path, error: OSError) -> InputError:
-    """The error of a disk that is full or not writable."""
-    return InputError(
-        f"room to write features to {folder}",
-        error.strerror or str(error),
-        "Free some space, or set KERAS_TL_CACHE to another folder.",
-    )

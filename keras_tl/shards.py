@@ -13,6 +13,7 @@ float16 and not bfloat16: it rounds eight times as finely, and what overflows it
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import uuid
@@ -123,10 +124,7 @@ def read(manifest: Path) -> Shard:
         InputError: It cannot be read, though it may be whole.
     """
     try:
-        facts = json.loads(manifest.read_text())
-        body = facts["body"]
-        if facts["sha256"] != _digest(body) or body["entry"] != manifest.parent.name:
-            raise DamagedShardError("a manifest that is not its own")
+        body = _body(manifest.read_bytes(), manifest.parent.name)
         arrays = [
             _map(_file(manifest.parent, manifest.stem, index), facts)
             for index, facts in enumerate(body["tensors"])
@@ -144,9 +142,27 @@ def read(manifest: Path) -> Shard:
     return Shard(body["keys"], arrays)
 
 
+def sizes(manifest: bytes, entry: str) -> list[int]:
+    """How many bytes each file of a shard has, by what its manifest says.
+
+    Raises:
+        DamagedShardError: It is not what was written, or it was written to another entry.
+    """
+    try:
+        tensors = _body(manifest, entry)["tensors"]
+        return [np.dtype(like["dtype"]).itemsize * math.prod(like["shape"]) for like in tensors]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedShardError(str(error)) from error
+
+
 def manifests(folder: Path) -> list[Path]:
     """The manifests in a folder, in order of their names."""
-    return sorted(path for path in folder.glob("*.json") if _is_name(path.stem))
+    return sorted(path for path in folder.glob("*.json") if is_manifest(path))
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file is called as a manifest is."""
+    return path.suffix == ".json" and _is_name(path.stem)
 
 
 def remove(folder: Path, name: str) -> None:
@@ -180,6 +196,24 @@ def compact(array: np.ndarray, dtype: str) -> np.ndarray:
         )
     fits = array.size == 0 or np.abs(array).max() <= FLOAT16_MAX
     return array.astype(dtype if fits else np.float32)
+
+
+def no_room(folder: Path, error: OSError) -> InputError:
+    """The error of a disk that is full or not writable."""
+    return InputError(
+        f"room to write features to {folder}",
+        error.strerror or str(error),
+        "Free some space, or set KERAS_TL_CACHE to another folder.",
+    )
+
+
+def _body(manifest: bytes, entry: str) -> dict[str, Any]:
+    """What a manifest says; any error but an `OSError` where it is damaged."""
+    facts = json.loads(manifest)
+    body: dict[str, Any] = facts["body"]
+    if facts["sha256"] != _digest(body) or body["entry"] != entry:
+        raise DamagedShardError("a manifest that is not its own")
+    return body
 
 
 def _map(path: Path, facts: dict[str, Any]) -> np.ndarray:

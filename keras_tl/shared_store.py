@@ -1,8 +1,8 @@
 """A store of features that several processes fill together: each item is computed by one of them.
 
-Where the store's folder is the same one for all, as on a shared disk, what one writes all read.
-Where each has a folder of its own, they tell each other what they computed. Every function is
-called by all processes, in the same order, and gives all the same.
+Where the store's folder is the same one for all, as on a shared disk, or has one remote copy, what
+one writes all read. Where each has a folder of its own, they tell each other what they computed.
+Every function is called by all processes, in the same order, and gives all the same.
 """
 
 import numpy as np
@@ -40,10 +40,12 @@ def exchange(entry: Entry, keys: list[str], workers: Workers) -> None:
     """
     if workers.count == 1:
         return
+    # Behind it, what each wrote is in the shared folder, or in the remote copy.
+    workers.barrier()
+    entry.refresh()
     if workers.see_alike(entry.folder.parent):
-        workers.barrier()
-        entry.refresh()
         return
+    # What is lacking still: without a remote all; else what did not get there, or does not fit.
     distinct, held = _distinct(keys), _held(entry, keys, workers)
     teller = np.argmax(held, axis=0)
     for number in range(workers.count):

@@ -51,6 +51,7 @@ def _tiny_net_is_registered():
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     os.environ["KERAS_TL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("KERAS_TL_CACHE_REMOTE", None)
 
 
 @pytest.fixture
