@@ -67,7 +67,7 @@ def audit(
     image_size: int | None = None,
     max_tokens: int = 128,
     windows: int = 1,
-    truncate: str = "head",
+    truncate: str = "auto",
     seed: int = 0,
     engine: str = "auto",
     verbose: int = 1,

@@ -92,14 +92,15 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         "--truncate",
         str,
         "HOW",
-        "texts: of one that is longer than that read its head, or head-tail: beginning and end",
+        "texts: of one that is longer than that read its head, or head-tail: beginning and end; "
+        "auto is head-tail",
     ),
     (
         "--pooling",
         str,
         "HOW",
         "texts: mean or cls of an encoder's last block, or layers, the means of all its blocks; "
-        "auto is mean",
+        "auto is layers",
     ),
 )
 COLUMN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (

@@ -77,7 +77,7 @@ class CompareConfig:
     pair: bool = False
     max_tokens: int = 128
     windows: int = 1
-    truncate: str = "head"
+    truncate: str = "auto"
     id_column: str | None = None
     encoding: str = "utf-8"
     label_column: str = "label"

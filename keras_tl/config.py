@@ -25,7 +25,7 @@ CHOICES = {
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "feature_dtype": ("auto", "float16", "float32"),
     "engine": ("auto", "tensorflow"),
-    "truncate": ("head", "head-tail"),
+    "truncate": ("auto", "head", "head-tail"),
     "pooling": ("auto", "mean", "cls", "layers"),
 }
 # Smallest and largest allowed value; the largest is not included where it is 1.
@@ -145,9 +145,10 @@ class TrainConfig:
         max_tokens: Tokens of a text that are read, in each window.
         windows: Into so many windows at most a long text is cut, over which is averaged.
         truncate: What is read of a text that is longer than all windows: "head", its beginning,
-            or "head-tail", as much of its beginning as of its end.
+            or "head-tail", as much of its beginning as of its end. "auto" takes "head-tail"; with
+            a module of TF-Hub "head", since its preprocessor cuts.
         pooling: How an encoder's tokens become one vector of a text: "mean", "cls", or "layers",
-            the means of what each block gives, side by side. "auto" takes "mean"; with a module
+            the means of what each block gives, side by side. "auto" takes "layers"; with a module
             of TF-Hub what that gives.
         id_column: Texts: a table's column of ids; None names the lines.
         encoding: Texts: of the file or the files.
@@ -213,7 +214,7 @@ class TrainConfig:
     pair: bool = False
     max_tokens: int = 128
     windows: int = 1
-    truncate: str = "head"
+    truncate: str = "auto"
     pooling: str = "auto"
     id_column: str | None = None
     encoding: str = "utf-8"

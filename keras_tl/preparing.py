@@ -86,13 +86,21 @@ def image_size_of(config: TrainConfig) -> int:
 
 def text_input_of(config: TrainConfig) -> TextInput:
     """How a run's texts become tokens."""
-    texts = 2 if config.pair else 1
-    return TextInput(config.max_tokens, config.windows, texts, config.truncate)
+    truncate = config.truncate
+    if truncate == "auto":
+        truncate = "head" if _is_of_hub(config) else "head-tail"
+    return TextInput(config.max_tokens, config.windows, 2 if config.pair else 1, truncate)
 
 
 def pooling_of(config: TrainConfig) -> str | None:
-    """How an encoder's tokens become one vector; None is the mean, or what a hub module gives."""
-    return None if config.pooling == "auto" else config.pooling
+    """How an encoder's tokens become one vector; None is what a module of TF-Hub gives."""
+    if config.pooling == "auto":
+        return None if _is_of_hub(config) else "layers"
+    return config.pooling
+
+
+def _is_of_hub(config: TrainConfig) -> bool:
+    return (config.backbone or "").startswith(HUB)
 
 
 def tokenize_for(config: TrainConfig) -> Tokenize | None:

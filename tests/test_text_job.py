@@ -259,7 +259,7 @@ def test_a_file_that_is_not_there_is_one_line(run, capsys):
         ({"image_size": 64}, "image_size=64 with texts"),
         ({"pair": True}, "two text columns for a pair"),
         ({"max_tokens": 2}, "max_tokens of at least 4"),
-        ({"truncate": "tail"}, "truncate to be one of head, head-tail"),
+        ({"truncate": "tail"}, "truncate to be one of auto, head, head-tail"),
         ({"mixup": 0.2, "fine_tune": "all"}, "frozen in part for mixup"),
     ],
 )
@@ -269,7 +269,7 @@ def test_settings_that_texts_do_not_have_are_refused(folder, wrong, said):
 
 
 def test_both_ends_of_long_texts_reach_training_and_the_export(folder, tmp_path):
-    config = settings(folder, max_tokens=8, truncate="head-tail")
+    config = settings(folder, max_tokens=8)
     data = prepare_data(config)
     model = build_model(config, data)
     info = describe(config, data)

@@ -15,9 +15,10 @@ LEAST_SHARE, MOST_SHARE = 0.1, 0.4
 # So many images of a class bring out half of that, by the same measurements: fine-tuning's lead
 # over a linear layer grows with them.
 HALF_PER_CLASS = 100
-# What a gain must reach: a point, and a further one for each hour that it takes.
+# What a gain must reach: a point, or a quarter of the errors where that is less; and as much again
+# for each hour that it takes.
 LEAST_GAIN = 0.01
-GAIN_PER_HOUR = 0.01
+LEAST_OF_ERRORS = 0.25
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def judge(probe: Probe, early: Probe, *, images_per_class: float, seconds: float
     ratio = min(error / early_error, 1.0) if early_error > 0 else 1.0
     share = LEAST_SHARE + (MOST_SHARE - LEAST_SHARE) * ratio
     expected = error * share * images_per_class / (images_per_class + HALF_PER_CLASS)
-    needed = LEAST_GAIN + GAIN_PER_HOUR * seconds / 3600
+    needed = min(LEAST_GAIN, LEAST_OF_ERRORS * error) * (1 + seconds / 3600)
     enough = images_per_class >= FEW_PER_CLASS
     why = (
         f"a linear layer on its features reaches {_points(probe.score)} "
@@ -102,7 +103,7 @@ def judge(probe: Probe, early: Probe, *, images_per_class: float, seconds: float
     if not enough:
         why = f"{images_per_class:.0f} items of a class are too few for fine-tuning"
     return Verdict(
-        enough and expected >= needed,
+        enough and expected >= needed > 0,
         why,
         probe,
         early.score,

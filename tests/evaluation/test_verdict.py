@@ -32,7 +32,16 @@ def test_where_the_last_features_are_far_better_it_pays_less():
 
 def test_without_errors_there_is_nothing_to_gain():
     assert not verdict(1.0, 1.0).fine_tune
-    assert not verdict(0.99, 0.99).fine_tune
+
+
+def test_a_quarter_of_few_errors_is_worth_as_much_as_a_point():
+    found = verdict(0.98, 0.98)
+    assert found.expected_gain == pytest.approx(0.02 * MOST_SHARE * 3 / 4)
+    assert found.needed_gain == pytest.approx(0.005, rel=0.05)
+    assert found.fine_tune
+    # Only where images of a class are many enough to bring it.
+    assert not verdict(0.98, 0.98, HALF_PER_CLASS).fine_tune
+    assert not verdict(0.98, 0.98, seconds=3600).fine_tune
 
 
 def test_few_images_of_a_class_are_too_few():
