@@ -364,11 +364,8 @@ class _PhaseRun:
         if step:
             # Of unknown length: Keras counts the steps too that are passed over.
             batches = batches.filter(lambda *_: True)
-        if self.sharing.workers.count > 1:
-            # Endless: else the processes ask each other before every step whether there is more.
-            batches = batches.concatenate(tf.data.Dataset.from_tensors(first).repeat())
         self.fitted.fit(
-            self.sharing.distribute(batches),
+            self.sharing.distribute(self.sharing.endless(batches, first)),
             epochs=epochs,
             initial_epoch=epoch,
             steps_per_epoch=self.steps,

@@ -81,6 +81,15 @@ class Sharing:
         divided = [np.array_split(share, batches) for share in shares[first : first + self.local]]
         return [batch for step in zip(*divided, strict=True) for batch in step]
 
+    def endless(self, batches: tf.data.Dataset, last: Any) -> tf.data.Dataset:
+        """Batches without an end, `last` behind the others, where there are several processes.
+
+        Of others these ask each other before every step whether there is more.
+        """
+        if self.workers.count == 1:
+            return batches
+        return batches.concatenate(tf.data.Dataset.from_tensors(last).repeat())
+
     def distribute(self, batches: tf.data.Dataset) -> Any:
         """Gives the batches of this process to its devices, in turn, for Keras' `fit`."""
         if self.devices == 1:
