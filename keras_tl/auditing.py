@@ -68,6 +68,7 @@ def audit(
     max_tokens: int = 128,
     windows: int = 1,
     truncate: str = "auto",
+    markup: str = "auto",
     seed: int = 0,
     engine: str = "auto",
     verbose: int = 1,
@@ -87,6 +88,7 @@ def audit(
         max_tokens: See `TrainConfig`.
         windows: See `TrainConfig`.
         truncate: See `TrainConfig`.
+        markup: See `TrainConfig`.
         seed: Decides the folds.
         engine: See `run_phases`.
         verbose: 1 says how far a pass is, 0 does not.
@@ -111,6 +113,7 @@ def audit(
         max_tokens=max_tokens,
         windows=windows,
         truncate=truncate,
+        markup=markup,
     )
     data_seen = _look_at(config, source)
     found = data_seen.audit or Audit({}, {}, ())
@@ -124,7 +127,8 @@ def audit(
 def _look_at(config: TrainConfig, source: Source) -> Data:
     """What `prepare` sees and judges, with the splits that the data has."""
     if config.has_texts:
-        tokenize, spec = tokenize_for(config), text_input_of(config)
+        spec = text_input_of(config, source)
+        tokenize = tokenize_for(config, spec)
         source = inspect_texts(source, max_bad_fraction=1.0)
         texts = look_through_texts(source, tokenize.count if tokenize and tokenize.counts else None)
         return TextData(source, spec, tokenize, texts, judge_texts(source, texts, spec))

@@ -96,6 +96,12 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         "auto is head-tail",
     ),
     (
+        "--markup",
+        str,
+        "HOW",
+        "texts: keep or drop HTML tags; auto drops them where a text in a hundred has some",
+    ),
+    (
         "--pooling",
         str,
         "HOW",
@@ -127,6 +133,7 @@ SHARED_OPTIONS = (
     "--max-tokens",
     "--windows",
     "--truncate",
+    "--markup",
 )
 # Options of `train` that make a model of which no weight is trained.
 MODEL_OPTIONS = (
@@ -138,6 +145,7 @@ MODEL_OPTIONS = (
     "--max-tokens",
     "--windows",
     "--truncate",
+    "--markup",
 )
 COMPARE_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--backbones", str, "A,B,C", "pretrained backbones, see keras-tl backbones; five if left out"),

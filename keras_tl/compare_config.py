@@ -45,6 +45,7 @@ class CompareConfig:
         max_tokens: See `TrainConfig`.
         windows: See `TrainConfig`.
         truncate: See `TrainConfig`.
+        markup: See `TrainConfig`.
         id_column: See `TrainConfig`.
         encoding: See `TrainConfig`.
         label_column: See `TrainConfig`.
@@ -78,6 +79,7 @@ class CompareConfig:
     max_tokens: int = 128
     windows: int = 1
     truncate: str = "auto"
+    markup: str = "auto"
     id_column: str | None = None
     encoding: str = "utf-8"
     label_column: str = "label"

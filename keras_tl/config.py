@@ -26,6 +26,7 @@ CHOICES = {
     "feature_dtype": ("auto", "float16", "float32"),
     "engine": ("auto", "tensorflow"),
     "truncate": ("auto", "head", "head-tail"),
+    "markup": ("auto", "keep", "drop"),
     "pooling": ("auto", "mean", "cls", "layers"),
 }
 # Smallest and largest allowed value; the largest is not included where it is 1.
@@ -147,6 +148,9 @@ class TrainConfig:
         truncate: What is read of a text that is longer than all windows: "head", its beginning,
             or "head-tail", as much of its beginning as of its end. "auto" takes "head-tail"; with
             a module of TF-Hub "head", since its preprocessor cuts.
+        markup: Whether HTML tags in texts are read: "keep" reads them, "drop" does not. "auto"
+            drops them where at least one text in a hundred has some; with a module of TF-Hub, and
+            where texts are read in a stream, it keeps them.
         pooling: How an encoder's tokens become one vector of a text: "mean", "cls", or "layers",
             the means of what each block gives, side by side. "auto" takes "layers"; with a module
             of TF-Hub what that gives.
@@ -215,6 +219,7 @@ class TrainConfig:
     max_tokens: int = 128
     windows: int = 1
     truncate: str = "auto"
+    markup: str = "auto"
     pooling: str = "auto"
     id_column: str | None = None
     encoding: str = "utf-8"

@@ -33,7 +33,8 @@ from keras_tl.training.passes import ENGINES, PASS_BATCH, SECONDS_BETWEEN_LINES
 
 SHARD_ITEMS = 10_000
 # Settings that a run's model has decided.
-OF_IMAGES, OF_TEXTS = ("image_size", "resize"), ("pair", "max_tokens", "windows", "truncate")
+OF_IMAGES = ("image_size", "resize")
+OF_TEXTS = ("pair", "max_tokens", "windows", "truncate", "markup")
 OF_THE_MODEL = ("backbone", "weights", *OF_IMAGES, *OF_TEXTS)
 
 log = logging.getLogger("keras_tl")
@@ -97,7 +98,7 @@ def extract(
         verbose: 1 says how far it is, 0 does not.
         **settings: Those of `TrainConfig` that say what the items are (`text_column`,
             `path_column`, `label_column`, ...) and, for a backbone, what it takes (`weights`,
-            `image_size`, `resize`, `max_tokens`, `windows`, `truncate`).
+            `image_size`, `resize`, `max_tokens`, `windows`, `truncate`, `markup`).
 
     Returns:
         The folder: shards of `id`, `label`, `split` and `embedding`, float32 `[features]`.

@@ -17,11 +17,11 @@ from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.files import atomic_write_text
 
-# Version 1 knew images only; version 2 read the beginnings of texts only.
-FORMAT_VERSION = 3
+# Version 1 knew images only; version 2 read the beginnings of texts only; version 3 all markup.
+FORMAT_VERSION = 4
 FILE_NAME = "model.json"
 _TYPES = {
-    **dict.fromkeys(("task", "backbone", "resize", "truncate"), str),
+    **dict.fromkeys(("task", "backbone", "resize", "truncate", "markup"), str),
     **dict.fromkeys(("size", "max_pixels", "decoder_version"), int),
     **dict.fromkeys(("max_tokens", "windows", "texts", "tokenizer_version"), int),
     "antialias": bool,
@@ -185,6 +185,8 @@ def _check_version(values: dict[str, Any], origin: str) -> None:
         values["text_input"] = None
     if version <= 2 and isinstance(values.get("text_input"), dict):
         values["text_input"] = {"truncate": "head", **values["text_input"]}
+    if version <= 3 and isinstance(values.get("text_input"), dict):
+        values["text_input"] = {"markup": "keep", **values["text_input"]}
     values["format_version"] = FORMAT_VERSION
 
 

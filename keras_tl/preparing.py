@@ -11,6 +11,7 @@ from keras_tl.backbones import registry
 from keras_tl.backbones.encoders import load_tokenizer
 from keras_tl.backbones.host import Tokenize
 from keras_tl.backbones.load import check_image_size
+from keras_tl.backbones.markup import markup_share
 from keras_tl.builders.hub import build_hub_model
 from keras_tl.builders.image import build_image_model
 from keras_tl.builders.text import build_text_classifier
@@ -30,7 +31,9 @@ HUB = "hub:"
 # Of TF-Hub's image modules nearly all; a module that wants another says so.
 HUB_IMAGE_SIZE = 224
 # What of a `TextInput` a tokenizer takes.
-TOKENIZED_BY = ("max_tokens", "windows", "texts", "truncate")
+TOKENIZED_BY = ("max_tokens", "windows", "texts", "truncate", "markup")
+# From such a share of texts with HTML tags on "auto" leaves the tags out.
+MARKED_UP = 0.01
 
 Data: TypeAlias = ImageData | TextData
 
@@ -64,8 +67,10 @@ def prepare_data(
         for name in ("val_fraction", "test_fraction", "seed", "max_bad_fraction", "audit", "strict")
     }
     if config.has_texts:
+        spec = text_input_of(config, source)
+        if tokenize and spec != text_input_of(config):
+            tokenize = tokenize_for(config, spec)
         count = tokenize.count if tokenize and tokenize.counts else None
-        spec = text_input_of(config)
         return prepare_texts(source, spec, tokenize=tokenize, count_tokens=count, **shared)
     return prepare(
         source,
@@ -84,12 +89,26 @@ def image_size_of(config: TrainConfig) -> int:
     return check_image_size(registry.get(config.backbone), config.image_size)
 
 
-def text_input_of(config: TrainConfig) -> TextInput:
-    """How a run's texts become tokens."""
-    truncate = config.truncate
+def text_input_of(config: TrainConfig, source: Source | None = None) -> TextInput:
+    """How a run's texts become tokens.
+
+    Args:
+        config: The settings.
+        source: The texts, where they are opened: whether they have markup decides what "auto" is.
+    """
+    truncate, markup = config.truncate, config.markup
     if truncate == "auto":
         truncate = "head" if _is_of_hub(config) else "head-tail"
-    return TextInput(config.max_tokens, config.windows, 2 if config.pair else 1, truncate)
+    if markup == "auto":
+        share = 0.0 if source is None or _is_of_hub(config) else markup_share(source.items)
+        markup = "drop" if share >= MARKED_UP else "keep"
+        if markup == "drop":
+            log.info(
+                "%.0f %% of the texts have HTML tags, which are left out; --markup keep reads them",
+                100 * share,
+            )
+    pair = 2 if config.pair else 1
+    return TextInput(config.max_tokens, config.windows, pair, truncate, markup)
 
 
 def pooling_of(config: TrainConfig) -> str | None:
@@ -103,9 +122,9 @@ def _is_of_hub(config: TrainConfig) -> bool:
     return (config.backbone or "").startswith(HUB)
 
 
-def tokenize_for(config: TrainConfig) -> Tokenize | None:
+def tokenize_for(config: TrainConfig, spec: TextInput | None = None) -> Tokenize | None:
     """What makes tokens for a run's encoder; None for one that takes strings as they are."""
-    spec = text_input_of(config)
+    spec = spec or text_input_of(config)
     name = config.backbone or ""
     if name.startswith(HUB) and "+" not in name:
         return None

@@ -14,6 +14,7 @@ from keras_tl.backbones import tokenizers
 from keras_tl.backbones.host import Tokenize, behind_host, host_layer, tokenize_of
 from keras_tl.config import TrainConfig
 from keras_tl.data.arrays import from_arrays
+from keras_tl.data.open import open_data
 from keras_tl.errors import CheckError, InputError
 from keras_tl.evaluation.predictions import predict_images
 from keras_tl.export.saved_model import export_saved_model
@@ -260,6 +261,7 @@ def test_a_file_that_is_not_there_is_one_line(run, capsys):
         ({"pair": True}, "two text columns for a pair"),
         ({"max_tokens": 2}, "max_tokens of at least 4"),
         ({"truncate": "tail"}, "truncate to be one of auto, head, head-tail"),
+        ({"markup": "strip"}, "markup to be one of auto, keep, drop"),
         ({"mixup": 0.2, "fine_tune": "all"}, "frozen in part for mixup"),
     ],
 )
@@ -290,6 +292,28 @@ def test_both_ends_of_long_texts_reach_training_and_the_export(folder, tmp_path)
     served = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"]
     answer = served(text=text)["probabilities"].numpy()
     np.testing.assert_allclose(answer, [without, without], atol=1e-6)
+
+
+def test_markup_is_dropped_from_training_to_the_export(folder, tmp_path, caplog):
+    config = settings(folder)
+    source = open_data(config.data, **config.columns)
+    with caplog.at_level("INFO", "keras_tl"):
+        assert prepare_data(config, source).text_input.markup == "keep"
+        assert "HTML" not in caplog.text
+        marked = replace(source, items=[(f"<p>{text}</p>",) for (text,) in source.items])
+        data = prepare_data(config, marked)
+    assert "100 % of the texts have HTML tags, which are left out" in caplog.text
+    kept = prepare_data(replace(config, markup="keep"), marked)
+    assert (data.text_input.markup, kept.text_input.markup) == ("drop", "keep")
+    model, info = build_model(config, data), describe(config, data)
+    assert data.train.tokenize.key == tokenize_of(model).key
+    assert kept.train.tokenize.key != data.train.tokenize.key
+    text = tf.constant(["good <b>and</b> bad<br>story", "good and bad story"])
+    marked, plain = model(text).numpy()
+    np.testing.assert_array_equal(marked, plain)
+    export_saved_model(model, tmp_path / "exported", info)
+    served = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"]
+    np.testing.assert_allclose(served(text=text)["probabilities"], [plain, plain], atol=1e-6)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -31,6 +32,7 @@ def load_encoder(
     windows: int = 1,
     texts: int = 1,
     truncate: str = "head",
+    markup: str = "keep",
     pooling: str | None = None,
 ) -> keras.Model:
     """Builds a text encoder as one flat functional model from strings to vectors.
@@ -46,6 +48,7 @@ def load_encoder(
         texts: 1, or 2 for pairs.
         truncate: What is kept of a text that is too long: "head", its beginning, or "head-tail",
             its beginning and its end (see `keras_tl.backbones.tokenizers.Tokenizer`).
+        markup: "keep", or "drop" to read no HTML tags (see `keras_tl.backbones.markup`).
         pooling: "mean" of all tokens that are no padding, "cls" (the first of a window), "layers"
             (the means of what each block gives, side by side), or None for what the encoder was
             published with.
@@ -61,7 +64,7 @@ def load_encoder(
             is not installed; the windows are longer than the encoder can take.
     """
     if str(name).startswith(HUB):
-        hub.check_truncation(truncate)
+        hub.check_reading(truncate, markup)
         if pooling is not None:
             fix = "Leave pooling out."
             raise InputError("a pooling of its own for a TF-Hub module", pooling, fix)
@@ -74,7 +77,7 @@ def load_encoder(
         raise InputError("1 or 2 texts", str(texts), "2 is for pairs, such as title and body.")
     source = _read(str(name), with_weights=weights is not None)
     text = keras.Input(() if texts == 1 else (2,), dtype="string", name="text")
-    tokens = _tokenizer(source, max_tokens, windows, truncate)(text)
+    tokens = _tokenizer(source, max_tokens, windows, truncate=truncate, markup=markup)(text)
     vectors = encode(tokens, source.config, windows, pooling or source.pooling)
     model = keras.Model(text, vectors, name="encoder")
     if source.weights is not None:
@@ -89,21 +92,23 @@ def load_tokenizer(
     windows: int = 1,
     texts: int = 1,
     truncate: str = "head",
+    markup: str = "keep",
 ) -> keras.layers.Layer:
     """Builds the first layer of a text encoder alone; see `load_encoder`."""
     if str(name).startswith(HUB):
-        hub.check_truncation(truncate)
+        hub.check_reading(truncate, markup)
         handle = str(name).removeprefix(HUB)
         return hub.load_hub_tokenizer(handle, max_tokens=max_tokens, texts=texts)
-    return _tokenizer(_read(str(name), with_weights=False), max_tokens, windows, truncate)
+    source = _read(str(name), with_weights=False)
+    return _tokenizer(source, max_tokens, windows, truncate=truncate, markup=markup)
 
 
 def _tokenizer(
-    source: PretrainedEncoder, max_tokens: int, windows: int, truncate: str
+    source: PretrainedEncoder, max_tokens: int, windows: int, **reading: Any
 ) -> Tokenizer:
     """Makes the tokenizer of an encoder, which must give what the encoder knows."""
     check_window(max_tokens, source.config)
-    layer = source.tokenizer(max_tokens, windows, truncate)
+    layer = source.tokenizer(max_tokens, windows, **reading)
     expected = (source.config.vocabulary_size, source.config.pad_id)
     received = (layer.vocabulary.count("\n") + 1, layer.pad)
     if received[0] > expected[0] or received[1] != expected[1]:

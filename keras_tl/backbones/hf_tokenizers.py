@@ -11,7 +11,7 @@ from keras_tl.errors import InputError
 
 
 def word_piece(folder: Path) -> Callable[..., Tokenizer]:
-    """What makes a BERT's tokenizer, of `max_tokens`, `windows` and `truncate`."""
+    """What makes a BERT's tokenizer, of `max_tokens`, `windows` and how texts are read."""
     settings = optional_json(folder / "tokenizer_config.json")
     whole = optional_json(folder / "tokenizer.json")
     normalizer = _object(whole.get("normalizer"), "a normalizer")
@@ -26,7 +26,7 @@ def word_piece(folder: Path) -> Callable[..., Tokenizer]:
     special = {**optional_json(folder / "special_tokens_map.json"), **settings}
     vocabulary = _vocabulary(folder, whole)
 
-    def make(max_tokens: int, windows: int, truncate: str = "head") -> Tokenizer:
+    def make(max_tokens: int, windows: int, **reading: Any) -> Tokenizer:
         return WordPieceTokenizer(
             vocabulary,
             max_tokens,
@@ -39,15 +39,15 @@ def word_piece(folder: Path) -> Callable[..., Tokenizer]:
                 _content(special.get("sep_token", "[SEP]")),
                 _content(special.get("pad_token", "[PAD]")),
             ),
-            truncate=truncate,
             name="tokenizer",
+            **reading,
         )
 
     return make
 
 
 def byte_pair(folder: Path) -> Callable[..., Tokenizer]:
-    """What makes a RoBERTa's tokenizer, of `max_tokens`, `windows` and `truncate`."""
+    """What makes a RoBERTa's tokenizer, of `max_tokens`, `windows` and how texts are read."""
     model = _object(optional_json(folder / "tokenizer.json").get("model"), "a model")
     if model:
         pairs, ids = _merges(model.get("merges")), model.get("vocab")
@@ -57,9 +57,9 @@ def byte_pair(folder: Path) -> Callable[..., Tokenizer]:
         pairs = [line for line in lines if line and not line.startswith("#version")]
     vocabulary, merges = _by_id(ids), "\n".join(pairs)
 
-    def make(max_tokens: int, windows: int, truncate: str = "head") -> Tokenizer:
+    def make(max_tokens: int, windows: int, **reading: Any) -> Tokenizer:
         return BytePairTokenizer(
-            vocabulary, max_tokens, windows, merges=merges, truncate=truncate, name="tokenizer"
+            vocabulary, max_tokens, windows, merges=merges, name="tokenizer", **reading
         )
 
     return make

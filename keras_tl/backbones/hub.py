@@ -135,14 +135,16 @@ def load_hub_text(
     return model
 
 
-def check_truncation(truncate: str) -> None:
-    """Refuses what a module of TF-Hub cannot do: its preprocessor keeps the beginning of a text.
+def check_reading(truncate: str, markup: str) -> None:
+    """Refuses what a module of TF-Hub cannot do: it reads the beginning of a text as it is.
 
     Raises:
-        InputError: Anything but "head" is asked for.
+        InputError: Anything but "head" and "keep" is asked for.
     """
     if truncate != "head":
         raise InputError("truncate=head for a TF-Hub module", truncate, "Leave truncate out.")
+    if markup != "keep":
+        raise InputError("markup=keep for a TF-Hub module", markup, "Leave markup out.")
 
 
 def load_hub_tokenizer(handle: str, *, max_tokens: int = 128, texts: int = 1) -> HubTokenizer:

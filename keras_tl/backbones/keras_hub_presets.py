@@ -123,27 +123,27 @@ def _flat(name: str, values: list[np.ndarray], width: int) -> list[np.ndarray]:
 
 
 def _tokenizer(tokenizer: Any) -> Callable[..., Tokenizer]:
-    """What makes a preset's tokenizer, of `max_tokens`, `windows` and `truncate`."""
+    """What makes a preset's tokenizer, of `max_tokens`, `windows` and how texts are read."""
     specials = (tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token)
     if hasattr(tokenizer, "merges"):
         ids = tokenizer.vocabulary
         vocabulary = "\n".join(sorted(ids, key=ids.__getitem__))
         merges = "\n".join(tokenizer.merges)
 
-        def make_byte_pair(max_tokens: int, windows: int, truncate: str = "head") -> Tokenizer:
+        def make_byte_pair(max_tokens: int, windows: int, **reading: Any) -> Tokenizer:
             return BytePairTokenizer(
                 vocabulary,
                 max_tokens,
                 windows,
                 merges=merges,
                 specials=specials,
-                truncate=truncate,
                 name="tokenizer",
+                **reading,
             )
 
         return make_byte_pair
 
-    def make_word_piece(max_tokens: int, windows: int, truncate: str = "head") -> Tokenizer:
+    def make_word_piece(max_tokens: int, windows: int, **reading: Any) -> Tokenizer:
         return WordPieceTokenizer(
             "\n".join(tokenizer.get_vocabulary()),
             max_tokens,
@@ -152,8 +152,8 @@ def _tokenizer(tokenizer: Any) -> Callable[..., Tokenizer]:
             strip_accents=tokenizer.strip_accents,
             unknown=tokenizer.oov_token,
             specials=specials,
-            truncate=truncate,
             name="tokenizer",
+            **reading,
         )
 
     return make_word_piece

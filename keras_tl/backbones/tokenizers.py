@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tl.backbones.markup import MARKUP, without_markup
 from keras_tl.errors import InputError, did_you_mean
 
 INSTALL = "Run: pip install 'keras_tl[text]'"
@@ -40,11 +41,12 @@ class Tokenizer(keras.layers.Layer):
         segments: Whether the second text of a pair has segment id 1; else all have 0.
         truncate: What is kept of a text that is too long for all windows: "head", its beginning,
             or "head-tail", as much of its beginning as of its end.
+        markup: "keep", or "drop" to read no HTML tags, see `keras_tl.backbones.markup`.
         **kwargs: Of `keras.layers.Layer`.
 
     Raises:
         InputError: A special token is not in the vocabulary, a token is there twice, the windows
-            are too short, or an unknown `truncate`.
+            are too short, or an unknown `truncate` or `markup`.
     """
 
     # See `keras_tl.backbones.host`.
@@ -60,12 +62,17 @@ class Tokenizer(keras.layers.Layer):
         ends_between: int = 1,
         segments: bool = True,
         truncate: str = "head",
+        markup: str = "keep",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if truncate not in TRUNCATIONS:
-            hint = did_you_mean(truncate, TRUNCATIONS, f"Choose one of {', '.join(TRUNCATIONS)}.")
-            raise InputError("a kind of truncation", repr(truncate), hint)
+        for what, value, choices in (
+            ("a kind of truncation", truncate, TRUNCATIONS),
+            ("a treatment of markup", markup, MARKUP),
+        ):
+            if value not in choices:
+                hint = did_you_mean(value, choices, f"Choose one of {', '.join(choices)}.")
+                raise InputError(what, repr(value), hint)
         least = 2 + ends_between
         if max_tokens < least:
             fix = "128 is usual."
@@ -77,6 +84,7 @@ class Tokenizer(keras.layers.Layer):
         self.ends_between = ends_between
         self.segments = segments
         self.truncate = truncate
+        self.markup = markup
         tokens = vocabulary.split("\n")
         known = {token: number for number, token in enumerate(tokens)}
         if len(known) < len(tokens):
@@ -130,6 +138,8 @@ class Tokenizer(keras.layers.Layer):
 
     def _texts(self, text: tf.Tensor) -> tuple[tf.RaggedTensor | None, tf.RaggedTensor]:
         """The pieces of the text that stands in every window, and of the one that goes on."""
+        if self.markup == "drop":
+            text = without_markup(text)
         if text.shape.rank == 1:
             return None, self.pieces(text)
         return self.pieces(text[:, 0]), self.pieces(text[:, 1])
@@ -198,6 +208,7 @@ class Tokenizer(keras.layers.Layer):
             "ends_between": self.ends_between,
             "segments": self.segments,
             "truncate": self.truncate,
+            "markup": self.markup,
         }
 
 

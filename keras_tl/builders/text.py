@@ -22,6 +22,7 @@ def build_text_classifier(
     windows: int = 1,
     texts: int = 1,
     truncate: str = "head",
+    markup: str = "keep",
     pooling: str | None = None,
     hidden: tuple[int, ...] = (),
     dropout: float = 0.2,
@@ -44,6 +45,7 @@ def build_text_classifier(
         texts: 1, or 2 for pairs, such as title and body.
         truncate: What is kept of a text that is too long: "head", its beginning, or "head-tail",
             as much of its beginning as of its end.
+        markup: "keep", or "drop" to read no HTML tags; see `keras_tl.backbones.markup`.
         pooling: "mean", "cls", "layers", or None for what the encoder was published with; see
             `keras_tl.backbones.encoders.load_encoder`.
         hidden: See `keras_tl.heads.add_head`.
@@ -66,6 +68,7 @@ def build_text_classifier(
         windows=windows,
         texts=texts,
         truncate=truncate,
+        markup=markup,
         pooling=pooling,
     )
     return add_head(

@@ -7,7 +7,7 @@ from keras_tl.errors import InputError, did_you_mean
 # The first and the last token of a window are the encoder's own, and so is one between two texts.
 OWN_TOKENS = 2
 LARGEST_MAX_TOKENS, LARGEST_WINDOWS = 2**16, 64
-TRUNCATIONS = ("head", "head-tail")
+TRUNCATIONS, MARKUP = ("head", "head-tail"), ("keep", "drop")
 
 # Raised whenever the same text would become other tokens.
 TOKENIZER_VERSION = 1
@@ -26,6 +26,7 @@ class TextInput:
         texts: 1, or 2 for pairs of texts (a title and a body).
         truncate: What is read of a text that is longer than all windows: "head", its beginning,
             or "head-tail", as much of its beginning as of its end.
+        markup: "keep", or "drop" where HTML tags are not read.
         tokenizer_version: The version of the tokenizer that these settings were made for.
 
     Raises:
@@ -36,6 +37,7 @@ class TextInput:
     windows: int = 1
     texts: int = 1
     truncate: str = "head"
+    markup: str = "keep"
     tokenizer_version: int = TOKENIZER_VERSION
 
     def __post_init__(self) -> None:
@@ -48,11 +50,13 @@ class TextInput:
         ):
             if not low <= value <= high:
                 raise InputError(f"{name} from {low} to {high}", repr(value), f"Try {usual}.")
-        if self.truncate not in TRUNCATIONS:
-            hint = did_you_mean(self.truncate, TRUNCATIONS, "Try head.")
-            raise InputError(
-                f"truncate to be {' or '.join(TRUNCATIONS)}", repr(self.truncate), hint
-            )
+        for name, choice, known in (
+            ("truncate", self.truncate, TRUNCATIONS),
+            ("markup", self.markup, MARKUP),
+        ):
+            if choice not in known:
+                hint = did_you_mean(choice, known, f"Try {known[0]}.")
+                raise InputError(f"{name} to be {' or '.join(known)}", repr(choice), hint)
         if self.tokenizer_version != TOKENIZER_VERSION:
             raise InputError(
                 f"tokenizer version {TOKENIZER_VERSION}",

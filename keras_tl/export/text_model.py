@@ -33,6 +33,7 @@ PROBES = (
     "Crème brûlée costs 3.50 € - très bon, naïve façade",
     "tabs\tand\nlines \u200b and emoji \U0001f600, 中文字 и русский",
     "[CLS] [SEP] [PAD] [MASK] ##ing",
+    "<p>fish &amp; <b>ch</b>ips<br>",
     "one two three four five six seven eight nine ten " * 200,
 )
 

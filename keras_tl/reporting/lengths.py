@@ -76,7 +76,8 @@ def tokens_text(info: ModelInfo) -> str:
     of = "a pair of texts" if seen.texts > 1 else "a text"
     ends = ", of long ones from both ends" if seen.truncate == "head-tail" else ""
     windows = f", in up to {seen.windows} windows" if seen.windows > 1 else ""
-    return f"{one} of {of}{windows}{ends}"
+    tags = ", without HTML tags" if seen.markup == "drop" else ""
+    return f"{one} of {of}{windows}{ends}{tags}"
 
 
 def _reading(info: ModelInfo, share: float) -> str:

@@ -199,6 +199,8 @@ def test_handles_of_texts(published):
     for load in (load_encoder, load_tokenizer):
         with pytest.raises(InputError, match="truncate=head for a TF-Hub module"):
             load(f"hub:{both}", truncate="head-tail")
+        with pytest.raises(InputError, match="markup=keep for a TF-Hub module"):
+            load(f"hub:{both}", markup="drop")
 
 
 def test_another_output_of_an_encoder(published):

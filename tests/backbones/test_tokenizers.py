@@ -200,6 +200,15 @@ def test_of_a_pair_both_ends_of_both_are_kept():
     assert ids == [token for row in rows for token in row]
 
 
+def test_markup_takes_no_tokens_where_it_is_dropped():
+    text = "<p>a <b>b</b>c<br>d &lt; e</p>"
+    plain = laid_out("a bc d < e", max_tokens=12)
+    assert laid_out(text, max_tokens=12, markup="drop") == plain
+    assert laid_out(text, max_tokens=12) != plain
+    layer = tokenizer(markup="drop")
+    assert layer.count(tf.constant([text])).numpy() == [2 + 5]
+
+
 def test_a_long_text_goes_on_in_the_next_window():
     ids, _ = laid_out("a b c d e f", windows=3)
     expected = [CLS, *letters("abcd"), SEP, CLS, *letters("ef"), SEP, PAD, PAD] + [PAD] * 6
@@ -249,6 +258,10 @@ def test_its_config_is_whole_and_tells_it_apart():
     text = tf.constant(["a b c d e f g h i j a b", "a"])
     np.testing.assert_array_equal(copy(text), both(text))
     assert (copy(text) != layer(text)).numpy().any()
+    dropped = tokenizer(windows=2, lowercase=False, markup="drop")
+    assert Tokenize(dropped).key != Tokenize(layer).key
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(dropped))
+    assert copy.markup == "drop"
 
 
 def test_it_runs_in_tf_data_and_its_shape_is_known():
@@ -264,6 +277,7 @@ def test_it_runs_in_tf_data_and_its_shape_is_known():
     [
         ({"max_tokens": 2}, "at least 3 tokens"),
         ({"truncate": "head_tail"}, "Did you mean head-tail"),
+        ({"markup": "drops"}, "Did you mean drop"),
         ({"specials": ("<s>", "[SEP]", "[PAD]")}, "<s>"),
         ({"unknown": "<unk>"}, "no '<unk>'"),
     ],

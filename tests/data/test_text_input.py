@@ -21,6 +21,7 @@ def test_room_is_what_the_encoders_own_tokens_leave():
         {"texts": 3},
         {"tokenizer_version": 0},
         {"truncate": "tail"},
+        {"markup": "strip"},
     ],
 )
 def test_what_is_out_of_range_is_refused(settings):
