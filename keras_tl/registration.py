@@ -5,8 +5,8 @@ imported. Importing keras_tl must not import Keras, so the modules are imported 
 at once where Keras is there already, else right behind it.
 """
 
+import importlib
 import importlib.abc
-import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -36,30 +36,36 @@ def _import_modules() -> None:
 
 
 class _BehindKeras(importlib.abc.MetaPathFinder):
-    """Finds nothing itself, but has the layers imported behind Keras."""
+    """Finds nothing itself, but has the layers imported behind Keras.
+
+    It stays until Keras is imported: TensorFlow first asks only where Keras is.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname != "keras":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
+            spec.loader = _Loader(spec.loader, self)
         return spec
 
 
 class _Loader(importlib.abc.Loader):
     """Keras' own loader, and then the layers."""
 
-    def __init__(self, loader: importlib.abc.Loader):
-        self._loader = loader
+    def __init__(self, loader: importlib.abc.Loader, finder: _BehindKeras):
+        self._loader, self._finder = loader, finder
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
         self._loader.exec_module(module)
         # Whoever asks where Keras comes from is told the truth.
         if module.__spec__ is not None:

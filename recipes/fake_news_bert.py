@@ -3,8 +3,9 @@
     python recipes/fake_news_bert.py news.csv --out runs/news
 
 `news.csv` has a row for each story, with the columns title, text and label, as the public sets
-have them. Title and text go in as a pair. The head trains first on the frozen encoder, then the
-upper third of the layers at a low rate (Devlin et al., "BERT", NAACL 2019, take 2e-5 to 5e-5).
+have them. Title and text go in as a pair. The head trains first on the frozen encoder, then, where
+a probe says that it pays, the upper two thirds of the layers too, at a low rate (Devlin et al.,
+"BERT", NAACL 2019, take 2e-5 to 5e-5).
 The run's folder holds the report, the figures and a SavedModel that takes strings.
 
 Such sets are often told apart by what is no news: the name of an agency, a dateline, a story that
