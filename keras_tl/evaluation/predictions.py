@@ -1,6 +1,7 @@
 """A model's outputs over a data set, as an array and as a table."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -112,7 +113,7 @@ def predictions_frame(
     Returns:
         The table.
     """
-    columns = {"id": [str(name) for name in ids]}
+    columns: dict[str, Any] = {"id": [str(name) for name in ids]}
     if info.task == "regression":
         columns |= _regression_columns(probabilities, targets, info)
     elif has_many(info):
@@ -124,33 +125,38 @@ def predictions_frame(
 
 def _class_columns(
     probabilities: np.ndarray, targets: np.ndarray | None, info: ModelInfo
-) -> dict[str, list]:
+) -> dict[str, Any]:
     chosen = decide(probabilities, info)
-    if targets is not None and targets.ndim == 1:
-        targets = np.eye(len(info.class_names))[targets]
     if info.task == "multi-label":
         confidence = np.where(chosen, probabilities, 1.0 - probabilities).min(axis=1)
     else:
         confidence = probabilities[chosen]
-    columns = {}
-    if targets is not None:
+    columns: dict[str, Any] = {}
+    if targets is not None and targets.ndim == 1:
+        columns["true"] = [info.class_names[index] for index in targets]
+    elif targets is not None:
         columns["true"] = _joined(targets > 0.5, info.class_names)
     columns["predicted"] = _joined(chosen, info.class_names)
-    columns["confidence"] = confidence.tolist()
+    columns["confidence"] = _wide(confidence)
     for index, name in enumerate(info.class_names):
-        columns[f"p_{name}"] = probabilities[:, index].tolist()
+        columns[f"p_{name}"] = _wide(probabilities[:, index])
     return columns
 
 
 def _regression_columns(
     values: np.ndarray, targets: np.ndarray | None, info: ModelInfo
-) -> dict[str, list]:
+) -> dict[str, Any]:
     columns = {}
     for index, name in enumerate(info.class_names):
         if targets is not None:
-            columns[f"true_{name}"] = targets[:, index].tolist()
-        columns[f"predicted_{name}"] = values[:, index].tolist()
+            columns[f"true_{name}"] = _wide(targets[:, index])
+        columns[f"predicted_{name}"] = _wide(values[:, index])
     return columns
+
+
+def _wide(values: np.ndarray) -> np.ndarray:
+    """As float64, of which every digit is written; a list would take four times the memory."""
+    return values.astype(np.float64)
 
 
 def _joined(present: np.ndarray, class_names: tuple[str, ...]) -> list[str]:
