@@ -29,7 +29,7 @@ from keras_tl.files import atomic_file, atomic_write_text
 from keras_tl.journal import Journal
 from keras_tl.measuring import measure
 from keras_tl.model_info import ModelInfo
-from keras_tl.plans import make_plan
+from keras_tl.plans import check_plan, make_plan
 from keras_tl.preparing import Data, build_model, class_weights_of, describe, prepare_data
 from keras_tl.probing import settle_plan
 from keras_tl.replicas import on_one_device
@@ -134,6 +134,7 @@ def _train(
     journal.lap("data", **({"audit": data.seen.seconds} if data.seen else {}))
     with strategy.scope():
         model = build_model(config, data)
+    check_plan(make_plan(config, len(data.train), freezing.block_count(model)), model)
     run.begin()
     atomic_write_text(run.path(Run.CONFIG), config.with_absolute_paths().to_yaml())
     write_splits(data.source, run.path(Run.SPLITS))

@@ -58,11 +58,21 @@ def measure(
     Raises:
         InputError: The classes are not in the model's order, or cannot be measured.
     """
+    how: dict[str, Any] = {"store": store, "engine": engine, "verbose": verbose}
+    outputs, targets = _outputs(model, samples, info, **how)
+    frame = predictions_frame(samples.source.ids, outputs, targets, info)
+    return evaluate(outputs, targets, info), frame
+
+
+def _outputs(
+    model: keras.Model, samples: Samples, info: ModelInfo, **how: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a model gives for labelled images or texts, and what it should."""
     check_class_names(samples.source.class_names, info)
-    outputs = predict_images(model, samples, store, engine=engine, verbose=verbose)
-    targets, ids = truth_of(samples.source), samples.source.ids
+    outputs = predict_images(model, samples, **how)
+    targets = truth_of(samples.source)
     warn_of_outcome(outputs, targets, info)
-    return evaluate(outputs, targets, info), predictions_frame(ids, outputs, targets, info)
+    return outputs, targets
 
 
 def evaluate_run(
@@ -92,8 +102,7 @@ def evaluate_run(
         source = _only(source, split)
     source = _readable(source, info)
     _warn_of_training_items(run, source)
-    metrics, _ = measure(model, _plain(source, info, model), info, verbose=verbose)
-    return metrics
+    return evaluate(*_outputs(model, _plain(source, info, model), info, verbose=verbose), info)
 
 
 def predict_files(run: Run, files: Sequence[str], *, verbose: int = 0) -> tuple[np.ndarray, Source]:

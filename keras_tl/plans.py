@@ -7,7 +7,10 @@ Every plan takes further attributes of `Phase`, which each of its phases gets.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any
+
+import keras
 
 from keras_tl import freezing
 from keras_tl.backbones import registry
@@ -184,6 +187,16 @@ def make_plan(config: TrainConfig, images: int, blocks: int | None = None) -> li
     if not phases:
         raise InputError("something to train", "0 epochs", "Give --epochs of 1 or more.")
     return phases
+
+
+def check_plan(phases: Sequence[Phase], model: keras.Model) -> None:
+    """Refuses phases whose policies a model has nothing for; no flag is set.
+
+    Raises:
+        InputError: More blocks than there are, a name that no layer has, or nothing to train.
+    """
+    for phase in phases:
+        phase.freezing.frozen_layers(model)
 
 
 def head_phase(config: TrainConfig) -> Phase:

@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from keras_tl import cli, job
+from keras_tl.backbones.load import load_backbone
 from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
 from keras_tl.job import train
@@ -322,6 +323,15 @@ def test_mixed_precision_trains_and_exports(photos, tmp_path, precision):
     assert keras.config.dtype_policy().name == "float32"
     assert run.model().get_layer("one_conv").compute_dtype == precision.removeprefix("mixed_")
     assert list(run.path("tensorboard").rglob("events.out.tfevents*"))
+
+
+def test_a_policy_that_fits_no_layer_is_refused_before_anything_is_written(photos, tmp_path):
+    weights = tmp_path / "tiny.weights.h5"
+    load_backbone("TinyNet", weights=None).save_weights(weights)
+    settings = SETTINGS | {"weights": str(weights), "fine_tune": 99}
+    with pytest.raises(InputError, match="blocks"):
+        train(TrainConfig(str(photos), str(tmp_path / "run"), **settings))
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
 
 
 def test_without_tensorboard_its_logs_are_refused_at_once(tmp_path, monkeypatch):
