@@ -66,7 +66,7 @@ def audit(
     weights: str = "imagenet",
     image_size: int | None = None,
     max_tokens: int = 128,
-    windows: int = 1,
+    windows: int | None = None,
     truncate: str = "auto",
     markup: str = "auto",
     seed: int = 0,

@@ -87,7 +87,12 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--precision", str, "P", "float32, mixed_bfloat16 or mixed_float16"),
     ("--max-bad-fraction", float, "F", "share of unreadable images or texts that stops a run"),
     ("--max-tokens", int, "N", "texts: tokens that are read, in each window"),
-    ("--windows", int, "K", "texts: windows of a long text, over which is averaged"),
+    (
+        "--windows",
+        int,
+        "K",
+        "texts: windows of a long text, over which is averaged; 1 to 4 by need",
+    ),
     (
         "--truncate",
         str,

@@ -77,7 +77,7 @@ class CompareConfig:
     text_column: str | None = None
     pair: bool = False
     max_tokens: int = 128
-    windows: int = 1
+    windows: int | None = None
     truncate: str = "auto"
     markup: str = "auto"
     id_column: str | None = None

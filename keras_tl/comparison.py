@@ -35,6 +35,7 @@ from keras_tl.preparing import (
     input_size,
     nouns_of,
     prepare_data,
+    windows_of,
 )
 from keras_tl.probing import Part, first_view, groups_of, sample, weigh
 
@@ -206,7 +207,7 @@ def _candidate(config: CompareConfig, name: str, data: Data, verbose: int) -> Ca
     blocks = freezing.block_count(model)
     phases = [
         head_phase(training),
-        fine_tuning_phase(training, blocks=blocks, items=len(data.train)),
+        fine_tuning_phase(training, blocks=blocks, items=len(data.train) * windows_of(data)),
     ]
     chosen = sample(replace(data.train, source=_train_and_val(data)), config.images, config.seed)
     parts = _parts(chosen, first_view(data.train, phases))

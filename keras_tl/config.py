@@ -105,7 +105,7 @@ class TrainConfig:
             "lora" trains low-rank adapters, "bitfit" the biases; see `keras_tl.freezing`.
         lora_rank: Rank of the adapters of `fine_tune="lora"`.
         fine_tune_epochs: Epochs of the fine-tuning; None takes 12, for texts so many that 16,000
-            are seen in all, 3 to 24.
+            windows are seen in all, 3 to 24.
         fine_tune_learning_rate: Its highest learning rate; None takes 2e-4, for texts 3e-4 with
             MiniLM and 5e-5 with others, and 1e-3 for "lora" and "bitfit".
         optimizer: "adamw", "adam", "sgd" or "rmsprop".
@@ -144,7 +144,10 @@ class TrainConfig:
         pair: Whether two columns of texts are a pair, which the encoder tells apart, rather than
             one text with the first above the second.
         max_tokens: Tokens of a text that are read, in each window.
-        windows: Into so many windows at most a long text is cut, over which is averaged.
+        windows: Into so many windows at most a long text is cut, over which is averaged. None
+            takes as many as read four fifths of the texts whole, but 4 at most, and no more than
+            can be fine-tuned three times within the 16,000 of `fine_tune_epochs`; with a module of
+            TF-Hub, and where texts are read in a stream, 1.
         truncate: What is read of a text that is longer than all windows: "head", its beginning,
             or "head-tail", as much of its beginning as of its end. "auto" takes "head-tail"; with
             a module of TF-Hub "head", since its preprocessor cuts.
@@ -217,7 +220,7 @@ class TrainConfig:
     text_column: str | None = None
     pair: bool = False
     max_tokens: int = 128
-    windows: int = 1
+    windows: int | None = None
     truncate: str = "auto"
     markup: str = "auto"
     pooling: str = "auto"

@@ -13,7 +13,7 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
-from keras_tl import freezing, strategies
+from keras_tl import strategies
 from keras_tl.auditing import audit_with_labels
 from keras_tl.backbones.graph import to_stock
 from keras_tl.baselines import add_baseline
@@ -29,8 +29,15 @@ from keras_tl.files import atomic_file, atomic_write_text
 from keras_tl.journal import Journal
 from keras_tl.measuring import measure
 from keras_tl.model_info import ModelInfo
-from keras_tl.plans import check_plan, make_plan
-from keras_tl.preparing import Data, build_model, class_weights_of, describe, prepare_data
+from keras_tl.plans import check_plan
+from keras_tl.preparing import (
+    Data,
+    build_model,
+    class_weights_of,
+    describe,
+    plan_for,
+    prepare_data,
+)
 from keras_tl.probing import settle_plan
 from keras_tl.replicas import on_one_device
 from keras_tl.reporting.page import write_report
@@ -134,7 +141,7 @@ def _train(
     journal.lap("data", **({"audit": data.seen.seconds} if data.seen else {}))
     with strategy.scope():
         model = build_model(config, data)
-    check_plan(make_plan(config, len(data.train), freezing.block_count(model)), model)
+    check_plan(plan_for(model, data, config), model)
     run.begin()
     atomic_write_text(run.path(Run.CONFIG), config.with_absolute_paths().to_yaml())
     write_splits(data.source, run.path(Run.SPLITS))
@@ -257,13 +264,13 @@ def _settle(
 ) -> tuple[list[Phase], dict[str, Any] | None]:
     """The plan, and why; a run that goes on keeps to what was decided when it began."""
     if noted := checkpoint.notes():
-        plan = make_plan(config, len(data.train), freezing.block_count(model))
+        plan = plan_for(model, data, config)
         return plan[: noted["phases"]], noted["decision"]
     plan, decision = settle_plan(model, data, config, store, verbose)
     # What a probe costs counts in it, and may differ from one machine to the next.
     workers = store.workers if store else Workers()
     phases, decision = workers.share((len(plan), decision))
-    plan = make_plan(config, len(data.train), freezing.block_count(model))[:phases]
+    plan = plan_for(model, data, config)[:phases]
     checkpoint.note({"phases": len(plan), "decision": decision})
     return plan, decision
 

@@ -27,8 +27,8 @@ FEW_IMAGES = 100
 # ImageNet (Yosinski et al., "How transferable are features in deep neural networks?", 2014). Of a
 # text encoder all but the first third: it is shallow, and what it was trained for is further away.
 AUTO_SHARE, AUTO_SHARE_OF_TEXTS = 1 / 3, 2 / 3
-# Where epochs of texts are not given, so many texts are seen in all, in 3 to 24 epochs.
-TEXTS_SEEN, TEXT_EPOCHS = 16_000, (3, 24)
+# Where epochs of texts are not given, so many windows of them are seen in all, in 3 to 24 epochs.
+WINDOWS_SEEN, TEXT_EPOCHS = 16_000, (3, 24)
 
 log = logging.getLogger("keras_tl")
 
@@ -145,7 +145,9 @@ def gradual(
     return phases
 
 
-def make_plan(config: TrainConfig, images: int, blocks: int | None = None) -> list[Phase]:
+def make_plan(
+    config: TrainConfig, images: int, blocks: int | None = None, windows: int = 1
+) -> list[Phase]:
     """Turns a configuration into phases: the head first, then perhaps a part of the backbone.
 
     A head with random weights would send large gradients into the pretrained layers, so it is
@@ -161,6 +163,7 @@ def make_plan(config: TrainConfig, images: int, blocks: int | None = None) -> li
         images: How many images or texts there are to train on.
         blocks: How many blocks the backbone has, see `freezing.block_count`; None looks it up in
             the registry.
+        windows: Windows of a text.
 
     Returns:
         The phases, in order.
@@ -173,17 +176,17 @@ def make_plan(config: TrainConfig, images: int, blocks: int | None = None) -> li
         given = f"plan={config.plan}, l2_sp={config.l2_sp:g}, fine_tune={config.fine_tune}"
         raise InputError("pretrained weights", f"none, with {given}", "Leave these out.")
     if config.plan != "auto":
-        return _named_plan(config, images, blocks)
+        return _named_plan(config, images * windows, blocks)
     if config.weights == "none":
         policy = freezing.Nothing(batch_norm="trained")
-        epochs = config.epochs + _tuning(config, images)[0]
+        epochs = config.epochs + _tuning(config, images * windows)[0]
         return [_phase(config, "from scratch", policy, epochs, config.learning_rate)]
     phases = []
     if config.epochs:
         phases.append(head_phase(config))
     policy_or_none = _fine_tuning_policy(config, images, blocks)
     if policy_or_none and config.fine_tune_epochs != 0:
-        phases.append(fine_tuning_phase(config, policy_or_none, items=images))
+        phases.append(fine_tuning_phase(config, policy_or_none, items=images * windows))
     if not phases:
         raise InputError("something to train", "0 epochs", "Give --epochs of 1 or more.")
     return phases
@@ -208,7 +211,7 @@ def fine_tuning_phase(
     config: TrainConfig,
     policy: freezing.Policy | None = None,
     blocks: int | None = None,
-    items: int = TEXTS_SEEN,
+    items: int = WINDOWS_SEEN,
 ) -> Phase:
     """The phase after it.
 
@@ -216,7 +219,7 @@ def fine_tuning_phase(
         config: The settings.
         policy: What is frozen; None is what "auto" freezes.
         blocks: See `make_plan`.
-        items: How many images or texts there are to train on.
+        items: How many images, or windows of texts, there are to train on.
     """
     policy = policy or _last_blocks(config, blocks)
     return _phase(config, "fine-tuning", policy, *_tuning(config, items))
@@ -227,7 +230,7 @@ def _tuning(config: TrainConfig, items: int) -> tuple[int, float]:
     epochs = config.fine_tune_epochs
     if epochs is None:
         fewest, most = TEXT_EPOCHS
-        epochs = min(max(round(TEXTS_SEEN / max(items, 1)), fewest), most)
+        epochs = min(max(round(WINDOWS_SEEN / max(items, 1)), fewest), most)
     return epochs, config.fine_tune_learning_rate or 0.0
 
 

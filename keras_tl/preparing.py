@@ -1,12 +1,14 @@
 """From settings to data and a model. Images and texts differ here, and nowhere behind it."""
 
 import logging
+import math
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from keras_tl import freezing
 from keras_tl.backbones import registry
 from keras_tl.backbones.encoders import load_tokenizer
 from keras_tl.backbones.host import Tokenize
@@ -17,6 +19,7 @@ from keras_tl.builders.image import build_image_model
 from keras_tl.builders.text import build_text_classifier
 from keras_tl.config import TrainConfig
 from keras_tl.data import augment
+from keras_tl.data.audit.text_lengths import WHOLE
 from keras_tl.data.labels import class_counts
 from keras_tl.data.open import open_data
 from keras_tl.data.prepare import ImageData, prepare
@@ -25,6 +28,8 @@ from keras_tl.data.source import Source
 from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError
 from keras_tl.model_info import ModelInfo
+from keras_tl.plans import TEXT_EPOCHS, WINDOWS_SEEN, make_plan
+from keras_tl.training.phases import Phase
 from keras_tl.training.sampling import class_weights
 
 HUB = "hub:"
@@ -34,6 +39,9 @@ HUB_IMAGE_SIZE = 224
 TOKENIZED_BY = ("max_tokens", "windows", "texts", "truncate", "markup")
 # From such a share of texts with HTML tags on "auto" leaves the tags out.
 MARKED_UP = 0.01
+# So many windows are read at most where their number is not given; what is needed is told from so
+# many texts, evenly spaced.
+MOST_WINDOWS, LOOKED_AT = 4, 2000
 
 Data: TypeAlias = ImageData | TextData
 
@@ -94,7 +102,7 @@ def text_input_of(config: TrainConfig, source: Source | None = None) -> TextInpu
 
     Args:
         config: The settings.
-        source: The texts, where they are opened: whether they have markup decides what "auto" is.
+        source: The texts, where they are opened: they decide what is left open.
     """
     truncate, markup = config.truncate, config.markup
     if truncate == "auto":
@@ -108,7 +116,40 @@ def text_input_of(config: TrainConfig, source: Source | None = None) -> TextInpu
                 100 * share,
             )
     pair = 2 if config.pair else 1
-    return TextInput(config.max_tokens, config.windows, pair, truncate, markup)
+    spec = TextInput(config.max_tokens, config.windows or 1, pair, truncate, markup)
+    if config.windows is None and source is not None and not _is_of_hub(config):
+        return replace(spec, windows=_windows_for(config, source, spec))
+    return spec
+
+
+def _windows_for(config: TrainConfig, source: Source, one: TextInput) -> int:
+    """How many windows are worth reading, see `TrainConfig.windows`; `one` has a single one."""
+    tokenize = tokenize_for(config, one) if config.backbone and len(source) else None
+    if tokenize is None:
+        return 1
+    tokens = tokenize.count(source.items[:: max(len(source) // LOOKED_AT, 1)])
+    needed = math.ceil(float(np.quantile(tokens, WHOLE, method="higher")) / one.room)
+    share = 1 - config.val_fraction - config.test_fraction
+    given = np.count_nonzero(source.splits == "train")
+    texts = given if source.given_splits else share * len(source)
+    windows = max(
+        min(needed, MOST_WINDOWS, int(WINDOWS_SEEN // (TEXT_EPOCHS[0] * max(texts, 1)))), 1
+    )
+    if windows > 1:
+        read = (tokens <= windows * one.room).mean()
+        log.info("%d windows of a text are read: %.0f %% are read whole", windows, 100 * read)
+    return windows
+
+
+def plan_for(model: keras.Model, data: Data, config: TrainConfig) -> list[Phase]:
+    """The phases of a configuration for a model and its data; see `keras_tl.plans.make_plan`."""
+    blocks = freezing.block_count(model)
+    return make_plan(config, len(data.train), blocks, windows_of(data))
+
+
+def windows_of(data: Data) -> int:
+    """Windows of a text; 1 for images."""
+    return data.text_input.windows if isinstance(data, TextData) else 1
 
 
 def pooling_of(config: TrainConfig) -> str | None:
@@ -164,7 +205,8 @@ def build_model(config: TrainConfig, data: Data) -> keras.Model:
 def data_for(config: TrainConfig, data: Data) -> Data:
     """The same splits for the backbone of a configuration."""
     if isinstance(data, TextData):
-        return replace(data, tokenize=tokenize_for(config))
+        spec = text_input_of(config, data.source)
+        return replace(data, text_input=spec, tokenize=tokenize_for(config, spec))
     return replace(data, image_input=replace(data.image_input, size=image_size_of(config)))
 
 

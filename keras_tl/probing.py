@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tl import freezing, frozen_prefix, tasks
+from keras_tl import frozen_prefix, tasks
 from keras_tl.config import TrainConfig
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
@@ -24,8 +24,7 @@ from keras_tl.evaluation.linear_fits import deal
 from keras_tl.evaluation.probes import linear_probe
 from keras_tl.evaluation.verdict import Verdict, judge
 from keras_tl.feature_cache import Features, FeatureStore
-from keras_tl.plans import make_plan
-from keras_tl.preparing import Data, nouns_of
+from keras_tl.preparing import Data, nouns_of, plan_for
 from keras_tl.training.images import Images
 from keras_tl.training.passes import (
     SMALL_ITEM,
@@ -101,7 +100,7 @@ def settle_plan(
     Returns:
         The phases, and the decision ready for JSON; None where there was nothing to decide.
     """
-    phases = make_plan(config, len(data.train), freezing.block_count(model))
+    phases = plan_for(model, data, config)
     asked = config.fine_tune == "auto" and config.epochs and config.fine_tune_epochs != 0
     if not asked or config.weights == "none":
         return phases, None

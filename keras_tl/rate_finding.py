@@ -4,13 +4,12 @@ from typing import Any
 
 import keras
 
-from keras_tl import freezing, strategies
+from keras_tl import strategies
 from keras_tl.config import TrainConfig
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.plans import make_plan
-from keras_tl.preparing import build_model, class_weights_of, prepare_data
+from keras_tl.preparing import build_model, class_weights_of, plan_for, prepare_data
 from keras_tl.training.fit import run_phases
 from keras_tl.training.lr_finder import LearningRates, find_learning_rate
 
@@ -56,7 +55,7 @@ def _find(
     strategy = strategies.choose()
     with strategy.scope():
         model = build_model(config, data)
-    phases = make_plan(config, len(data.train), freezing.block_count(model))
+    phases = plan_for(model, data, config)
     if fine_tuning and len(phases) == 1:
         raise InputError(
             "a plan with a phase behind the head's",

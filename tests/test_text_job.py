@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from keras_tl import cli, freezing, frozen_prefix
+from keras_tl import cli, freezing, frozen_prefix, plans, preparing
 from keras_tl.backbones import tokenizers
 from keras_tl.backbones.host import Tokenize, behind_host, host_layer, tokenize_of
 from keras_tl.config import TrainConfig
@@ -22,7 +22,7 @@ from keras_tl.export.text_model import verify_text_model
 from keras_tl.job import train
 from keras_tl.measuring import evaluate_run, predict_files, predict_texts
 from keras_tl.model_info import ModelInfo
-from keras_tl.preparing import build_model, describe, prepare_data
+from keras_tl.preparing import build_model, describe, plan_for, prepare_data
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
 from tests import hub_modules
@@ -271,7 +271,7 @@ def test_settings_that_texts_do_not_have_are_refused(folder, wrong, said):
 
 
 def test_both_ends_of_long_texts_reach_training_and_the_export(folder, tmp_path):
-    config = settings(folder, max_tokens=8)
+    config = settings(folder, max_tokens=8, windows=1)
     data = prepare_data(config)
     model = build_model(config, data)
     info = describe(config, data)
@@ -314,6 +314,39 @@ def test_markup_is_dropped_from_training_to_the_export(folder, tmp_path, caplog)
     export_saved_model(model, tmp_path / "exported", info)
     served = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"]
     np.testing.assert_allclose(served(text=text)["probabilities"], [plain, plain], atol=1e-6)
+
+
+def test_windows_read_most_texts_whole_but_no_more_than_can_be_fine_tuned(
+    folder, tmp_path, monkeypatch
+):
+    # Of ten texts one has 40 words, six have 20, three have 4; a window has room for 6.
+    lengths = np.tile([40, 20, 20, 20, 20, 20, 20, 4, 4, 4], 4)
+    texts = [
+        " ".join(["good", "bad"][index % 2] for _ in range(n)) for index, n in enumerate(lengths)
+    ]
+    table = pd.DataFrame({"text": texts, "label": ["a", "b"] * 20})
+    table.to_csv(tmp_path / "long.csv", index=False)
+    config = settings(folder, data=str(tmp_path / "long.csv"), max_tokens=8, audit=False)
+    config = replace(config, fine_tune_epochs=None)
+
+    def windows(**changes):
+        changed = replace(config, **changes)
+        data = prepare_data(changed)
+        model = build_model(changed, data)
+        assert model.layers[1].output.shape[-1] == changed.max_tokens * data.text_input.windows
+        return data.text_input.windows, plan_for(model, data, changed)[1].epochs
+
+    # Four fifths have at most 20 words: four windows of six.
+    assert windows() == (4, 24)
+    assert windows(max_tokens=12) == (2, 24)
+    assert windows(max_tokens=22) == (1, 24)
+    assert windows(windows=3) == (3, 24)
+    # 28 texts train: two windows of each can be seen three times, and are.
+    for module in (preparing, plans):
+        monkeypatch.setattr(module, "WINDOWS_SEEN", 28 * 2 * 3)
+    assert windows() == (2, 3)
+    assert windows(max_tokens=22) == (1, 6)
+    assert windows(val_fraction=0.4, test_fraction=0.4)[0] == 4
 
 
 @pytest.mark.slow
