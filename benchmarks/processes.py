@@ -1,6 +1,6 @@
 """The same run in one process and in two, each of them on a core of its own.
 
-    python benchmarks/processes.py --images 600
+    python benchmarks/processes.py --images 2000
     python benchmarks/processes.py --images 1200 --image-size 160 --batch-size 128
 
 Made JPEGs of 256 px; EfficientNetLite0: a pass over all images, then the last four blocks are
@@ -81,7 +81,7 @@ def run(data: Path, folder: Path, processes: int, settings: dict[str, object]) -
 def main() -> int:
     """Prints the figures of each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=32)

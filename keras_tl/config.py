@@ -128,7 +128,8 @@ class TrainConfig:
             often.
         batch_size: Images in a batch, over all devices.
         micro_batches: In so many parts a device computes its batch, to need less memory; the
-            update is that of the whole batch.
+            update is that of the whole batch. None takes 1, and for texts in several windows at
+            least so many as there are windows, so that they need no more memory than one.
         clip_norm: The norm that each weight's gradient is clipped to; None does not clip.
         val_fraction: Share of the images that choose the best epoch.
         test_fraction: Share of the images that the final figures are measured on.
@@ -208,7 +209,7 @@ class TrainConfig:
     augment: str | None = None
     sampling: str = "shuffled"
     batch_size: int = 32
-    micro_batches: int = 1
+    micro_batches: int | None = None
     clip_norm: float | None = None
     val_fraction: float = 0.15
     test_fraction: float = 0.15

@@ -35,6 +35,7 @@ from keras_tl.preparing import (
     build_model,
     class_weights_of,
     describe,
+    micro_batches_of,
     plan_for,
     prepare_data,
 )
@@ -241,7 +242,7 @@ def _fit(
         data.val,
         task=data.task,
         batch_size=config.batch_size,
-        micro_batches=config.micro_batches,
+        micro_batches=micro_batches_of(config, data),
         seed=config.seed,
         class_weights=class_weights_of(config, data.train.source),
         feature_store=store or False,

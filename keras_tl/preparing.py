@@ -152,6 +152,17 @@ def windows_of(data: Data) -> int:
     return data.text_input.windows if isinstance(data, TextData) else 1
 
 
+def micro_batches_of(config: TrainConfig, data: Data) -> int:
+    """In how many parts a device computes its batch, see `TrainConfig.micro_batches`."""
+    if config.micro_batches is not None:
+        return config.micro_batches
+    if len(data.train) < config.batch_size:
+        return 1
+    # Parts that divide the batch, or it would become another one.
+    parts = range(min(windows_of(data), config.batch_size), config.batch_size + 1)
+    return next(count for count in parts if config.batch_size % count == 0)
+
+
 def pooling_of(config: TrainConfig) -> str | None:
     """How an encoder's tokens become one vector; None is what a module of TF-Hub gives."""
     if config.pooling == "auto":

@@ -155,7 +155,10 @@ def weigh(
     features = features_of(
         model, phases, parts, task=task, store=store, engine=engine, verbose=verbose
     )
-    seconds = seconds_to_fine_tune(model, phases[1], train, task=task, batch_size=config.batch_size)
+    # A part of a batch that needs no more memory than training will.
+    windows = getattr(train.input_spec, "windows", 1)
+    items = max(config.batch_size // windows, 1)
+    seconds = seconds_to_fine_tune(model, phases[1], train, task=task, batch_size=items)
     return features, decide(features, source, folds=folds, seed=config.seed, seconds=seconds)
 
 

@@ -9,7 +9,13 @@ from keras_tl.config import TrainConfig
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.preparing import build_model, class_weights_of, plan_for, prepare_data
+from keras_tl.preparing import (
+    build_model,
+    class_weights_of,
+    micro_batches_of,
+    plan_for,
+    prepare_data,
+)
 from keras_tl.training.fit import run_phases
 from keras_tl.training.lr_finder import LearningRates, find_learning_rate
 
@@ -65,7 +71,7 @@ def _find(
     options: dict[str, Any] = {
         "task": data.task,
         "batch_size": config.batch_size,
-        "micro_batches": config.micro_batches,
+        "micro_batches": micro_batches_of(config, data),
         "seed": config.seed,
         "class_weights": class_weights_of(config, data.train.source),
         "feature_store": FeatureStore(dtype=config.feature_dtype)

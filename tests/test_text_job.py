@@ -349,6 +349,18 @@ def test_windows_read_most_texts_whole_but_no_more_than_can_be_fine_tuned(
     assert windows(val_fraction=0.4, test_fraction=0.4)[0] == 4
 
 
+def test_a_batch_of_texts_in_windows_is_computed_in_parts(folder):
+    def parts(**changes):
+        config = settings(folder, audit=False, batch_size=8, **changes)
+        return preparing.micro_batches_of(config, prepare_data(config))
+
+    assert [parts(windows=windows) for windows in (1, 2, 3, 8, 9)] == [1, 2, 4, 8, 8]
+    assert parts(windows=4, micro_batches=2) == 2
+    # 112 texts train.
+    config = settings(folder, audit=False, windows=4, batch_size=128)
+    assert preparing.micro_batches_of(config, prepare_data(config)) == 1
+
+
 @pytest.mark.slow
 def test_the_savedmodel_needs_tensorflow_and_its_text_operations_alone(run):
     program = (
