@@ -171,7 +171,7 @@ def _compare(options: argparse.Namespace) -> int:
     from keras_tl.compare_config import CompareConfig
 
     config = CompareConfig(**_given(options, *PLACE))
-    _job("keras_tl.strategies").choose(place_of(options))
+    _job("keras_tl.place_options").choose_alone(options, "a comparison")
     comparison = _job("keras_tl.comparison").compare(config)
 
     from keras_tl.comparison_table import format_comparison
@@ -197,7 +197,7 @@ def _lr_find(options: argparse.Namespace) -> int:
 
     sweep = {name: vars(options)[name] for name in ("fine_tuning", "steps")}
     config = make_config(_given(options, *sweep, *PLACE))
-    _job("keras_tl.strategies").choose(place_of(options))
+    _job("keras_tl.place_options").choose_alone(options, "looking for a rate")
     found = _job("keras_tl.rate_finding").find_rates(config, **sweep, verbose=_verbose())
     for each in found:
         print(f"\nPhase {each.phase}:\n{each}")
@@ -283,11 +283,14 @@ def _export(options: argparse.Namespace) -> int:
 
     run = load_run(options.run_folder)
     names = (options.format.split(","), options.precision.split(","))
-    for folder in _job("keras_tl.exporting").export_run(
-        run, *names, options.out, options.tolerance
-    ):
-        print(f"Predict with   python {folder / 'predict.py'} FILE  (see {folder / 'README.md'})")
+    _job("keras_tl.exporting").export_run(
+        run, *names, options.out, options.tolerance, done=_show_export
+    )
     return 0
+
+
+def _show_export(folder: Any) -> None:
+    print(f"Predict with   python {folder / 'predict.py'} FILE  (see {folder / 'README.md'})")
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -48,17 +48,28 @@ def parse(
     """
     place_options(parser)
     options = parser.parse_args(arguments)
-    place = place_of(options)
-
-    from keras_tl.strategies import choose
-    from keras_tl.workers import Workers
-
-    if Workers(choose(place)).count > 1:
-        fix = "Take another strategy, or keras-tl train."
-        raise InputError("one process for this recipe", "several", fix)
+    choose_alone(options, "this recipe")
     for name in PLACE:
         vars(options).pop(name, None)
     return options
+
+
+def choose_alone(options: argparse.Namespace, what: str) -> None:
+    """Chooses the strategy of the process for what is not divided among several.
+
+    Args:
+        options: Those of `place_options`.
+        what: What is to be done, for the error.
+
+    Raises:
+        InputError: There are several processes.
+    """
+    from keras_tl.strategies import choose
+    from keras_tl.workers import Workers
+
+    if Workers(choose(place_of(options))).count > 1:
+        fix = "Take another strategy, or keras-tl train."
+        raise InputError(f"one process for {what}", "several", fix)
 
 
 def _addresses(text: str) -> tuple[str, ...]:

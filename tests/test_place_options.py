@@ -1,0 +1,51 @@
+"""What is not divided among several processes is refused there."""
+
+import argparse
+from types import SimpleNamespace
+
+import pytest
+
+from keras_tl import cli
+from keras_tl.errors import InputError
+from keras_tl.place_options import choose_alone, parse
+
+SEVERAL = ["--strategy", "multiworker", "--workers", "a:1,b:2", "--worker-index", "1"]
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """As if so many processes had found each other; gives the places that were chosen."""
+    chosen = []
+
+    def several(count):
+        monkeypatch.setattr("keras_tl.strategies.choose", lambda place: chosen.append(place))
+        monkeypatch.setattr("keras_tl.workers.Workers", lambda _: SimpleNamespace(count=count))
+        return chosen
+
+    return several
+
+
+def test_one_process_goes_on_and_several_do_not(processes):
+    options = argparse.Namespace(strategy="cpu", epochs=3)
+    chosen = processes(1)
+    choose_alone(options, "a comparison")
+    assert [place.strategy for place in chosen] == ["cpu"]
+    processes(2)
+    with pytest.raises(InputError, match="one process for a comparison, received several"):
+        choose_alone(options, "a comparison")
+
+
+def test_a_recipe_gets_its_own_options_alone(processes):
+    processes(1)
+    assert vars(parse(argparse.ArgumentParser(), ["--strategy", "cpu"])) == {}
+    processes(2)
+    with pytest.raises(InputError, match="one process for this recipe"):
+        parse(argparse.ArgumentParser(), SEVERAL)
+
+
+@pytest.mark.parametrize("command", ["compare", "lr-find"])
+def test_commands_that_several_would_each_do_whole_are_refused(processes, capsys, command):
+    chosen = processes(2)
+    assert cli.main([command, "no-such-photos", *SEVERAL]) == 2
+    assert "one process for" in capsys.readouterr().err
+    assert chosen[0].workers == ("a:1", "b:2")
