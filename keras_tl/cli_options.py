@@ -75,7 +75,7 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--clip-norm", float, "C", "clip each gradient to this norm"),
     ("--val-fraction", float, "F", "share of the items that choose the best epoch"),
     ("--test-fraction", float, "F", "share of the items that the final figures come from"),
-    ("--views", int, "K", "views of each image; those of light and strong are 4 and 8"),
+    ("--views", int, "K", "random views of each image; 4 with light, else 8"),
     (
         "--feature-dtype",
         str,
@@ -153,7 +153,12 @@ MODEL_OPTIONS = (
     "--markup",
 )
 COMPARE_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
-    ("--backbones", str, "A,B,C", "pretrained backbones, see keras-tl backbones; five if left out"),
+    (
+        "--backbones",
+        str,
+        "A,B,C",
+        "pretrained backbones, see keras-tl backbones; a few if left out",
+    ),
     ("--out", str, "FILE", "write all figures to a JSON file"),
     ("--shots", str, "K,L,M", "with --few-shot: images of each class"),
     ("--seeds", str, "S,T,U", "with --few-shot: seeds of the choice of these images"),

@@ -84,7 +84,7 @@ class TrainConfig:
 
     Attributes:
         data: A folder of class folders (perhaps below train, val, test), a CSV file, or
-            "tfds:NAME".
+            "tfds:NAME"; of texts a CSV, TSV or JSON lines file, or such a folder.
         out: The run's folder.
         backbone: A name in the backbone registry, or "hub:" and a TF-Hub handle; for texts an
             encoder, see `keras_tl.backbones.encoders.load_encoder`. None takes
@@ -164,8 +164,8 @@ class TrainConfig:
         split_column: CSV: the column of splits.
         group_column: CSV: the column of groups that are never divided between splits.
         max_bad_fraction: The share of unreadable images from which a run does not start.
-        views: How many views of each image there are with "light" or "strong"; None takes 4
-            or 8. Epoch e shows view e modulo this.
+        views: How many views of each image there are with a random `augment`; None takes 4 with
+            "light" and 8 with the others. Epoch e shows view e modulo this.
         feature_cache: Whether the frozen part of the model is computed once and stored.
         feature_dtype: What is stored: "float16", "float32" for every bit, or "auto", which is
             float16 where that moves the loss by less than a thousandth.

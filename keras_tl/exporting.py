@@ -1,7 +1,7 @@
 """Exports of a finished run, compared with its Keras model on the run's own images."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ import numpy as np
 
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
-from keras_tl.errors import InputError, did_you_mean
+from keras_tl.errors import CheckError, InputError, KerasTLError, did_you_mean
 from keras_tl.export.gate import HELD_OUT_IMAGES
 from keras_tl.export.litert import export_litert
 from keras_tl.export.onnx import export_onnx
 from keras_tl.export.portable import CALIBRATION_IMAGES, PRECISIONS
+from keras_tl.export.saved_model import check_fit
 from keras_tl.model_info import FILE_NAME
 from keras_tl.reporting.album import Album
 from keras_tl.reporting.facts import Facts, label_matrix, read_facts
@@ -32,8 +33,12 @@ def export_run(
     precisions: Sequence[str] = ("float32",),
     out: str | Path | None = None,
     tolerance: float | None = None,
+    done: Callable[[Path], object] = lambda folder: None,
 ) -> list[Path]:
     """Exports a run's model in every format and precision, and says so in its report.
+
+    Of several, one that is refused does not keep the others from being written: a line tells why,
+    and at the end an error names those that are lacking.
 
     Args:
         run: The run.
@@ -42,6 +47,7 @@ def export_run(
             split and is compared on those of the test split, or of val where there is none.
         out: The folder of the one export; None takes `FORMAT-PRECISION` in the run's folder.
         tolerance: See `keras_tl.export.portable.export_portable`.
+        done: Is given each folder when it is written.
 
     Returns:
         The folders.
@@ -50,25 +56,54 @@ def export_run(
         InputError: A name is unknown, a package missing, or for "int8" the images are.
         CheckError: A model does not convert, or what was written differs from it.
     """
+    pairs = _pairs(formats, precisions, out)
+    model, facts = run.model(), read_facts(run)
+    check_fit(model, run.info)  # or each would be refused for the same reason
+    album, written = Album(facts), []
+    refused: dict[str, KerasTLError] = {}
+    for name, precision in pairs:
+        path = Path(out) if out is not None else run.folder / f"{name}-{precision}"
+        checked_on = _for_int8(facts, album) if precision == "int8" else _for_floats(facts, album)
+        try:
+            written.append(
+                EXPORTERS[name](
+                    model, path, run.info, precision=precision, tolerance=tolerance, **checked_on
+                )
+            )
+            done(written[-1])
+        except KerasTLError as error:
+            if len(pairs) == 1:
+                raise
+            log.error("%s-%s is not written. %s", name, precision, error)
+            refused[f"{name}-{precision}"] = error
+    if out is None and written:
+        write_report(run, model=model)
+    _tell(refused, len(pairs))
+    return written
+
+
+def _pairs(
+    formats: Sequence[str], precisions: Sequence[str], out: str | Path | None
+) -> list[tuple[str, str]]:
+    """Each format with each precision."""
     _check_names("a format", formats, EXPORTERS)
     _check_names("a precision", precisions, PRECISIONS)
     pairs = [(name, precision) for name in formats for precision in precisions]
     if out is not None and len(pairs) > 1:
         fix = "Leave --out out: each then has a folder in the run's."
         raise InputError("one format and precision with --out", f"{len(pairs)} of them", fix)
-    model, facts, written = run.model(), read_facts(run), []
-    album = Album(facts)
-    for name, precision in pairs:
-        path = Path(out) if out is not None else run.folder / f"{name}-{precision}"
-        checked_on = _for_int8(facts, album) if precision == "int8" else _for_floats(facts, album)
-        written.append(
-            EXPORTERS[name](
-                model, path, run.info, precision=precision, tolerance=tolerance, **checked_on
-            )
+    return pairs
+
+
+def _tell(refused: Mapping[str, KerasTLError], asked: int) -> None:
+    """Raises where exports were refused: an `InputError` where each was for its input."""
+    if refused:
+        is_input = all(isinstance(error, InputError) for error in refused.values())
+        raise (InputError if is_input else CheckError)(
+            f"{asked} exports",
+            f"{asked - len(refused)}, without {', '.join(refused)}",
+            "Above is told why; those that were written are kept.",
         )
-    if out is None:
-        write_report(run, model=model)
-    return written
 
 
 def _for_int8(facts: Facts, album: Album) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ LOG = logging.getLogger("keras_tl")
 
 # What is written aside is called ".01234567-name".
 ASIDE_DIGITS = 8
+# Where a change of several files waits until all of them are in place.
+CHANGES = ".changes"
 # An array of more bytes is kept in a file.
 SCRATCH_BYTES = 2**27
 
@@ -110,17 +112,81 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     aside.mkdir()
     try:
         yield aside
-        for written in aside.rglob("*"):
-            if written.is_file():
-                _flush(written)
+        _flush_all(aside)
         _put_in_place(aside, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(folder: str | Path) -> None:
-    """Removes what killed processes left half written in a folder that only this one writes to."""
-    for path in Path(folder).glob("." + "[0-9a-f]" * ASIDE_DIGITS + "-*"):
+@contextmanager
+def atomic_changes(folder: str | Path) -> Iterator[Path]:
+    """Replaces several files of a folder together: after a kill it is all of them or none.
+
+    Yields a new, empty folder, to be filled with the files, each at the path that it is to have in
+    `folder`. When the block ends they are flushed to disk and renamed as one, from where on the
+    change counts, and then moved into place; what a kill leaves to be moved, `finish_changes`
+    moves. When the block raises, `folder` stays as it was.
+
+    Args:
+        folder: The folder; no other process may be changing it.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        InputError: An older change cannot be finished, see `finish_changes`.
+    """
+    folder = Path(folder)
+    remove_leftovers(folder, CHANGES)
+    finish_changes(folder)
+    aside = _aside(folder / CHANGES)
+    aside.mkdir()
+    try:
+        yield aside
+        _flush_all(aside)
+        os.replace(aside, folder / CHANGES)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    finish_changes(folder)
+
+
+def finish_changes(folder: str | Path) -> None:
+    """Moves what `atomic_changes` was killed before moving; whoever reads the folder asks first.
+
+    Several processes may do so at the same time.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        InputError: The folder cannot be written.
+    """
+    # Files before the folder that they are in, which goes when it is empty.
+    for here, _, names in os.walk(Path(folder) / CHANGES, topdown=False):
+        target = Path(folder) / Path(here).relative_to(Path(folder) / CHANGES)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                with suppress(FileNotFoundError):  # another process has moved it
+                    os.replace(Path(here, name), target / name)
+            with suppress(FileNotFoundError):
+                os.rmdir(here)
+        except OSError as error:
+            raise InputError(
+                "a folder that can be written, to finish what was begun there",
+                f"{folder}: {error.strerror}",
+                "Open it once where it can be.",
+            ) from error
+
+
+def remove_leftovers(folder: str | Path, name: str = "*") -> None:
+    """Removes what killed processes left half written in a folder that only this one writes to.
+
+    Args:
+        folder: The folder.
+        name: Of what, as a glob pattern.
+    """
+    for path in Path(folder).glob("." + "[0-9a-f]" * ASIDE_DIGITS + f"-{name}"):
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -137,6 +203,12 @@ def _flush(path: Path) -> None:
     """Waits until a file's content is on disk, so that the rename cannot outrun it."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _flush_all(folder: Path) -> None:
+    for written in folder.rglob("*"):
+        if written.is_file():
+            _flush(written)
 
 
 def _put_in_place(folder: Path, target: Path) -> None:

@@ -36,7 +36,7 @@ log = logging.getLogger("keras_tl")
 def feature_extraction(
     epochs: int = 30, learning_rate: float = 2e-3, **settings: Any
 ) -> list[Phase]:
-    """The backbone stays frozen, the head trains. See the README on when this is enough.
+    """The backbone stays frozen, the head trains. `keras-tl compare` says when this is enough.
 
     Args:
         epochs: Epochs, at least 1.

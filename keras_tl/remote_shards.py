@@ -2,8 +2,9 @@
 
 Shards are mapped into memory, so they must be files of this machine. Opening an entry copies those
 here that it lacks; one that is finished here is copied there. Either way the manifest comes last,
-and each file is written aside and renamed: what was cut short does not count. What counts is what
-the checksums say, here as for any shard (see `keras_tl.shards`).
+and each file is written aside and renamed: what was cut short does not count, and is removed by a
+run that opens its entry a day later. What counts is what the checksums say, here as for any shard
+(see `keras_tl.shards`).
 
 A run begins with a file written there and removed, so that a remote that cannot be used is told
 before the prefix computes anything. What fails later costs the run nothing that it needs: one line
@@ -12,9 +13,10 @@ says so, it goes on without the remote, and the next run sends what is missing t
 
 import logging
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +28,8 @@ from keras_tl.shards import DamagedShardError
 
 VARIABLE = "KERAS_TL_CACHE_REMOTE"
 BLOCK = 2**23
+# Of a file that is sent, the name until all of it is there; who takes longer for it is dead.
+ASIDE, LONGEST_SENDING = ".aside", 24 * 3600.0
 
 log = logging.getLogger("keras_tl")
 gfile = tf.io.gfile
@@ -108,7 +112,7 @@ class Remote:
             there = f"{self._root}/{manifest.parent.name}"
             gfile.makedirs(there)
             for path in (*sorted(manifest.parent.glob(f"{manifest.stem}.*.bin")), manifest):
-                aside = f"{there}/{path.name}.{uuid.uuid4().hex}.aside"
+                aside = f"{there}/{path.name}.{uuid.uuid4().hex}{ASIDE}"
                 gfile.copy(str(path), aside)
                 gfile.rename(aside, f"{there}/{path.name}", overwrite=True)
 
@@ -123,6 +127,9 @@ class Remote:
             found = gfile.listdir(f"{self._root}/{entry}")
         except tf.errors.NotFoundError:
             return set()  # the folder is made with the first shard
+        for name in found:
+            if name.endswith(ASIDE):
+                _remove_if_old(f"{self._root}/{entry}/{name}")
         return {path.stem for path in map(Path, found) if shard_files.is_manifest(path)}
 
     def _fetch_if_whole(self, folder: Path, name: str, fits: Callable[[int], bool]) -> int:
@@ -157,6 +164,16 @@ class Remote:
         )
 
 
+def _remove_if_old(path: str) -> None:
+    """Removes what a process that was killed long ago had not sent wholly."""
+    # Its own run may have ended it, or another one removed it, since it was listed.
+    with suppress(tf.errors.NotFoundError):
+        written = gfile.stat(path).mtime_nsec / 1e9
+        # A file system that does not know says 0 (ram://).
+        if 0 < written < time.time() - LONGEST_SENDING:
+            gfile.remove(path)
+
+
 def _fetch(there: str, folder: Path, name: str, bins: int, manifest: bytes) -> None:
     """Copies a shard here, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +196,7 @@ def _fetch(there: str, folder: Path, name: str, bins: int, manifest: bytes) -> N
 def _aside(path: Path) -> Iterator[IO[bytes]]:
     """Writes a file that is renamed when the block ends, and removed where it raises."""
     # Under the shard's name, so that what a kill leaves is found as what any shard left.
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.aside")
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{ASIDE}")
     try:
         with aside.open("wb") as file:
             yield file

@@ -1,13 +1,13 @@
 """The run folder: what is in it, and reading it back.
 
 config.yaml      everything needed to run it again
-splits.csv       which image was in which split
-audit.json       what is wrong with the images, or might be
+splits.csv       which image or text was in which split
+audit.json       what is wrong with them, or might be
 history.csv      one row an epoch
 model.keras      the Keras model, of stock layers where it can be
-saved_model/     encoded images in, probabilities and class names out
-model.json       input size, resizing, class names, task, thresholds
-predictions.csv  the images that the final figures were measured on
+saved_model/     encoded images or strings in, probabilities and class names out
+model.json       how they become inputs, class names, task, thresholds
+predictions.csv  the items that the final figures were measured on
 predictions_val.csv  those that chose the weights; thresholds and the temperature come from them
 metrics.json     the figures; a run that has them is whole
 checkpoint/      a training that is under way; gone when the run is whole
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from keras_tl.config import TrainConfig
 from keras_tl.config_files import make_config, read_config
 from keras_tl.errors import InputError
-from keras_tl.files import remove_leftovers
+from keras_tl.files import finish_changes, remove_leftovers
 
 # Settings that decide nothing of the training, so that a run may go on with others.
 FREE = ("out", "strict", "tensorboard", "baseline")
@@ -216,7 +216,7 @@ def _read_metrics(path: Path) -> dict[str, Any]:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Opens a finished run.
+    """Opens a finished run; a change of its thresholds that was cut short is finished.
 
     Args:
         folder: What `keras-tl train --out` was given.
@@ -227,6 +227,7 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         InputError: The folder is no run, or one that did not come to its end.
     """
+    finish_changes(folder)
     run = Run(folder)
     if not run.is_whole:
         raise InputError(

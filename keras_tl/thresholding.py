@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from keras_tl.evaluation import thresholds as rules
 from keras_tl.evaluation.metrics import evaluate
 from keras_tl.evaluation.predictions import predictions_frame
 from keras_tl.export.saved_model import export_saved_model
-from keras_tl.files import atomic_write_text
+from keras_tl.files import atomic_changes, atomic_write_text
 from keras_tl.model_info import FILE_NAME, ModelInfo
 from keras_tl.reporting.facts import Outcome, read_facts
 from keras_tl.reporting.page import write_report
@@ -86,7 +87,8 @@ def set_thresholds(
     """Stores thresholds in a run, and measures it again with them.
 
     `model.json`, the SavedModel (written anew, and compared with the Keras model), exports in
-    the run's folder, the tables of predictions, the figures and the report follow them.
+    the run's folder, the tables of predictions, the figures, the report and the model card follow
+    them, all together: a kill leaves the run as it was, or `load_run` finds it changed wholly.
 
     Args:
         run: A finished run.
@@ -97,25 +99,49 @@ def set_thresholds(
         InputError: They do not fit the run's task and classes.
         CheckError: The new SavedModel differs from the Keras model.
     """
+    with atomic_changes(run.folder) as changed:
+        info = replace(run.info, thresholds=tuple(thresholds))
+        model = run.model()
+        export_saved_model(model, changed / Run.SAVED_MODEL, info)
+        _write_descriptions(run, info, changed)
+        _write_figures(run, info, chosen_by, changed)
+        write_report(_Changed(run.folder, changed), model=model, out=changed)
+
+
+class _Changed(Run):
+    """A run as it will be with the files of another folder in the place of its own."""
+
+    def __init__(self, folder: Path, changed: Path):
+        super().__init__(folder)
+        self._changed = changed
+
+    def path(self, name: str) -> Path:
+        path = self._changed / name
+        return path if path.exists() else super().path(name)
+
+
+def _write_descriptions(run: Run, info: ModelInfo, out: Path) -> None:
+    """The run's `model.json`, and those of exports that were like it."""
     before = run.info
-    info = replace(before, thresholds=tuple(thresholds))
-    facts = read_facts(run)
-    model = run.model()
-    export_saved_model(model, run.path(Run.SAVED_MODEL), info)
     for path in sorted(run.folder.glob(f"*/{FILE_NAME}")):
-        if ModelInfo.read(path) == before:
+        # What is hidden is being written, or was when its process was killed.
+        if not path.parent.name.startswith(".") and ModelInfo.read(path) == before:
             log.info("%s follows the new thresholds too", path.parent)
-            info.write(path.parent)
-    info.write(run.folder)
-    _write_predictions(run, Run.VAL_PREDICTIONS, facts.val_outcome, info)
-    _write_predictions(run, Run.PREDICTIONS, facts.outcome, info)
+            info.write(out / path.parent.name)
+    info.write(out)
+
+
+def _write_figures(run: Run, info: ModelInfo, chosen_by: dict[str, Any] | None, out: Path) -> None:
+    """The tables of predictions, and `metrics.json`."""
+    facts = read_facts(run)
+    _write_predictions(out / Run.VAL_PREDICTIONS, facts.val_outcome, info)
+    _write_predictions(out / Run.PREDICTIONS, facts.outcome, info)
     metrics = {name: value for name, value in run.metrics.items() if name not in _REPLACED}
     if facts.outcome is not None and not facts.outcome.is_sparse:
         metrics |= evaluate(_outputs(facts.outcome), facts.outcome.truth, info)
     if chosen_by is not None:
         metrics["thresholds_chosen_by"] = chosen_by
-    atomic_write_text(run.path(Run.METRICS), json.dumps(metrics, indent=2) + "\n")
-    write_report(run, model=model)
+    atomic_write_text(out / Run.METRICS, json.dumps(metrics, indent=2) + "\n")
 
 
 # What is in the figures only where thresholds were set.
@@ -190,8 +216,8 @@ def _outputs(outcome: Outcome) -> np.ndarray:
     return outcome.outputs.astype(np.float32)
 
 
-def _write_predictions(run: Run, name: str, outcome: Outcome | None, info: ModelInfo) -> None:
+def _write_predictions(path: Path, outcome: Outcome | None, info: ModelInfo) -> None:
     # Nothing decides between very many classes but which is the most probable.
     if outcome is not None and not outcome.is_sparse:
         frame = predictions_frame(outcome.ids, _outputs(outcome), outcome.truth, info)
-        atomic_write_text(run.path(name), frame.to_csv(index=False))
+        atomic_write_text(path, frame.to_csv(index=False))

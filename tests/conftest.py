@@ -1,8 +1,11 @@
 """What all tests share: a tiny backbone, a feature store of their own, images made by code."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Test processes share the cores; more threads for NumPy's small matrices would wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -41,6 +44,30 @@ TINY_NET = BackboneSpec(
     blocks=(Block("one", "one_add"), Block("two", "two_add")),
     output="top_out",
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A process gets a whole file, as with `--dist loadfile`, or all contracts.
+
+    The contracts share large models, one row after the other: in two processes each would build
+    all of them.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "contracts" if file.startswith("tests/contracts/") else file
+
+    return Scheduling(config, log)
+
+
+def pytest_collection_finish():
+    """Garbage is looked for less often, and not in what the imports have made."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(scope="session", autouse=True)

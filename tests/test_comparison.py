@@ -59,7 +59,8 @@ def photos(tmp_path_factory):
 
 
 def config(photos, backbones="TinyNet", **settings):
-    settings = {"weights": "none", "image_size": 16, "augment": "none", **settings}
+    plain = {"weights": "none", "image_size": 16, "augment": "none", "audit": False}
+    settings = plain | settings
     return CompareConfig(str(photos), backbones, **settings)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_tl import cli
+from keras_tl import cli, exporting
 from keras_tl.config import TrainConfig
+from keras_tl.errors import CheckError, InputError
 from keras_tl.job import train
 from keras_tl.model_info import ModelInfo
 from keras_tl.runs import load_run
@@ -63,6 +64,59 @@ def test_several_precisions_at_once(run, capsys):
     assert floats["compared"]["images"] == 12
     for name in ("report.html", "MODEL_CARD.md"):
         assert "litert-int8" in run.path(name).read_text(encoding="utf-8")
+
+
+REFUSALS = {
+    "litert-int8": CheckError("int8 to decide as Keras does", "another", "Take float16."),
+    "onnx-float32": InputError("the package onnx", "none", "Install it."),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [(["litert-int8"], 1), (["onnx-float32"], 2), (list(REFUSALS), 1), ([], 0)],
+)
+def test_one_that_is_refused_does_not_stop_the_others(
+    run, capsys, caplog, monkeypatch, names, code
+):
+    def export_as(format_):
+        def export(model, path, info, *, precision, **_):
+            if (name := f"{format_}-{precision}") in names:
+                raise REFUSALS[name]
+            info.write(path)
+            return path
+
+        return export
+
+    for format_ in ("litert", "onnx"):
+        monkeypatch.setitem(exporting.EXPORTERS, format_, export_as(format_))
+    command = ["export", str(run.folder), "--format", "litert,onnx", "--precision", "int8,float32"]
+    assert cli.main(command) == code
+    shown = capsys.readouterr()
+    for name in ("litert-int8", "litert-float32", "onnx-int8", "onnx-float32"):
+        assert (run.folder / name).is_dir() == (name not in names)
+        assert (f"{name}/predict.py" in shown.out) == (name not in names)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert told == [f"{name} is not written. {REFUSALS[name]}" for name in names]
+    if names:
+        assert shown.err.splitlines()[-1] == (
+            f"keras-tl: Expected 4 exports, received {4 - len(names)}, without {', '.join(names)}. "
+            "Above is told why; those that were written are kept."
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFUSALS)
+def test_one_alone_that_is_refused_is_one_line(run, capsys, monkeypatch, name):
+    def export(*_, **__):
+        raise REFUSALS[name]
+
+    format_, precision = name.split("-")
+    monkeypatch.setitem(exporting.EXPORTERS, format_, export)
+    code = cli.main(["export", str(run.folder), "--format", format_, "--precision", precision])
+    assert code == (1 if name == "litert-int8" else 2)
+    assert capsys.readouterr().err.splitlines()[-1] == f"keras-tl: {REFUSALS[name]}"
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ import keras_tl as ktl
 from keras_tl import cli, extraction, shard_folder
 from keras_tl.backbones.encoders import load_encoder
 from keras_tl.backbones.load import load_backbone
+from keras_tl.builders.image import build_image_model
 from keras_tl.builders.text import build_text_classifier
 from keras_tl.data import reading, streams
 from keras_tl.data.texts import from_texts
@@ -288,9 +289,11 @@ def test_a_layer_may_be_named(photos, weights, tiny, tmp_path):
     np.testing.assert_allclose(np.stack(frame["embedding"]), wanted, atol=ATOL)
 
 
-@pytest.fixture
-def run(tiny_model, tmp_path, small_decoder):
-    return image_run(tmp_path / "run", tiny_model)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, small_decoder):
+    keras.utils.set_random_seed(4)
+    model = build_image_model("TinyNet", outputs=3, weights=None)
+    return image_run(tmp_path_factory.mktemp("extracted-run") / "run", model)
 
 
 def test_a_run_gives_what_its_head_is_put_on(run, photos, tmp_path):

@@ -1,14 +1,19 @@
+import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from keras_tl.errors import InputError
 from keras_tl.files import (
+    CHANGES,
+    atomic_changes,
     atomic_file,
     atomic_folder,
     atomic_write_text,
     cache_root,
+    finish_changes,
     remove_leftovers,
 )
 
@@ -131,3 +136,125 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     remove_leftovers(tmp_path)
     kept = [".0123-x", ".hidden", ".zzzzzzzz-y", "model.keras", "saved_model"]
     assert _names(tmp_path) == kept
+
+
+class Killed(BaseException):
+    """Nothing is tidied up after it."""
+
+
+def killed_at(monkeypatch, step, names=("replace", "mkdir", "rmdir")):
+    """Lets so many changes of the disk pass; with the next one the process is gone."""
+    left = [step]
+
+    def counted(change):
+        def run(*arguments, **options):
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            return change(*arguments, **options)
+
+        return run
+
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    for name in names:
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+
+
+def contents(folder):
+    """What every file below a folder holds, by its path."""
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+OLDER = {"a": "older", "b": "older", "sub/c": "older", "sub/kept": "kept"}
+NEWER = OLDER | {"a": "newer", "sub/c": "newer", "new/deep/d": "newer"}
+
+
+def begin(folder):
+    for name, text in OLDER.items():
+        atomic_write_text(folder / name, text)
+
+
+def change(folder):
+    with atomic_changes(folder) as aside:
+        for name in ("a", "sub/c", "new/deep/d"):
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            (aside / name).write_text("newer")
+        assert {k: v for k, v in contents(folder).items() if not k.startswith(".")} == OLDER
+
+
+def test_several_files_change_together(tmp_path):
+    begin(tmp_path)
+    change(tmp_path)
+    assert contents(tmp_path) == NEWER
+    assert _names(tmp_path) == ["a", "b", "new", "sub"]
+
+
+def test_a_change_that_fails_leaves_all_as_it_was(tmp_path):
+    begin(tmp_path)
+    with pytest.raises(ZeroDivisionError), atomic_changes(tmp_path) as aside:
+        (aside / "a").write_text("newer")
+        raise ZeroDivisionError
+    assert contents(tmp_path) == OLDER
+    assert _names(tmp_path) == ["a", "b", "sub"]
+
+
+def test_a_change_that_is_killed_at_any_step_is_all_or_nothing(tmp_path, monkeypatch):
+    outcomes, step = [], 0
+    while True:
+        folder = tmp_path / str(step)
+        begin(folder)
+        with monkeypatch.context() as patch:
+            killed_at(patch, step)
+            try:
+                change(folder)
+            except Killed:
+                pass
+            else:
+                break
+        finish_changes(folder)
+        seen = {k: v for k, v in contents(folder).items() if not k.startswith(".")}
+        outcomes.append(seen)
+        assert seen in (OLDER, NEWER)
+        with atomic_changes(folder) as aside:
+            (aside / "b").write_text("again")
+        assert contents(folder) == seen | {"b": "again"}  # and nothing left over
+        step += 1
+    assert outcomes[0] == OLDER and outcomes[-1] == NEWER
+    assert len(outcomes) > 8
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_two_that_finish_a_change_at_once(step, tmp_path, monkeypatch):
+    """One finishes it all just before the other moves its first, second or third file."""
+    begin(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, 1, ["replace"])  # the first is the one that counts
+        change(tmp_path)
+    assert (tmp_path / CHANGES).is_dir()
+    replace, calls = os.replace, []
+
+    def late(*paths):
+        calls.append(paths)
+        if len(calls) == step + 1:
+            finish_changes(tmp_path)
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", late)
+    finish_changes(tmp_path)
+    assert contents(tmp_path) == NEWER
+    assert _names(tmp_path) == ["a", "b", "new", "sub"]
+
+
+def test_a_change_that_cannot_be_finished_is_one_line(tmp_path, monkeypatch):
+    begin(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, 1, ["replace"])
+        change(tmp_path)
+
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(InputError, match=r"finish what was begun there, received .*: Permission"):
+        finish_changes(tmp_path)

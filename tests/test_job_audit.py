@@ -96,6 +96,22 @@ def test_strict_stops_before_training_and_writes_nothing(leaking, tmp_path, caps
     assert not out.exists()
 
 
+def test_one_file_that_cannot_be_read_stops_a_strict_run_by_name(photos, tmp_path, capsys):
+    """Also where --max-bad-fraction would let it pass; audit ends with 3 after all was told."""
+    out, found = tmp_path / "run", tmp_path / "found.json"
+    options = [*OPTIONS, "--max-bad-fraction", "0.5"]
+    assert cli.main(["train", str(photos), "--out", str(out), "--strict", *options]) == 3
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("keras-tl: Expected data without serious findings")
+    assert "1 file cannot be read as an image, cat/broken.jpg (JPEG that is truncated" in error
+    assert not out.exists()
+    command = ["audit", str(photos), "--strict", "--no-labels", "--json", str(found)]
+    assert cli.main(command) == 3
+    assert "cat/broken.jpg  (JPEG that is truncated" in capsys.readouterr().out
+    [finding] = [f for f in read_audit(found).serious]
+    assert (finding.kind, finding.sets) == ("unreadable", (("cat/broken.jpg",),))
+
+
 def test_given_splits_are_trained_on_as_they_are(leaking, tmp_path):
     run = train(TrainConfig(str(leaking), str(tmp_path / "run"), **SETTINGS), verbose=0)
     table = pd.read_csv(leaking)

@@ -342,18 +342,25 @@ def test_a_head_phase_before_it_is_not_disturbed(tiny_model, three_colors, tmp_p
     assert losses[3] < losses[1]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"averaging": EMA(0.5)},
-        {"averaging": SWA(0.0)},
-        {"l2_sp": L2SP()},
-        {"layer_decay": 0.5},
-        {"optimizer": "adamw", "weight_decay": 0.01, "clip_norm": 1.0},
-    ],
-    ids=lambda options: next(iter(options)),
+OTHERS = (
+    {"averaging": EMA(0.5)},
+    {"averaging": SWA(0.0)},
+    {"l2_sp": L2SP()},
+    {"layer_decay": 0.5},
+    {"optimizer": "adamw", "weight_decay": 0.01, "clip_norm": 1.0},
 )
-@pytest.mark.parametrize("policy", [tiny_lora, freezing.BitFit(batch_norm="frozen")], ids=str)
+BITFIT = freezing.BitFit(batch_norm="frozen")
+
+
+@pytest.mark.parametrize(
+    ("policy", "options"),
+    [
+        *((tiny_lora, options) for options in OTHERS),
+        (BITFIT, OTHERS[-1]),
+        *(pytest.param(BITFIT, options, marks=pytest.mark.slow) for options in OTHERS[:-1]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else str(value),
+)
 def test_it_works_with_what_else_a_phase_can_have(tiny_model, three_colors, policy, options):
     kernels = {
         w.path: w.numpy() for w in tiny_model.weights if w.path.endswith(("conv/kernel", "gamma"))

@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,6 +149,66 @@ def test_an_upload_that_is_cut_short_leaves_nothing_that_counts(
     assert len(opened(tmp_path / "b").missing(KEYS)) == 3
     lacks_nothing(opened(tmp_path / "a"))  # whole here, and sent now
     lacks_nothing(opened(tmp_path / "b"))
+
+
+def ages(monkeypatch, days):
+    """Lets files in the remote have been written so many days ago; what has no time keeps none."""
+    stat = gfile.stat
+
+    def older(path):
+        then = time.time() - days * 24 * 3600
+        return SimpleNamespace(mtime_nsec=int(then * 1e9) if stat(path).length else 0)
+
+    monkeypatch.setattr(remote_shards.gfile, "stat", older)
+
+
+@pytest.mark.parametrize(("days", "left"), [(0, 2), (0.9, 2), (1.1, 1), (400, 1)])
+def test_what_was_cut_short_is_removed_a_day_later(days, left, tmp_path, remote, monkeypatch):
+    """But not where the file system does not say when it was written, as of the empty file."""
+    first = opened(tmp_path / "a")
+    first.append(KEYS, ROWS)
+    whole = files(first, remote)
+    for name, content in (("x.0.bin.0123.aside", b"half"), ("y.json.4567.aside", b"")):
+        with gfile.GFile(f"{remote}/features/{first.folder.name}/{name}", "wb") as file:
+            file.write(content)
+    ages(monkeypatch, days)
+    lacks_nothing(opened(tmp_path / "b"))
+    found = files(first, remote)
+    assert [name for name in found if not name.endswith(".aside")] == whole
+    assert len(found) == len(whole) + left
+
+
+@pytest.mark.parametrize(("days", "left"), [(0.9, True), (1.1, False)])
+def test_the_age_is_that_which_the_file_system_says(days, left, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_TL_CACHE_REMOTE", f"file://{tmp_path}/remote")
+    first = opened(tmp_path / "a")
+    first.append(KEYS, ROWS)
+    aside = tmp_path / "remote" / "features" / first.folder.name / "x.0.bin.0123.aside"
+    aside.write_bytes(b"half")
+    then = time.time() - days * 24 * 3600
+    os.utime(aside, (then, then))
+    lacks_nothing(opened(tmp_path / "b"))
+    assert aside.exists() == left
+
+
+def test_another_run_may_remove_it_first(tmp_path, remote, monkeypatch, caplog):
+    first = opened(tmp_path / "a")
+    first.append(KEYS, ROWS)
+    aside = f"{remote}/features/{first.folder.name}/x.0.bin.0123.aside"
+    with gfile.GFile(aside, "wb") as file:
+        file.write(b"half")
+    ages(monkeypatch, 2)
+    remove = gfile.remove
+
+    def late(path):
+        if path == aside:
+            remove(path)
+        remove(path)
+
+    monkeypatch.setattr(remote_shards.gfile, "remove", late)
+    lacks_nothing(opened(tmp_path / "b"))
+    assert aside.rpartition("/")[2] not in files(first, remote)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("address", ["foo://bucket/folder", "file:///proc/nothing", "{file}/below"])

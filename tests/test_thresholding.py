@@ -1,6 +1,7 @@
 """Thresholds chosen on a run's val split, and all that has to follow them."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,10 +11,11 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score
 
-from keras_tl import cli
+from keras_tl import cli, thresholding
 from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
 from keras_tl.evaluation import metrics as figures
+from keras_tl.files import atomic_folder
 from keras_tl.job import train
 from keras_tl.runs import load_run
 from keras_tl.thresholding import choose_thresholds, set_thresholds
@@ -132,6 +134,76 @@ def test_a_copy_of_the_description_in_an_export_follows(run):
     run.info.write(run.folder / "litert")
     set_thresholds(run, [0.25])
     assert json.loads((run.folder / "litert" / "model.json").read_text())["thresholds"] == [0.25]
+
+
+class Killed(BaseException):
+    """Nothing is tidied up after it."""
+
+
+def contents(run):
+    """What every file of a run holds, but for those that killed processes left aside."""
+    paths = (path for path in run.folder.rglob("*") if path.is_file())
+    inside = {str(path.relative_to(run.folder)): path for path in paths}
+    return {name: path.read_bytes() for name, path in inside.items() if name[0] != "."}
+
+
+def copy_saved_model(model, path, info):
+    """A SavedModel in which only the description is another: what is tested is what follows."""
+    with atomic_folder(path) as aside:
+        shutil.copytree(copy_saved_model.older, aside, dirs_exist_ok=True)
+        info.write(aside / "assets.extra")
+
+
+def killed(monkeypatch, step, change):
+    """Whether a change is killed when it renames something for the `step`-th time."""
+    replace, left = os.replace, [step]
+
+    def counted(*paths):
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        replace(*paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", counted)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        patch.setattr(type(copy_saved_model.older), "unlink", lambda *_, **__: None)
+        try:
+            change()
+        except Killed:
+            return True
+    return False
+
+
+def test_a_run_that_is_killed_at_any_write_is_as_before_or_as_after(trained, tmp_path, monkeypatch):
+    copy_saved_model.older = trained.path(trained.SAVED_MODEL)
+    monkeypatch.setattr(thresholding, "export_saved_model", copy_saved_model)
+    begun = tmp_path / "begun" / "run"
+    shutil.copytree(trained.folder, begun)
+    trained.info.write(begun / "litert")
+    before = contents(load_run(begun))
+    shutil.copytree(begun, tmp_path / "done" / "run")
+    choose_thresholds(load_run(tmp_path / "done" / "run"), "f1")
+    after = contents(load_run(tmp_path / "done" / "run"))
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert {"model.json", "litert/model.json", "metrics.json", "report.html"} < changed
+    assert {"saved_model/assets.extra/model.json", "MODEL_CARD.md"} < changed
+    found, step = [], 0
+    while True:
+        folder = tmp_path / str(step) / "run"
+        shutil.copytree(begun, folder)
+        if not killed(monkeypatch, step, lambda f=folder: choose_thresholds(load_run(f), "f1")):
+            break
+        found.append(contents(load_run(folder)))
+        assert found[-1] in (before, after)
+        step += 1
+    # One of each file before the renaming that counts, and one of each file after it.
+    assert found.index(after) >= len(changed) and found[-1] == after
+    assert len(found) - found.index(after) >= len(changed)
+    again = load_run(tmp_path / "3" / "run")
+    choose_thresholds(again, "f1")
+    assert contents(again) == after
+    assert not [path.name for path in again.folder.iterdir() if path.name[0] == "."]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from keras_tl.data.source import SPLITS
 from keras_tl.export.facts import agreement, read_exports
-from keras_tl.model_info import ModelInfo
+from keras_tl.model_info import FILE_NAME, ModelInfo
 from keras_tl.reporting.blocks import (
     Block,
     Cell,
@@ -187,7 +187,7 @@ def _exports(facts: Facts) -> list[Block]:
 
 def _is_stale(facts: Facts, export: str) -> bool:
     """Whether an export decides otherwise than the run now does."""
-    return ModelInfo.read(facts.run.folder / export) != facts.info
+    return ModelInfo.read(facts.run.path(f"{export}/{FILE_NAME}")) != facts.info
 
 
 def settings(facts: Facts) -> Section:

@@ -53,16 +53,17 @@ _HUB_FIGURES = {
 }
 
 
-def write_model_card(facts: Facts) -> Path:
-    """Writes `MODEL_CARD.md` into a run's folder.
+def write_model_card(facts: Facts, out: Path | None = None) -> Path:
+    """Writes `MODEL_CARD.md`.
 
     Args:
         facts: The run; what an old or unfinished one lacks, the sections that need it name.
+        out: The folder it goes to; None takes the run's.
 
     Returns:
         The card's path.
     """
-    path = facts.run.path(Run.MODEL_CARD)
+    path = (out or facts.run.folder) / Run.MODEL_CARD
     atomic_write_text(path, model_card(facts))
     return path
 

@@ -31,6 +31,7 @@ def write_report(
     source: Source | None = None,
     model: "keras.Model | None" = None,
     metrics: dict[str, Any] | None = None,
+    out: Path | None = None,
 ) -> Path:
     """Writes a run's report, one HTML file that needs nothing beside it, and its model card.
 
@@ -40,9 +41,10 @@ def write_report(
             configuration says, and are left out where they are gone.
         model: Its model, where it is already loaded.
         metrics: What metrics.json will hold, where it is not yet written.
+        out: The folder they go to; None takes the run's.
 
     Returns:
-        The page's path, in the run's folder.
+        The page's path.
 
     Raises:
         InputError: `model.json` is there and cannot be used.
@@ -63,9 +65,9 @@ def write_report(
         data.usage(facts),
         data.settings(facts),
     ]
-    path = run.path(Run.REPORT)
+    path = (out or run.folder) / Run.REPORT
     atomic_write_text(path, render(facts.name, _subtitle(facts), sections))
-    write_model_card(facts)
+    write_model_card(facts, out)
     return path
 
 

@@ -101,7 +101,7 @@ def test_older_keras_3_archives_have_names_in_their_configuration(tmp_path):
 def test_training_state_is_passed_over(tmp_path):
     body = backbone(seed=1)
     model = classifier(body)
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     model.fit(X, np.zeros((2, 5)), verbose=0)
     model.save(tmp_path / "trained.keras")
     check(tmp_path / "trained.keras", body, unused=1)

@@ -167,10 +167,10 @@ def test_memory_of_the_comparison_hardly_grows_with_the_images(monkeypatch):
     monkeypatch.setattr(near, "CHUNK", 50)
     monkeypatch.setattr(candidates, "BLOCK", 200)
     peaks = {}
-    for count in (1000, 3000):
+    for count in (500, 1500):
         pairs, peaks[count] = found_in(made_looks(count))
         assert {(i - 1, i) for i in range(9, count, 10)} <= pairs
-    assert (peaks[3000] - peaks[1000]) / 2000 < 2500
+    assert (peaks[1500] - peaks[500]) / 1000 < 2500
 
 
 def test_in_cells_the_same_pairs_are_found(monkeypatch):

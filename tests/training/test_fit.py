@@ -59,8 +59,17 @@ def test_without_a_store_it_is_what_plain_fit_gives(tiny_model, three_colors):
         np.testing.assert_allclose(value, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("augmentation", ["none", "dihedral", "light"])
-@pytest.mark.parametrize("policy", [freezing.All(), freezing.AllButLast(1)])
+@pytest.mark.parametrize(
+    ("policy", "augmentation"),
+    [
+        (freezing.All(), "none"),
+        (freezing.AllButLast(1), "light"),
+        pytest.param(freezing.All(), "dihedral", marks=pytest.mark.slow),
+        pytest.param(freezing.All(), "light", marks=pytest.mark.slow),
+        pytest.param(freezing.AllButLast(1), "none", marks=pytest.mark.slow),
+        pytest.param(freezing.AllButLast(1), "dihedral", marks=pytest.mark.slow),
+    ],
+)
 def test_with_a_store_it_is_what_training_the_whole_gives(
     tiny_model, three_colors, tmp_path, policy, augmentation
 ):

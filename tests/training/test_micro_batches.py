@@ -64,7 +64,7 @@ def test_parts_keep_structure_and_order():
     np.testing.assert_array_equal(parts[2][1], [4, 5])
 
 
-@pytest.mark.parametrize("weights", [None, [1.0, 3.0, 0.5]])
+@pytest.mark.parametrize("weights", [pytest.param(None, marks=pytest.mark.slow), [1.0, 3.0, 0.5]])
 def test_an_update_of_parts_is_that_of_the_whole_batch(images, weights, noted):
     whole, history = trained(images, weights=weights, clip_norm=0.5)
     parts, of_parts = trained(images, 4, weights=weights, clip_norm=0.5)

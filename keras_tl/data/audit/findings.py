@@ -50,6 +50,16 @@ class Finding:
         return f"{self.severity}: {self.text}{where}{more}"
 
     @property
+    def reason(self) -> str:
+        """It as part of a sentence, with where it first occurs and what is known of that."""
+        text = self.text.rstrip(".")
+        if not self.sets:
+            return text
+        known = f" ({self.why[0]})" if self.why[0] else ""
+        more = f" and {len(self.sets) - 1:,} more" if len(self.sets) > 1 else ""
+        return f"{text}, {first_few(self.sets[0], SHOWN_IDS)}{known}{more}"
+
+    @property
     def html(self) -> str:
         """It as two cells of a table; where it occurs opens on a click."""
         cells = f"<td><b>{self.severity}</b><td style='text-align:left'>"
@@ -106,7 +116,7 @@ class Audit:
         if self.serious:
             raise AuditError(
                 "data without serious findings, with --strict",
-                "; ".join(finding.text.rstrip(".") for finding in self.serious),
+                "; ".join(finding.reason for finding in self.serious),
                 "Mend the data, or leave --strict out.",
             )
 
