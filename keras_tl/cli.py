@@ -27,7 +27,7 @@ from keras_tl.cli_streaming import (
     split_pipeline_options,
 )
 from keras_tl.errors import AuditError, InputError, KerasTLError, LostWorkerError, did_you_mean
-from keras_tl.place_options import PLACE, place_of
+from keras_tl.place_options import PLACE, choose_alone, place_of
 from keras_tl.quiet import quiet
 
 log = logging.getLogger("keras_tl")
@@ -171,7 +171,7 @@ def _compare(options: argparse.Namespace) -> int:
     from keras_tl.compare_config import CompareConfig
 
     config = CompareConfig(**_given(options, *PLACE))
-    _job("keras_tl.place_options").choose_alone(options, "a comparison")
+    choose_alone(options, "a comparison")
     comparison = _job("keras_tl.comparison").compare(config)
 
     from keras_tl.comparison_table import format_comparison
@@ -197,7 +197,7 @@ def _lr_find(options: argparse.Namespace) -> int:
 
     sweep = {name: vars(options)[name] for name in ("fine_tuning", "steps")}
     config = make_config(_given(options, *sweep, *PLACE))
-    _job("keras_tl.place_options").choose_alone(options, "looking for a rate")
+    choose_alone(options, "looking for a rate")
     found = _job("keras_tl.rate_finding").find_rates(config, **sweep, verbose=_verbose())
     for each in found:
         print(f"\nPhase {each.phase}:\n{each}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from keras_tl.errors import InputError
+from keras_tl.quiet import quiet
 
 if TYPE_CHECKING:
     from keras_tl.strategies import Place
@@ -64,8 +65,9 @@ def choose_alone(options: argparse.Namespace, what: str) -> None:
     Raises:
         InputError: There are several processes.
     """
-    from keras_tl.strategies import choose
-    from keras_tl.workers import Workers
+    with quiet():
+        from keras_tl.strategies import choose
+        from keras_tl.workers import Workers
 
     if Workers(choose(place_of(options))).count > 1:
         fix = "Take another strategy, or keras-tl train."

@@ -72,7 +72,10 @@ def warn_of_outcome(outputs: np.ndarray, targets: np.ndarray, info: ModelInfo) -
         return
     line = _always_the_same(chosen, present, info)
     if line is None and info.task == "single-label":
-        line = _interchanged(present.T.astype(int) @ chosen, info.class_names)
+        classes = len(info.class_names)
+        pairs = present.argmax(axis=1) * classes + chosen.argmax(axis=1)
+        matrix = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+        line = _interchanged(matrix, info.class_names)
     if line:
         log.warning("%s", line)
 
