@@ -39,9 +39,10 @@ HUB_IMAGE_SIZE = 224
 TOKENIZED_BY = ("max_tokens", "windows", "texts", "truncate", "markup")
 # From such a share of texts with HTML tags on "auto" leaves the tags out.
 MARKED_UP = 0.01
-# So many windows are read at most where their number is not given; what is needed is told from so
-# many texts, evenly spaced.
-MOST_WINDOWS, LOOKED_AT = 4, 2000
+# So many windows are read at most where their number is not given.
+MOST_WINDOWS = 4
+# What texts need is told from so many of them, evenly spaced.
+LOOKED_AT = 2000
 
 Data: TypeAlias = ImageData | TextData
 
@@ -75,6 +76,8 @@ def prepare_data(
         for name in ("val_fraction", "test_fraction", "seed", "max_bad_fraction", "audit", "strict")
     }
     if config.has_texts:
+        if not all(isinstance(item, tuple) for item in source.items):
+            raise InputError("a source of texts", "one of images", "Leave text_column out.")
         spec = text_input_of(config, source)
         if tokenize and spec != text_input_of(config):
             tokenize = tokenize_for(config, spec)
@@ -105,10 +108,13 @@ def text_input_of(config: TrainConfig, source: Source | None = None) -> TextInpu
         source: The texts, where they are opened: they decide what is left open.
     """
     truncate, markup = config.truncate, config.markup
+    some: list[Any] = []
+    if source is not None and not _is_of_hub(config):
+        some = source.items[:: max(len(source) // LOOKED_AT, 1)]
     if truncate == "auto":
         truncate = "head" if _is_of_hub(config) else "head-tail"
     if markup == "auto":
-        share = 0.0 if source is None or _is_of_hub(config) else markup_share(source.items)
+        share = markup_share(some)
         markup = "drop" if share >= MARKED_UP else "keep"
         if markup == "drop":
             log.info(
@@ -117,24 +123,31 @@ def text_input_of(config: TrainConfig, source: Source | None = None) -> TextInpu
             )
     pair = 2 if config.pair else 1
     spec = TextInput(config.max_tokens, config.windows or 1, pair, truncate, markup)
-    if config.windows is None and source is not None and not _is_of_hub(config):
-        return replace(spec, windows=_windows_for(config, source, spec))
+    if config.windows is None and source is not None and some:
+        return replace(spec, windows=_windows_for(config, source, some, spec))
     return spec
 
 
-def _windows_for(config: TrainConfig, source: Source, one: TextInput) -> int:
-    """How many windows are worth reading, see `TrainConfig.windows`; `one` has a single one."""
-    tokenize = tokenize_for(config, one) if config.backbone and len(source) else None
+def _windows_for(config: TrainConfig, source: Source, some: list[Any], one: TextInput) -> int:
+    """How many windows are worth reading, see `TrainConfig.windows`.
+
+    Args:
+        config: The settings.
+        source: The texts.
+        some: Those that are looked at.
+        one: How a single window is read.
+    """
+    tokenize = tokenize_for(config, one) if config.backbone else None
     if tokenize is None:
         return 1
-    tokens = tokenize.count(source.items[:: max(len(source) // LOOKED_AT, 1)])
+    tokens = tokenize.count(some)
     needed = math.ceil(float(np.quantile(tokens, WHOLE, method="higher")) / one.room)
-    share = 1 - config.val_fraction - config.test_fraction
-    given = np.count_nonzero(source.splits == "train")
-    texts = given if source.given_splits else share * len(source)
-    windows = max(
-        min(needed, MOST_WINDOWS, int(WINDOWS_SEEN // (TEXT_EPOCHS[0] * max(texts, 1)))), 1
-    )
+    if source.given_splits:
+        trained = int(np.count_nonzero(source.splits == "train"))
+    else:
+        trained = round((1 - config.val_fraction - config.test_fraction) * len(source))
+    affordable = WINDOWS_SEEN // (TEXT_EPOCHS[0] * max(trained, 1))
+    windows = max(min(needed, affordable, MOST_WINDOWS), 1)
     if windows > 1:
         read = (tokens <= windows * one.room).mean()
         log.info("%d windows of a text are read: %.0f %% are read whole", windows, 100 * read)

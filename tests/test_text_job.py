@@ -349,6 +349,11 @@ def test_windows_read_most_texts_whole_but_no_more_than_can_be_fine_tuned(
     assert windows(val_fraction=0.4, test_fraction=0.4)[0] == 4
 
 
+def test_a_source_of_images_is_no_source_of_texts(folder):
+    with pytest.raises(InputError, match="a source of texts, received one of images"):
+        prepare_data(settings(folder), from_arrays(*two_colours()))
+
+
 def test_a_batch_of_texts_in_windows_is_computed_in_parts(folder):
     def parts(**changes):
         config = settings(folder, audit=False, batch_size=8, **changes)

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 import tensorflow as tf
 
-from keras_tl.backbones.markup import LOOKED_AT, markup_share, without_markup
+from keras_tl.backbones.markup import markup_share, without_markup
 
 PAGE = """<!DOCTYPE html><HTML lang=en><head><title>Offer</title><style>p {color: red}</style>
 <script type="text/javascript">if (a < b) document.write("<p>no</p>")</script></head>
@@ -74,6 +74,3 @@ def test_pairs_keep_their_shape():
 def test_its_share_is_that_of_texts_with_a_tag():
     assert markup_share([("a <b>b</b>",), ("a < b",), ("<x>",), ("x", "y<br>")]) == 0.5
     assert markup_share([]) == 0
-    # Evenly spaced where there are many: every third one of these.
-    many = [("<p>" if number % 3 == 0 else "p",) for number in range(3 * LOOKED_AT)]
-    assert markup_share(many) == 1

@@ -46,8 +46,7 @@ class Finding:
     def brief(self) -> str:
         """It in one line, with where it first occurs."""
         where = f" {first_few(self.sets[0], SHOWN_IDS)}" if self.sets else ""
-        more = f" and {len(self.sets) - 1:,} more" if len(self.sets) > 1 else ""
-        return f"{self.severity}: {self.text}{where}{more}"
+        return f"{self.severity}: {self.text}{where}{self._more}"
 
     @property
     def reason(self) -> str:
@@ -56,8 +55,12 @@ class Finding:
         if not self.sets:
             return text
         known = f" ({self.why[0]})" if self.why[0] else ""
-        more = f" and {len(self.sets) - 1:,} more" if len(self.sets) > 1 else ""
-        return f"{text}, {first_few(self.sets[0], SHOWN_IDS)}{known}{more}"
+        return f"{text}, {first_few(self.sets[0], SHOWN_IDS)}{known}{self._more}"
+
+    @property
+    def _more(self) -> str:
+        """How often it occurs beside the first."""
+        return f" and {len(self.sets) - 1:,} more" if len(self.sets) > 1 else ""
 
     @property
     def html(self) -> str:
