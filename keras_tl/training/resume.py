@@ -49,7 +49,7 @@ class Checkpoint:
     Variables, those of the optimizer and of random generators among them, the best weights and
     those of averages, the history, the state of Python's and NumPy's generators, the place in the
     order of the samples: where nothing else is random, the weights in the end are those of a
-    training that ran through. Callbacks of your own are kept where they are
+    training that ran through. Keras' callbacks are kept, and those of your own where they are
     `keras_tl.training.saver.Kept`; for the steps of an epoch that were done they see the figures
     so far.
 

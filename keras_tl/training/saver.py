@@ -5,8 +5,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import keras
 
+from keras_tl.errors import InputError
 from keras_tl.training.resume import Checkpoint
 from keras_tl.training.state_files import set_random_state, values
+from keras_tl.training.stock_callbacks import KeptStock, is_stock
 
 # An epoch's end is kept where the last save is so old.
 SECONDS_AT_EPOCH_ENDS = 1.0
@@ -53,7 +55,7 @@ class Saver(keras.callbacks.Callback):
         super().__init__()
         self.checkpoint, self.batch = checkpoint, batch
         self.phase, self.epochs, self.steps = phase, epochs, steps
-        self.kept = [callback for callback in others if isinstance(callback, Kept)]
+        self.kept = [kept for callback in others if (kept := _kept(callback))]
         self.alone, self._first_step = alone, 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -65,8 +67,7 @@ class Saver(keras.callbacks.Callback):
             return
         self.checkpoint.assign(self.model.variables, place["fitted"])
         self.checkpoint.assign(self.model.optimizer.variables, place["optimizer"])
-        for callback, state in zip(self.kept, place["callbacks"], strict=True):
-            callback.restore(state)
+        self._restore_callbacks(place["callbacks"])
         set_random_state(place["random"])
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -112,8 +113,17 @@ class Saver(keras.callbacks.Callback):
             "fitted": values(self.model.variables),
             "optimizer": values(self.model.optimizer.variables),
             "metrics": values(self.model.metrics_variables) if step else [],
-            "callbacks": [callback.state() for callback in self.kept],
+            "callbacks": [[name, kept.state()] for name, kept in self.kept],
         }
+
+    def _restore_callbacks(self, states: list[Any]) -> None:
+        here, were = ([name for name, _ in some] for some in (self.kept, states))
+        if here != were:
+            expected = f"the callbacks that training was stopped with: {', '.join(were) or 'none'}"
+            fix = f"Give those, or delete {self.checkpoint.folder} to begin anew."
+            raise InputError(expected, ", ".join(here) or "none", fix)
+        for (_, kept), (_, state) in zip(self.kept, states, strict=True):
+            kept.restore(state)
 
     def _build_metrics(self, count: int) -> None:
         """Makes the metrics' variables, which Keras does when it first needs them."""
@@ -121,6 +131,13 @@ class Saver(keras.callbacks.Callback):
             return
         x, y, *weights = self.batch
         self.model.compute_metrics(x, y, self.model(x, training=False), *weights)
+
+
+def _kept(callback: keras.callbacks.Callback) -> tuple[str, Kept] | None:
+    name = type(callback).__name__
+    if isinstance(callback, Kept):
+        return name, callback
+    return (name, KeptStock(callback)) if is_stock(callback) else None
 
 
 def _pass_over(model: keras.Model, executions: int) -> None:

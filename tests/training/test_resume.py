@@ -20,7 +20,7 @@ from keras_tl.training import fit, resume
 from keras_tl.training.averaging import EMA, SWA
 from keras_tl.training.phases import Phase
 from keras_tl.training.resume import TERMINATED, Checkpoint, facts_of, terminable
-from keras_tl.training.schedules import OneCycle
+from keras_tl.training.schedules import Constant, OneCycle
 from keras_tl.training.state_files import read_state, write_state
 
 
@@ -281,6 +281,50 @@ def test_a_callback_of_ones_own_is_kept(run, tmp_path):
     assert counter.epochs == [1, 2]
     # Seven were kept. It sees the two of the second epoch again, and then those that were left.
     assert counter.steps == 7 + 2 + 8
+
+
+def stock_callbacks(folder):
+    """Each of them has decided or written something before the eighth step, and does after it."""
+    folder.mkdir()
+    return (
+        keras.callbacks.ReduceLROnPlateau("val_loss", 0.5, patience=2, min_delta=100.0),
+        keras.callbacks.CSVLogger(folder / "log.csv"),
+        keras.callbacks.ModelCheckpoint(folder / "best.keras", save_best_only=True, save_freq=3),
+        keras.callbacks.EarlyStopping("val_loss", patience=4, min_delta=100.0),
+    )
+
+
+def test_stock_callbacks_are_kept(run, tmp_path):
+    way, folder = (
+        ([Phase(LAST, 9, 0.01, Constant(), weight_decay=0.0)], "none", {}),
+        tmp_path / "kept",
+    )
+    through, expected = run(way, *stock_callbacks(tmp_path / "through"))
+    assert len(expected.history) == 5
+    # In the second and in the fourth epoch.
+    for number, stop in enumerate((PowerCut(8), PowerCut(8))):
+        with pytest.raises(PowerCutError):
+            run(
+                way,
+                *stock_callbacks(tmp_path / f"stopped-{number}"),
+                stop,
+                checkpoint=Checkpoint(folder, seconds=0),
+            )
+    last = stock_callbacks(tmp_path / "gone-on")
+    weights, found = run(way, *last, checkpoint=Checkpoint(folder, seconds=0))
+    assert same(weights, through)
+    assert figures(found) == figures(expected)
+    rows = [(tmp_path / name / "log.csv").read_bytes() for name in ("through", "gone-on")]
+    assert rows[0] == rows[1] and rows[0].count(b"\n") == 6
+
+
+def test_other_callbacks_than_those_that_were_kept_are_refused(run, tmp_path):
+    way, folder = MORE_WAYS["adamw"], tmp_path / "kept"
+    first = stock_callbacks(tmp_path / "first")
+    with pytest.raises(PowerCutError):
+        run(way, *first, PowerCut(8), checkpoint=Checkpoint(folder, seconds=0))
+    with pytest.raises(InputError, match=r"CSVLogger, .*received BestWeights, EarlyStopping"):
+        run(way, first[-1], checkpoint=Checkpoint(folder, seconds=0))
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path):
