@@ -137,9 +137,15 @@ def head(folder: Path, options: argparse.Namespace) -> None:
     photos = make_folder(folder / "photos", options.images)
     store, name = folder / "store", options.backbone
 
+    kept: list[np.ndarray] = []
+
     def model() -> keras.Model:
         keras.utils.set_random_seed(0)
-        return lively(ktl.build_image_model(name, outputs=CLASSES, weights=None))
+        made = ktl.build_image_model(name, outputs=CLASSES, weights=None)
+        # To the last bit the same each time: else its frozen part is converted again.
+        kept.extend([] if kept else lively(made).get_weights())
+        made.set_weights(kept)
+        return made
 
     heads = [ktl.Phase(ktl.freezing.All(), 20, 1e-3)]
     tune = [ktl.Phase(ktl.freezing.AllButLast(2), 10, 1e-4)]
@@ -159,8 +165,7 @@ def head(folder: Path, options: argparse.Namespace) -> None:
     before = suffix_alone(trained, tune[0], cold.images)
     tuned = ours("fine-tuning", photos, trained, tune, store)
     alone = (before + suffix_alone(trained, tune[0], cold.images)) / 2
-    steps = len(cold.images.train) // BATCH * tune[0].epochs
-    predicted = single + steps * alone
+    predicted = single + tune[0].epochs * alone
     first_trained = next(x.name for x in trained.layers if x.trainable and x.weights)
     plain = 10 * plain_keras.seconds_per_epoch(
         _plain(name, options, first_trained), photos, options.plain_share
@@ -198,7 +203,10 @@ def one_pass(model, images, folder: Path) -> float:
 
 
 def suffix_alone(model, phase, images, steps: int = 20) -> float:
-    """Seconds of a training step of what is not frozen, on a batch that is in memory."""
+    """Seconds of an epoch of what is not frozen: its steps and its validation.
+
+    Both are measured on a batch that is in memory, and multiplied.
+    """
     phase.freezing.apply(model)
     parts = frozen_prefix.split(model)
     pixels = next(iter(images.train.images(np.arange(BATCH)).batch(BATCH)))
@@ -209,9 +217,12 @@ def suffix_alone(model, phase, images, steps: int = 20) -> float:
     dataset = tf.data.Dataset.from_tensors(batch).repeat(steps)
     start = model.get_weights()
     part.fit(dataset.take(2), verbose=0)
-    started = time.perf_counter()
-    part.fit(dataset, verbose=0)
-    seconds = (time.perf_counter() - started) / steps
+    part.evaluate(dataset.take(2), verbose=0)
+    seconds = 0.0
+    for run, samples in ((part.fit, images.train), (part.evaluate, images.val)):
+        started = time.perf_counter()
+        run(dataset, verbose=0)
+        seconds += (time.perf_counter() - started) / steps * len(samples) / BATCH
     model.set_weights(start)
     return seconds
 

@@ -33,6 +33,7 @@ def pages_of_a_megabyte(*steps: str) -> float:
     return float(subprocess.check_output([sys.executable, "-c", code], text=True))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="TensorFlow changes glibc alone")
 def test_what_is_freed_is_used_again_behind_a_generator():
     assert pages_of_a_megabyte("generated()") > 200

@@ -149,6 +149,7 @@ def texts(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_embeddings_of_pairs_of_texts(texts, tmp_path):
     how = {"text_column": "title,text", "pair": True, "max_tokens": 16}
     backbone = str(texts / "bert")
@@ -167,6 +168,7 @@ def test_embeddings_of_pairs_of_texts(texts, tmp_path):
     assert (index["items"], index["skipped"]) == (20, 1)
 
 
+@pytest.mark.slow
 def test_predictions_of_a_folder_of_texts(texts, tmp_path):
     model = build_text_classifier(texts / "bert", outputs=2, max_tokens=16)
     run = text_run(tmp_path / "run", model, 16)

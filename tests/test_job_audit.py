@@ -112,6 +112,7 @@ def test_one_file_that_cannot_be_read_stops_a_strict_run_by_name(photos, tmp_pat
     assert (finding.kind, finding.sets) == ("unreadable", (("cat/broken.jpg",),))
 
 
+@pytest.mark.slow
 def test_given_splits_are_trained_on_as_they_are(leaking, tmp_path):
     run = train(TrainConfig(str(leaking), str(tmp_path / "run"), **SETTINGS), verbose=0)
     table = pd.read_csv(leaking)

@@ -146,6 +146,7 @@ def test_merged_it_is_the_same_model_without_adapters(encoder, texts, tmp_path, 
     assert np.abs(merge_adapters(encoder).predict(texts[0], verbose=0) - want).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_second_lora_works_after_merging(encoder, texts):
     freezing.LoRA(2).apply(encoder)
     fit_plainly(encoder, texts)
@@ -355,8 +356,9 @@ BITFIT = freezing.BitFit(batch_norm="frozen")
 @pytest.mark.parametrize(
     ("policy", "options"),
     [
-        *((tiny_lora, options) for options in OTHERS),
+        (tiny_lora, OTHERS[0]),
         (BITFIT, OTHERS[-1]),
+        *(pytest.param(tiny_lora, options, marks=pytest.mark.slow) for options in OTHERS[1:]),
         *(pytest.param(BITFIT, options, marks=pytest.mark.slow) for options in OTHERS[:-1]),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else str(value),

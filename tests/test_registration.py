@@ -14,9 +14,12 @@ ASK = "import sys, keras; known = str(sorted(keras.saving.get_custom_objects()))
     [
         # TensorFlow asks where Keras is before anything imports it.
         "import keras_tl, tensorflow",
-        "import keras_tl",
         "import keras, keras_tl",
-        "import keras_tl, importlib.util as util; util.find_spec('keras')",
+        pytest.param("import keras_tl", marks=pytest.mark.slow),
+        pytest.param(
+            "import keras_tl, importlib.util as util; util.find_spec('keras')",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_layers_are_registered_in_any_order(imports):

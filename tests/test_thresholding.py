@@ -175,6 +175,7 @@ def killed(monkeypatch, step, change):
     return False
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_at_any_write_is_as_before_or_as_after(trained, tmp_path, monkeypatch):
     copy_saved_model.older = trained.path(trained.SAVED_MODEL)
     monkeypatch.setattr(thresholding, "export_saved_model", copy_saved_model)

@@ -85,6 +85,7 @@ def shards_in(root):
     return [name for folder in root.glob("features/*/") for name in manifests(folder)]
 
 
+@pytest.mark.slow
 def test_a_killed_pass_goes_on_where_it_stopped(tmp_path):
     root = tmp_path / "features"
     kill_when([sys.executable, "-c", PASS, str(root)], lambda: len(shards_in(tmp_path)) >= 4)

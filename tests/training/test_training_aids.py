@@ -16,8 +16,8 @@ from keras_tl.training.phases import Phase
 
 TOLERANCE = 1e-5
 AIDS = [
-    {"mixup": 0.4},
-    {"cutmix": 0.7},
+    pytest.param({"mixup": 0.4}, marks=pytest.mark.slow),
+    pytest.param({"cutmix": 0.7}, marks=pytest.mark.slow),
     {"mixup": 0.4, "cutmix": 0.7, "sampling": "balanced", "focal_gamma": 2.0},
 ]
 
@@ -87,6 +87,7 @@ def test_mixing_other_samples_would_be_seen(images, plain, monkeypatch):
     assert differ(losses(images, False, mixup=0.4), plain(mixup=0.4))
 
 
+@pytest.mark.slow
 def test_partners_that_changed_are_computed_anew(images, plain, tmp_path, monkeypatch):
     """And the twin: rows that are told apart by the image alone are stale."""
     store = FeatureStore(tmp_path, dtype="float32")
