@@ -3,14 +3,15 @@
 import argparse
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from itertools import chain
 from typing import Any, NoReturn
 
 from keras_tl.cli_options import (
+    COLUMN_OPTIONS,
     audit_options,
     column_options,
     compare_options,
@@ -178,18 +179,19 @@ def _compare(options: argparse.Namespace) -> int:
 
     print(format_comparison(comparison))
     best = comparison.ranking[0].backbone
-    told = f"{config.data} {_columns_of(config)}--backbone {best}"
+    told = shlex.join([config.data, *_columns_of(config), "--backbone", best])
     print(f"Train with     keras-tl train {told} --out RUN")
     return 0
 
 
-def _columns_of(config: Any) -> str:
+def _columns_of(config: Any) -> list[str]:
     """The options of a comparison that say what its items are, as `train` takes them."""
-    named = {"--text-column": config.text_column} if config.text_column else {}
-    if config.label_column != type(config).label_column:
-        named["--label-column"] = config.label_column
-    pair = ["--pair"] if config.pair else []
-    return "".join(f"{word} " for word in (*chain(*named.items()), *pair))
+    words = []
+    for option, *_ in COLUMN_OPTIONS:
+        name = option.removeprefix("--").replace("-", "_")
+        if (value := getattr(config, name)) != getattr(type(config), name):
+            words += [option, value]
+    return words + ["--pair"] * config.pair
 
 
 def _lr_find(options: argparse.Namespace) -> int:
@@ -300,8 +302,7 @@ def _report(options: argparse.Namespace) -> int:
     if len(runs) == 1:
         print(_job("keras_tl.reporting.page").write_report(runs[0]))
     else:
-        compare = import_module("keras_tl.reporting.comparison").write_comparison
-        print(compare(runs, options.out))
+        print(_job("keras_tl.reporting.comparison").write_comparison(runs, options.out))
     return 0
 
 

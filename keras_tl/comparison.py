@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras_tl import freezing
 from keras_tl.backbones import registry
 from keras_tl.compare_config import CompareConfig
+from keras_tl.config import HUB, NAMED_WEIGHTS
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError, KerasTLError
@@ -28,7 +29,6 @@ from keras_tl.feature_cache import FeatureStore
 from keras_tl.files import atomic_write_text, cache_root
 from keras_tl.plans import fine_tuning_phase, head_phase
 from keras_tl.preparing import (
-    HUB,
     Data,
     build_model,
     data_for,
@@ -188,7 +188,7 @@ def _names(config: CompareConfig) -> list[str]:
     if not names:
         fix = "Give --backbones EfficientNetLite0,MobileNetV2 or others."
         raise InputError("names of backbones", repr(config.backbones), fix)
-    if config.weights not in ("imagenet", "none") and len(names) > 1:
+    if config.weights not in NAMED_WEIGHTS and len(names) > 1:
         raise InputError("one backbone for a weights file", f"{len(names)}", "Give one.")
     return names
 

@@ -54,6 +54,10 @@ RANGES = {
     "seed": (0, 2**32 - 1),
 }
 MINILM = "MiniLM"
+# How a handle of a TF-Hub module begins, of an encoder's two joined by "+".
+HUB = "hub:"
+# Values of `weights` that are no file.
+NAMED_WEIGHTS = ("imagenet", "none")
 # What settings that are left out become, for images and for texts.
 DEFAULTS: dict[bool, dict[str, Any]] = {
     False: {
@@ -76,6 +80,25 @@ FEW_WEIGHTS = ("lora", "bitfit")
 FEW_WEIGHTS_RATE = 1e-3
 # What only images have, and its value where there are none.
 FOR_IMAGES = {"augment": "none", "cutmix": 0.0, "image_size": None, "views": None}
+# What only texts have, and its value where there are none.
+FOR_TEXTS = {
+    "max_tokens": 128,
+    "windows": None,
+    "truncate": "auto",
+    "markup": "auto",
+    "pooling": "auto",
+    "id_column": None,
+    "encoding": "utf-8",
+}
+# What only classes have, and its value for a regression.
+FOR_CLASSES = {
+    "label_smoothing": 0.0,
+    "focal_gamma": 0.0,
+    "cutmix": 0.0,
+    "sampling": "shuffled",
+    "class_weights": False,
+    "class_weight_beta": None,
+}
 
 
 @dataclass(frozen=True)
@@ -247,7 +270,8 @@ class TrainConfig:
             object.__setattr__(self, "fine_tune_learning_rate", FEW_WEIGHTS_RATE)
         for name, value in DEFAULTS[self.has_texts].items():
             if getattr(self, name) is None:
-                narrow = name == "fine_tune_learning_rate" and self.backbone == MINILM
+                minilm = (self.backbone or "").lower() == MINILM.lower()
+                narrow = name == "fine_tune_learning_rate" and minilm
                 object.__setattr__(self, name, MINILM_RATE if narrow else value)
         if self.deterministic and self.engine == "auto":
             # Which engine is the fastest is measured, and no two agree to the last bit.
@@ -264,6 +288,7 @@ class TrainConfig:
             known = ("auto", "all", "none", *FEW_WEIGHTS)
             _choice("fine_tune", fine_tune, known, "or a number of blocks")
         self._settle_plan()
+        self.check_task(self.task)
         if self.has_texts and self.mixup and (self.fine_tune == "all" or self.weights == "none"):
             fix = "Fine-tune a number of blocks, or leave mixup out: token ids cannot be blended."
             raise InputError("an encoder that stays frozen in part for mixup", "all trained", fix)
@@ -292,10 +317,30 @@ class TrainConfig:
         if self.pair and len((self.text_column or "").split(",")) != 2:
             fix = "Give --text-column TITLE,BODY."
             raise InputError("two text columns for a pair", repr(self.text_column), fix)
-        for name, value in FOR_IMAGES.items() if self.has_texts else ():
+        if self.has_texts:
+            self._refuse(FOR_IMAGES, "texts", "Leave it out.")
+        else:
+            fix = "Name the texts with --text-column, or leave it out."
+            self._refuse(FOR_TEXTS, "images", fix)
+
+    def check_task(self, task: str) -> None:
+        """Refuses settings that a task has no use for.
+
+        Args:
+            task: "single-label", "multi-label" or "regression", as the data are.
+
+        Raises:
+            InputError: It is a regression, and a setting is one of classes.
+        """
+        if task == "regression":
+            self._refuse(FOR_CLASSES, "a regression", "Leave it out: it is for classes.")
+
+    def _refuse(self, others: dict[str, Any], what: str, fix: str) -> None:
+        """Refuses settings that mean nothing for what is trained: all but these values of them."""
+        for name, value in others.items():
             if getattr(self, name) != value:
-                received = f"{name}={getattr(self, name)!r} with texts"
-                raise InputError("settings that texts have", received, "Leave it out.")
+                received = f"{name}={getattr(self, name)!r} with {what}"
+                raise InputError(f"settings for {what}", received, fix)
 
     def _settle_plan(self) -> None:
         """A plan's name says what trains; "auto" gives way to it, anything else must agree."""
@@ -314,17 +359,26 @@ class TrainConfig:
 
     def with_absolute_paths(self) -> "TrainConfig":
         """The same settings for another working directory."""
-
-        def absolute(name: str) -> str:
-            return str(Path(name).absolute()) if Path(name).exists() else name
-
-        return replace(self, data=absolute(self.data), weights=absolute(self.weights))
+        # A name of keras_tl's own is no file, whatever lies in the working directory.
+        weights = self.weights if self.weights in NAMED_WEIGHTS else _absolute(self.weights)
+        backbone = self.backbone or ""
+        if backbone.startswith(HUB):
+            handles = backbone.removeprefix(HUB).split("+")
+            backbone = HUB + "+".join(map(_absolute, handles))
+        elif self.has_texts and backbone.lower() != MINILM.lower():
+            backbone = _absolute(backbone)
+        return replace(self, data=_absolute(self.data), weights=weights, backbone=backbone)
 
     def to_yaml(self) -> str:
         """Returns the settings, the schema's version and those of the packages as YAML."""
         packages = {name: version(name) for name in PACKAGES}
         facts = {"schema_version": SCHEMA_VERSION, **asdict(self), "versions": packages}
         return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+
+
+def _absolute(name: str) -> str:
+    """The path of what is a file or folder here, for another working directory."""
+    return str(Path(name).absolute()) if name and Path(name).exists() else name
 
 
 def _choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> None:

@@ -22,6 +22,7 @@ from keras_tl.reporting.page import write_report
 from keras_tl.runs import Run
 
 EXPORTERS: dict[str, Callable[..., Path]] = {"litert": export_litert, "onnx": export_onnx}
+# How many of the user's own files an export is compared on.
 GATE_FILES = 8
 
 log = logging.getLogger("keras_tl")

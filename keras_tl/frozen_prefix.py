@@ -182,7 +182,7 @@ def fingerprint(prefix: keras.Model) -> str:
             "class": type(node.operation).__name__,
             "config": _without_names(node.operation.get_config()),
             "inputs": [made[id(tensor)] for tensor in node.input_tensors],
-            "constants": [str(a) for a in arguments if not isinstance(a, keras.KerasTensor)],
+            "constants": [_constant(a) for a in arguments if not isinstance(a, keras.KerasTensor)],
         }
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
         for tensor in node.outputs:
@@ -191,6 +191,15 @@ def fingerprint(prefix: keras.Model) -> str:
             digest.update(np.ascontiguousarray(weight).tobytes())
     digest.update(str([made[id(tensor)] for tensor in prefix.outputs]).encode())
     return digest.hexdigest()
+
+
+def _constant(argument: Any) -> str:
+    """What a call is given beside tensors; of an array all numbers, most of which `str` omits."""
+    if getattr(argument, "ndim", 0) == 0:
+        return str(argument)
+    array = np.asarray(argument)
+    digest = hashlib.sha256(str(array.tolist()).encode()).hexdigest()
+    return f"{array.dtype} {array.shape} {digest}"
 
 
 def _without_names(config: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def add_head(
         A `keras.Model` from the backbone's input to float32 `[batch, outputs]`.
 
     Raises:
-        InputError: An unknown task or pooling, or fewer than one output.
+        InputError: An unknown task or pooling, fewer than one output, or a backbone with another
+            kind of output.
     """
     row = tasks.get(task)
     if outputs < 1:
@@ -64,6 +65,9 @@ def _pool(features: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
         raise InputError("a kind of pooling", repr(pooling), hint)
     if len(features.shape) == 2:
         return features
+    if len(features.shape) != 4:
+        fix = "Take another output of the backbone."
+        raise InputError("vectors or feature maps", f"a shape of {features.shape}", fix)
     layers = {
         "avg": keras.layers.GlobalAveragePooling2D,
         "max": keras.layers.GlobalMaxPooling2D,

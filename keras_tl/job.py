@@ -24,8 +24,9 @@ from keras_tl.errors import InputError
 from keras_tl.evaluation.many_classes import truth_of
 from keras_tl.evaluation.predictions import predict_images, predictions_frame
 from keras_tl.export.saved_model import export_saved_model
+from keras_tl.exporting import GATE_FILES
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.files import atomic_file, atomic_write_text
+from keras_tl.files import atomic_file, atomic_write_text, csv_text
 from keras_tl.journal import Journal
 from keras_tl.measuring import measure
 from keras_tl.model_info import ModelInfo
@@ -36,6 +37,7 @@ from keras_tl.preparing import (
     class_weights_of,
     describe,
     micro_batches_of,
+    module_told,
     plan_for,
     prepare_data,
 )
@@ -49,8 +51,6 @@ from keras_tl.training.reports import PhaseReport, TrainingResult
 from keras_tl.training.resume import Checkpoint, terminable
 from keras_tl.workers import Workers
 
-# How many of the user's own files the exporter's gate compares.
-GATE_FILES = 8
 NOTES = {
     "test": "the test split",
     "val": "the val split, which also chose the weights: expect less on new ones",
@@ -93,7 +93,7 @@ def train(
             tf.config.experimental.enable_op_determinism()
         checkpoint = Checkpoint(run.path(Run.CHECKPOINT), keeps=workers.is_chief)
         checkpoint.share(workers)
-        with _settings(config), Journal() as journal, terminable(checkpoint):
+        with _settings(config), module_told(config), Journal() as journal, terminable(checkpoint):
             _train(config, run, source, strategy, workers, checkpoint, journal, verbose)
         # Who ends first would be missed.
         workers.barrier()
@@ -212,11 +212,15 @@ def _measure_run(
         journal.lap("baseline")
     note = {"measured_on": split, "note": NOTES[split]}
     facts = {**note, **metrics, **baseline, **about, **journal.facts()}
+    text = json.dumps(facts, indent=2) + "\n"
     try:
         # Before what marks the run as whole: who kills it here can start it again.
         write_report(run, source=data.source, model=model, metrics=facts)
-    finally:
-        atomic_write_text(run.path(Run.METRICS), json.dumps(facts, indent=2) + "\n")
+    except Exception:
+        # The figures are not to be lost for the page.
+        atomic_write_text(run.path(Run.METRICS), text)
+        raise
+    atomic_write_text(run.path(Run.METRICS), text)
 
 
 def _fit(
@@ -301,4 +305,4 @@ def _phase_facts(report: PhaseReport) -> dict[str, Any]:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    atomic_write_text(path, frame.to_csv(index=False))
+    atomic_write_text(path, csv_text(frame))

@@ -2,11 +2,14 @@
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_tl import freezing
 from keras_tl.backbones import registry
@@ -17,7 +20,7 @@ from keras_tl.backbones.markup import markup_share
 from keras_tl.builders.hub import build_hub_model
 from keras_tl.builders.image import build_image_model
 from keras_tl.builders.text import build_text_classifier
-from keras_tl.config import TrainConfig
+from keras_tl.config import HUB, TrainConfig
 from keras_tl.data import augment
 from keras_tl.data.audit.text_lengths import WHOLE
 from keras_tl.data.labels import class_counts
@@ -32,7 +35,6 @@ from keras_tl.plans import TEXT_EPOCHS, WINDOWS_SEEN, make_plan
 from keras_tl.training.phases import Phase
 from keras_tl.training.sampling import class_weights
 
-HUB = "hub:"
 # Of TF-Hub's image modules nearly all; a module that wants another says so.
 HUB_IMAGE_SIZE = 224
 # What of a `TextInput` a tokenizer takes.
@@ -63,7 +65,7 @@ def prepare_data(
         The splits.
 
     Raises:
-        InputError: The data cannot be used, or there is no such backbone.
+        InputError: The data cannot be used, or not with these settings; there is no such backbone.
     """
     # Asked before the data are read, which may take a while.
     size = image_size or (0 if config.has_texts else image_size_of(config))
@@ -71,6 +73,7 @@ def prepare_data(
     if source is None:
         log.info("Opening %s", config.data)
         source = open_data(config.data, task=config.task, **config.columns)
+    config.check_task(source.task)
     shared: dict[str, Any] = {
         name: getattr(config, name)
         for name in ("val_fraction", "test_fraction", "seed", "max_bad_fraction", "audit", "strict")
@@ -187,6 +190,25 @@ def _is_of_hub(config: TrainConfig) -> bool:
     return (config.backbone or "").startswith(HUB)
 
 
+@contextmanager
+def module_told(config: TrainConfig) -> Iterator[None]:
+    """Says in one line that a TF-Hub module, which was tried on two inputs, fails on others.
+
+    Args:
+        config: The settings; with another backbone nothing is done.
+
+    Raises:
+        InputError: It does.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if not _is_of_hub(config):
+            raise
+        reason, fix = " ".join(str(error).split())[:500], "Take another one."
+        raise InputError("a TF-Hub module that computes with all batches", reason, fix) from error
+
+
 def tokenize_for(config: TrainConfig, spec: TextInput | None = None) -> Tokenize | None:
     """What makes tokens for a run's encoder; None for one that takes strings as they are."""
     spec = spec or text_input_of(config)
@@ -250,8 +272,6 @@ def class_weights_of(config: TrainConfig, source: Source) -> list[float] | None:
     """What each class counts in the loss, for classes in order; None where all count the same."""
     if not config.class_weights and config.class_weight_beta is None:
         return None
-    if source.task == "regression":
-        raise InputError("classes for class weights", "a regression", "Leave them out.")
     counts = class_counts(source.labels, source.class_names)
     return class_weights(counts, config.class_weight_beta)
 

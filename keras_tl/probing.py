@@ -5,7 +5,6 @@ that the fine-tuning will read: so what is looked at here costs a later run noth
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from keras_tl.training.passes import (
     LaterPrefix,
     PrefixPass,
     View,
+    item_bytes,
     later_prefixes,
     views_of,
 )
@@ -306,8 +306,7 @@ def groups_of(source: Source) -> np.ndarray | None:
 
 def _early(prefix: keras.Model) -> keras.Model:
     """The prefix itself where its outputs are stored anyway; else one that gives their means."""
-    numbers = sum(math.prod(side or 1 for side in output.shape[1:]) for output in prefix.outputs)
-    if 2 * numbers <= SMALL_ITEM:
+    if item_bytes(prefix) <= SMALL_ITEM:
         return prefix
     means = [
         keras.ops.mean(tensor, axis=tuple(range(1, len(tensor.shape) - 1)))

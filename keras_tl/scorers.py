@@ -15,13 +15,13 @@ from keras_tl.backbones.graph import clean_name
 from keras_tl.backbones.host import behind_host
 from keras_tl.backbones.hub import load_hub_backbone
 from keras_tl.backbones.load import load_backbone
-from keras_tl.config import TrainConfig
+from keras_tl.config import HUB, TrainConfig
 from keras_tl.data.image_input import ImageInput
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.evaluation.predictions import predictions_frame
 from keras_tl.frozen_prefix import fingerprint
 from keras_tl.model_info import ModelInfo
-from keras_tl.preparing import HUB, image_size_of, text_input_of
+from keras_tl.preparing import image_size_of, text_input_of
 from keras_tl.runs import Run
 from keras_tl.shard_formats import Columns
 from keras_tl.topology import calls, producer

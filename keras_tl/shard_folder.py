@@ -9,7 +9,6 @@ A shard is written aside and renamed, then its file in `progress`: where that is
 shard. It holds a SHA-256 of the ids of its items, which shows where data have changed meanwhile.
 """
 
-import csv
 import hashlib
 import json
 import shutil
@@ -22,7 +21,7 @@ from typing import Any, TextIO
 
 from keras_tl.data.streams import Item
 from keras_tl.errors import InputError
-from keras_tl.files import atomic_file, atomic_write_text, remove_leftovers
+from keras_tl.files import atomic_file, atomic_write_text, csv_writer, remove_leftovers
 from keras_tl.locks import Hold
 from keras_tl.shard_formats import Columns, ShardFormat
 
@@ -143,7 +142,7 @@ class ShardFolder:
         """
         shards = []
         with atomic_file(self.path / SKIPPED) as aside, _written(aside) as file:
-            rows = csv.writer(file, lineterminator="\n")
+            rows = csv_writer(file)
             rows.writerow(("id", "reason"))
             number = 0
             while found := self.done(number):

@@ -76,7 +76,8 @@ def _read(argument: str, text_column: str, pair: bool, encoding: str) -> Source:
 
 
 def _text_files(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in TEXTS.extensions)
+    found = (file for file in folder.rglob("*") if file.suffix.lower() in TEXTS.extensions)
+    files = sorted(file for file in found if file.is_file())
     if not files:
         raise InputError(f"texts in the folder {str(folder)!r}", "no .txt file", "Check the path.")
     return files

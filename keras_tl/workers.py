@@ -19,6 +19,8 @@ from keras_tl.errors import LostWorkerError
 
 # Collectives move numbers of 32 bits on every kind of network.
 WORD = 4
+# So many are told at once: a state of a large model has more than an int32 counts.
+MOST_BYTES = 2**28
 # How TensorFlow says that another process is gone.
 GONE = (
     tf.errors.UnavailableError,
@@ -85,7 +87,9 @@ class Workers:
     def share_bytes(self, value: bytes, teller: int = 0) -> bytes:
         """Gives the bytes of one process, the chief if not said otherwise, to all."""
         mine = np.frombuffer(value if self.index == teller else b"", np.uint8)
-        return self.gather(mine)[teller].tobytes()
+        size = int(self.gather(np.array([len(mine)]))[teller][0])
+        parts = (self.gather(mine[at : at + MOST_BYTES]) for at in range(0, size, MOST_BYTES))
+        return b"".join(part[teller].tobytes() for part in parts)
 
     def barrier(self) -> None:
         """Waits for all processes."""

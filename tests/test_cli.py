@@ -106,3 +106,37 @@ def test_audit_says_what_it_finds_and_ends_with_3_where_it_is_strict(tmp_path, c
     assert "a/0.png, b/copy.png" in capsys.readouterr().out
     assert "b/copy.png" in (tmp_path / "found.json").read_text()
     assert cli.main([*audit, "--strict"]) == 3
+
+
+def test_the_command_behind_a_comparison_reads_the_same_items():
+    from keras_tl.compare_config import CompareConfig
+
+    config = CompareConfig("my cells.csv", group_column="module", path_column="the file")
+    assert cli._columns_of(config) == ["--path-column", "the file", "--group-column", "module"]
+    config = CompareConfig("n.csv", text_column="title,text", pair=True, encoding="cp1252")
+    words = ["--text-column", "title,text", "--encoding", "cp1252", "--pair"]
+    assert cli._columns_of(config) == words
+
+
+def test_texts_are_read_in_the_encoding_of_the_run_where_none_is_given(monkeypatch):
+    from types import SimpleNamespace
+
+    from keras_tl import cli_streaming
+
+    seen = []
+
+    class Measuring:
+        def texts_of(self, inputs, column, **how):
+            seen.append((column, how["encoding"]))
+            return inputs
+
+        def predict_texts(self, run, texts):
+            return np.ones((1, 1), "float32"), SimpleNamespace(ids=["a"], skipped=())
+
+    monkeypatch.setattr(cli_streaming, "_quietly", lambda name: Measuring())
+    monkeypatch.setattr("keras_tl.evaluation.shown.format_predictions", lambda *_, **__: "")
+    settings = {"text_column": "body", "pair": False, "encoding": "cp1252", "has_texts": True}
+    run = SimpleNamespace(config=SimpleNamespace(**settings), info=None)
+    for given in ({}, {"encoding": "utf-16"}):
+        cli_streaming._show(run, SimpleNamespace(inputs=["x"], **given))
+    assert seen == [("body", "cp1252"), ("body", "utf-16")]

@@ -109,3 +109,68 @@ def test_the_choices_are_those_that_there_are():
     assert set(CHOICES["augment"]) == set(augment.PRESETS)
     assert CHOICES["feature_dtype"] == DTYPES
     assert CHOICES["engine"] == passes.ENGINES
+
+
+def test_names_stay_names_whatever_lies_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("imagenet", "MiniLM", "EfficientNetLite0", "encoder", "module"):
+        (tmp_path / name).mkdir()
+    images = TrainConfig("imagenet", "run").with_absolute_paths()
+    assert images.data == str(tmp_path / "imagenet")
+    assert (images.weights, images.backbone) == ("imagenet", "EfficientNetLite0")
+    texts = TrainConfig("news.csv", "run", text_column="text")
+    assert texts.with_absolute_paths().backbone == "MiniLM"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "absolute"),
+    [
+        ("encoder", "{}/encoder"),
+        ("keras_hub:bert", "keras_hub:bert"),
+        ("hub:encoder+module", "hub:{0}/encoder+{0}/module"),
+        ("hub:https://tfhub.dev/a/1", "hub:https://tfhub.dev/a/1"),
+    ],
+)
+def test_folders_of_encoders_are_found_from_elsewhere(tmp_path, monkeypatch, backbone, absolute):
+    monkeypatch.chdir(tmp_path)
+    for name in ("encoder", "module"):
+        (tmp_path / name).mkdir()
+    config = TrainConfig("news.csv", "run", backbone=backbone, text_column="text")
+    assert config.with_absolute_paths().backbone == absolute.format(tmp_path)
+
+
+def test_minilm_has_its_own_rate_however_it_is_written():
+    rates = {
+        name: TrainConfig("n", "r", backbone=name, text_column="t").fine_tune_learning_rate
+        for name in ("MiniLM", "minilm", "keras_hub:bert")
+    }
+    assert rates == {"MiniLM": 3e-4, "minilm": 3e-4, "keras_hub:bert": 5e-5}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"label_smoothing": 0.1},
+        {"focal_gamma": 2.0},
+        {"cutmix": 0.5},
+        {"sampling": "balanced"},
+        {"class_weights": True},
+        {"class_weight_beta": 0.99},
+    ],
+)
+def test_what_is_for_classes_is_refused_for_a_regression(asked):
+    with pytest.raises(InputError, match=f"{next(iter(asked))}=.* for classes"):
+        TrainConfig("photos", "run", task="regression", **asked)
+    TrainConfig("photos", "run", task="regression", mixup=0.2)
+    config = TrainConfig("photos", "run", **asked)
+    config.check_task("multi-label")
+    with pytest.raises(InputError, match="for classes"):
+        config.check_task("regression")
+
+
+@pytest.mark.parametrize("asked", [{"max_tokens": 64}, {"markup": "keep"}, {"encoding": "cp1252"}])
+def test_what_is_for_texts_is_refused_for_images(asked):
+    """Who forgot to name the column of texts would else train on images of them."""
+    with pytest.raises(InputError, match=f"{next(iter(asked))}=.* with images.*--text-column"):
+        TrainConfig("photos", "run", **asked)
+    TrainConfig("news.csv", "run", text_column="text", **asked)

@@ -236,3 +236,21 @@ def test_what_does_not_convert_for_litert_is_one_line(tmp_path, capfd):
     with pytest.raises(RuntimeError, match="it does not convert"):
         LiteRTEngine(model, tmp_path)
     assert "error" not in capfd.readouterr().err
+
+
+def test_a_tensor_that_is_nan_is_no_agreement_wherever_it_stands():
+    good, bad = np.ones(3, "float32"), np.array([1, np.nan, 1], "float32")
+    for found in ([bad, good], [good, bad]):
+        assert np.isnan(selection._difference(found, [good, good]))
+    assert selection._difference([good, good + 0.25], [good, good]) == 0.25
+
+
+def test_what_is_cleared_while_it_is_read_is_used(tmp_path, monkeypatch):
+    """Another process may remove the folder when this one has read the file."""
+    kept(tmp_path / "made", lambda: b"converted")
+
+    def gone(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr("os.utime", gone)
+    assert kept(tmp_path / "made", lambda: b"another") == b"converted"

@@ -276,3 +276,18 @@ def test_with_everything_frozen_the_output_is_the_cut():
     assert not parts.suffix.weights
     x = like(model.input, 0)
     np.testing.assert_array_equal(parts.suffix(parts.prefix(x)), model(x))
+
+
+def test_all_numbers_of_a_constant_tell_prefixes_apart():
+    """A mean image that is subtracted, for example; printed, the middle of it is left out."""
+    inputs = keras.Input((2000,))
+    mean = np.zeros(2000, "float32")
+    other = mean.copy()
+    other[1000] = 1.0
+
+    def key(constant):
+        return frozen_prefix.fingerprint(keras.Model(inputs, inputs - constant))
+
+    assert key(mean) == key(mean.copy())
+    assert key(mean) != key(other)
+    assert key(keras.ops.array(mean)) != key(keras.ops.array(other))

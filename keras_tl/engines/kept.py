@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from keras_tl.files import atomic_file
@@ -48,6 +49,7 @@ def _read(path: Path) -> bytes | None:
     if hashlib.sha256(content).digest() != digest:
         log.warning("A damaged %s is made again", path.name)
         return None
-    # What was used lately stays longest in the store.
-    os.utime(path.parent)
+    # What was used lately stays longest in the store, which another process may have cleared.
+    with suppress(FileNotFoundError):
+        os.utime(path.parent)
     return content

@@ -181,11 +181,13 @@ def _remember(folder: Path, choice: Choice) -> None:
 
 
 def _difference(received: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    """The largest difference relative to the largest value of its tensor."""
-    return max(
-        float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-12))
+    """The largest difference relative to the largest value of its tensor; NaN if any is."""
+    differences = [
+        np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-12)
         for a, b in zip(received, expected, strict=True)
-    )
+    ]
+    # Python's own `max` passes over a NaN that is not the first.
+    return float(np.max(differences))
 
 
 def _first_line(error: Exception) -> str:

@@ -9,15 +9,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tl import freezing
+from keras_tl import freezing, tasks
 from keras_tl.backbones.adapters import adapter_weights
 from keras_tl.errors import InputError, sentence
 from keras_tl.training.phases import Phase
 from keras_tl.training.rates import variable_rates
+from keras_tl.training.sampling import check_sampling
 
-# For `warn_of_fast_rate`: how many steps of the rate's size must make up a kernel's weights, and
-# the most that rate / (1 - momentum) of SGD may be, by what BatchNormalization does.
-LEAST_STEPS = 20
+# For `warn_of_fast_rate`: how many steps of the rate's size must make up a kernel's weights, at
+# least, for each kernel that trains, and at most; and the most that rate / (1 - momentum) of SGD
+# may be, by what BatchNormalization does.
+LEAST_STEPS, STEPS_A_KERNEL, MOST_STEPS = 50, 2, 100
 MOST_SGD = {"frozen": 0.05, "trained": 1.0}
 
 log = logging.getLogger("keras_tl")
@@ -28,13 +30,35 @@ def are_pretrained(phases: Sequence[Phase]) -> bool:
     return any(phase.freezing != freezing.Nothing(batch_norm="trained") for phase in phases)
 
 
+def check_task(
+    task: str, phases: Sequence[Phase], class_weights: Sequence[float] | None, targets: Any
+) -> None:
+    """Refuses what a task has no use for, before the first of the phases trains.
+
+    Args:
+        task: A name in `keras_tl.tasks`.
+        phases: The phases.
+        class_weights: What each class counts, or None.
+        targets: Float32 `[items, outputs]`, of the training items.
+
+    Raises:
+        InputError: A regression was asked for what only classes have.
+    """
+    for phase in phases:
+        phase.build_loss(task, targets)
+        check_sampling(phase.sampling, task)
+    if class_weights is not None and not tasks.get(task).classifies:
+        raise InputError("classes for class weights", "a regression", "Leave them out.")
+
+
 def warn_of_fast_rate(model: keras.Model, phase: Phase) -> None:
     """Warns where a learning rate would destroy the pretrained weights that a phase trains.
 
     Adam, AdamW and RMSprop move a weight by about the rate in each step, however small its
     gradient (Kingma and Ba, "Adam", ICLR 2015, section 2.1): after so many steps as a kernel's
     root mean square has rates, it may be another kernel. For the median of the kernels that must
-    not be fewer than `LEAST_STEPS`. SGD's steps follow the gradient, and rate / (1 - momentum)
+    not be fewer than 50 steps, nor than two for each kernel, since what each of them passes on has
+    changed, too (100 are enough). SGD's steps follow the gradient, and rate / (1 - momentum)
     counts (Li et al., "Rethinking the Hyperparameters for Fine-tuning", ICLR 2020). With
     BatchNormalization that trains, Kornblith et al. ("Do Better ImageNet Models Transfer Better?",
     CVPR 2019) search up to 1, which is the most here. Frozen, it cannot make up for kernels
@@ -54,7 +78,8 @@ def warn_of_fast_rate(model: keras.Model, phase: Phase) -> None:
         most = MOST_SGD[phase.freezing.batch_norm] * rest
         why = f"with momentum {phase.momentum:g}, steps add up to {1 / rest:.0f} times the rate"
     else:
-        most = size / LEAST_STEPS * rest
+        steps = min(max(LEAST_STEPS, STEPS_A_KERNEL * len(sizes)), MOST_STEPS)
+        most = size / steps * rest
         why = (
             f"{phase.optimizer} moves a weight by up to the rate in each step, and the weights of "
             f"these kernels are of size {size:.2g}"

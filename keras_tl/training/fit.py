@@ -24,6 +24,7 @@ from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
 from keras_tl.training.checks import (
     are_pretrained,
+    check_task,
     memory_told,
     warn_of_fast_rate,
     warn_of_scaled_pixels,
@@ -103,7 +104,8 @@ def run_phases(
         History and reports.
 
     Raises:
-        InputError: No training images, or fewer than the devices; a checkpoint of another training.
+        InputError: No training images, or fewer than the devices; a phase or class weights that
+            the task has no use for; a checkpoint of another training.
         CheckError: Something frozen moved, or something trainable cannot learn.
         LostWorkerError: Another process of the training is gone.
     """
@@ -114,6 +116,7 @@ def run_phases(
     store = store and store.for_a_run().among(sharing.workers)
     val = val if val is not None and len(val) else None
     batch_size = whole_batch(batch_size, len(train), sharing.devices * micro_batches)
+    check_task(task, phases, class_weights, train.targets())
     weights = sample_weights(train.targets(), class_weights)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}
     # Applies every policy once, so that one that does not fit is refused before any work; adapters
@@ -123,7 +126,7 @@ def run_phases(
         later = later_prefixes(model, phases, train)
     result, done = TrainingResult(), []
     if checkpoint:
-        facts = facts_of(phases, train, val, batch_size, seed)
+        facts = facts_of(phases, train, val, batch_size, seed, class_weights)
         done = checkpoint.begin(model, result.history, facts)
     for index, phase in enumerate(phases):
         summary = phase.freezing.apply(model)
@@ -224,7 +227,7 @@ class _PhaseRun:
             treatments = self.phase.treatments(self.whole, starts)
             self.fitted.compile(
                 optimizer=self.phase.build_optimizer(self.steps, treatments),
-                loss=_loss(task, self.phase, train),
+                loss=self.phase.build_loss(task, train.targets()),
                 metrics=list(tasks.get(task).metrics),
                 steps_per_execution=1 if each_step else self._steps_at_once(self.steps),
             )
@@ -290,12 +293,12 @@ class _PhaseRun:
             "steps": self.steps * local,
             "weights": weights,
         }
-        whole, batch_size = batch_size, batch_size // self.sharing.devices
+        batch_size //= self.sharing.devices
         if self.prefix is None:
             # Where nothing would be computed twice, no view needs to come twice.
             endless = not self.has_prefix
             batches = train.batches(batch_size, drop_remainder=True, endless_views=endless, **how)
-            plain = None if val is None else self._plain(val, whole)
+            plain = None if val is None else self._plain(val, batch_size)
             if self.cut_for_mixup is None:
                 return batches, plain
             run = functools.partial(run_in_batches, self.cut_for_mixup)
@@ -304,7 +307,7 @@ class _PhaseRun:
         if why := self.prefix.settle(train, views, self._batch_loss(train), val):
             log.info("Frozen up to %s: computed again at every step, %s", where, why)
             batches = train.batches(batch_size, drop_remainder=True, **how)
-            plain = None if val is None else self.prefix.recompute(self._plain(val, whole))
+            plain = None if val is None else self.prefix.recompute(self._plain(val, batch_size))
             return self.prefix.recompute(batches), plain
         log.info("Frozen up to %s: computed once for each item", where)
         features = [self.prefix.features(train, view) for view in views]
@@ -370,10 +373,16 @@ class _PhaseRun:
             initial_epoch=epoch,
             steps_per_epoch=self.steps,
             validation_data=validation and self.sharing.distribute(validation),
+            validation_steps=self._val_steps,
             shuffle=False,
             callbacks=callbacks,
             verbose=self.verbose,
         )
+
+    @property
+    def _val_steps(self) -> int | None:
+        """Steps of a validation. Of several devices Keras would count each batch."""
+        return None if self.val_parts is None else len(self.val_parts) // self.sharing.local
 
     def _judges(
         self, validation: tf.data.Dataset, targets: np.ndarray | None
@@ -381,18 +390,9 @@ class _PhaseRun:
         """What chooses the best epoch; with targets by the loss that is refined."""
         if targets is None:
             batches = self.sharing.distribute(validation)
-            start = self.fitted.evaluate(batches, return_dict=True, verbose=0)
+            how = {"steps": self._val_steps, "return_dict": True, "verbose": 0}
+            start = self.fitted.evaluate(batches, **how)
             return [BestWeights(self.phase.patience, start["loss"])]
         refined = RefinedLoss(validation, targets, self.sharing.workers)
         refined.set_model(self.fitted)
         return [refined, BestWeights(self.phase.patience, refined.measure(), REFINED_LOSS)]
-
-
-def _loss(task: str, phase: Phase, train: Images) -> keras.losses.Loss:
-    """The task's loss; a regression's in deviations of the training targets."""
-    row = tasks.get(task)
-    if row.classifies:
-        return row.build_loss(phase.label_smoothing, focal_gamma=phase.focal_gamma)
-    deviations = train.targets().std(axis=0)
-    scale = np.where(deviations > 0, deviations, 1.0)
-    return row.build_loss(phase.label_smoothing, scale, phase.focal_gamma)

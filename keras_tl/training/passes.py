@@ -224,6 +224,9 @@ class PrefixPass:
             self.to_come += self._missing(self._prefix, also, [None])
         if self.store.automatic:
             self._settle_dtype(images, views[0], measure)
+            # As float32 all may be there.
+            if not self._missing(self._prefix, images, views):
+                return ""
         needed = self._bytes_to_come(self._prefix, images, views, also)
         room = self.store.room()
         if needed > room:
@@ -231,7 +234,7 @@ class PrefixPass:
         self.store.make_room(needed)
         self._leave_out_later(images, views, also, room - needed)
         # What was asked of TensorFlow is to be the same each time: no timing decides.
-        if _item_bytes(self._prefix) <= SMALL_ITEM or not self._automatic:
+        if item_bytes(self._prefix) <= SMALL_ITEM or not self._automatic:
             return ""
         pixels, _ = _first_batch(images, views[0])
         engine = self._engine([self._prefix], pixels, self.to_come)
@@ -265,7 +268,7 @@ class PrefixPass:
     ) -> int:
         missing = self._missing(prefix, images, views)
         missing += self._missing(prefix, also, [None]) if also is not None else 0
-        return missing * _item_bytes(prefix, self.store.dtype)
+        return missing * item_bytes(prefix, self.store.dtype)
 
     def _leave_out_later(
         self, images: Images, views: Sequence[View], also: Images | None, room: int
@@ -273,7 +276,7 @@ class PrefixPass:
         """Takes off what this phase could store for later ones, where there is no room for it."""
         fitting = []
         for later in self._later:
-            if _item_bytes(later.prefix) > SMALL_ITEM:
+            if item_bytes(later.prefix) > SMALL_ITEM:
                 continue  # weighed when its phase comes
             shared = [view for view in views if view is None or view in later.views]
             room -= self._bytes_to_come(later.prefix, images, shared, also)
@@ -294,9 +297,6 @@ class PrefixPass:
             log.info("  kept as float32: float16 would move the loss by %.1e of it", moved)
         self.store = self.store.settled("float32" if moved > NEGLIGIBLE else "float16")
 
-    def _later_models(self) -> list[keras.Model]:
-        return [later.prefix for later in self._later]
-
     def _entry(self, prefix: keras.Model, images: Images, view: View) -> Entry:
         facts = {"prefix": self._keys[id(prefix)], "pixels": images.fingerprint(view)}
         # What was asked of TensorFlow must not come from an engine that differs in the last bits.
@@ -307,7 +307,7 @@ class PrefixPass:
         models, entries = [self._prefix], [entry]
         row_keys, workers = images.row_keys(view), self.store.workers
         for later in self._later:
-            if _item_bytes(later.prefix) > SMALL_ITEM:
+            if item_bytes(later.prefix) > SMALL_ITEM:
                 continue  # weighed when its phase comes
             other = self._entry(later.prefix, images, view)
             if (view is None or view in later.views) and np.array_equal(
@@ -316,7 +316,7 @@ class PrefixPass:
                 models.append(later.prefix)
                 entries.append(other)
         missing = share_of(missing, workers)
-        item = sum(_item_bytes(model, self.store.dtype) for model in models)
+        item = sum(item_bytes(model, self.store.dtype) for model in models)
         self.store.make_room(len(missing) * item)
         keys = [row_keys[i] for i in missing]
         pixels = images.images(missing, view).batch(PASS_BATCH).prefetch(2)
@@ -362,7 +362,7 @@ def _first_batch(images: Images, view: View) -> tuple[np.ndarray, np.ndarray]:
     return next(dataset.as_numpy_iterator()), indices
 
 
-def _item_bytes(prefix: keras.Model, dtype: str = "float16") -> int:
+def item_bytes(prefix: keras.Model, dtype: str = "float16") -> int:
     """Bytes of the outputs of one image."""
     numbers = sum(math.prod(side or 1 for side in output.shape[1:]) for output in prefix.outputs)
     return numbers * np.dtype(dtype).itemsize

@@ -1,5 +1,6 @@
 """Phases: what trains, for how long and how fast, as values."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_tl import freezing
+from keras_tl import freezing, tasks
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.training.anchors import L2SP
 from keras_tl.training.averaging import EMA, Averaging
@@ -15,6 +16,15 @@ from keras_tl.training.optimizers import KINDS, OPTIMIZERS, Course, Treatment
 from keras_tl.training.rates import variable_rates
 from keras_tl.training.sampling import check_sampling
 from keras_tl.training.schedules import Cosine, OneCycle, Schedule
+
+# Attributes of a phase that are at least 0, and what they are below.
+ENDS = {
+    "momentum": 1.0,
+    "label_smoothing": 1.0,
+    "weight_decay": math.inf,
+    "focal_gamma": math.inf,
+    "mixup": math.inf,
+}
 
 
 @dataclass(frozen=True)
@@ -28,8 +38,8 @@ class Phase:
         schedule: How the rate goes over the phase.
         optimizer: "adamw", "adam", "sgd" or "rmsprop".
         momentum: Momentum of "sgd" and "rmsprop", in [0, 1).
-        weight_decay: Decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay
-            Regularization", ICLR 2019); biases and normalisation weights are left out.
+        weight_decay: Decoupled weight decay, at least 0 (Loshchilov and Hutter, "Decoupled Weight
+            Decay Regularization", ICLR 2019); biases and normalisation weights are left out.
         label_smoothing: See `keras_tl.tasks.Task.build_loss`.
         focal_gamma: See `keras_tl.tasks.Task.build_loss`; 0 is plain cross-entropy. The
             validation loss that chooses the best epoch is then the focal one too.
@@ -40,7 +50,7 @@ class Phase:
         patience: Stop after this many epochs in which the validation loss did not fall; None
             runs all epochs. In both cases the weights of the best epoch are restored where
             there is validation data, or those of the start if no epoch was better.
-        clip_norm: Each gradient is clipped to this norm; None does not clip.
+        clip_norm: Each gradient is clipped to this norm, above 0; None does not clip.
         layer_decay: What the learning rate is multiplied by from the head to the section before
             it, and so on to the stem, in (0, 1]; see `keras_tl.training.rates.section_rates`.
         l2_sp: A penalty on leaving the pretrained weights; None has none.
@@ -73,7 +83,7 @@ class Phase:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise InputError("at least 1 epoch", str(self.epochs), "Leave the phase out instead.")
-        if self.learning_rate <= 0:
+        if not self.learning_rate > 0:
             raise InputError(
                 "a learning rate above 0", str(self.learning_rate), "1e-3 suits a new head."
             )
@@ -82,9 +92,13 @@ class Phase:
             raise InputError("an optimizer's name", repr(self.optimizer), hint)
         if not 0 < self.layer_decay <= 1:
             raise InputError("a layer_decay in (0, 1]", str(self.layer_decay), "Try 0.8.")
-        for name in ("focal_gamma", "mixup"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} of at least 0", str(getattr(self, name)), "Try 0.2.")
+        for name, end in ENDS.items():
+            if not 0 <= getattr(self, name) < end:
+                below = f" and below {end:g}" if end < math.inf else ""
+                received = str(getattr(self, name))
+                raise InputError(f"{name} of at least 0{below}", received, "Mend the value.")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise InputError("a clip_norm above 0", str(self.clip_norm), "None does not clip.")
         check_sampling(self.sampling)
 
     def treatments(
@@ -110,6 +124,26 @@ class Phase:
             key: Treatment(rate, pulls[key in starts], starts.get(key))
             for key, rate in rates.items()
         }
+
+    def build_loss(self, task: str, targets: Any) -> keras.losses.Loss:
+        """Builds the loss of this phase; a regression's is in deviations of its targets.
+
+        Args:
+            task: A name in `keras_tl.tasks`.
+            targets: Float32 `[items, outputs]`, of the training items.
+
+        Returns:
+            A fresh loss.
+
+        Raises:
+            InputError: See `keras_tl.tasks.Task.build_loss`.
+        """
+        row = tasks.get(task)
+        if row.classifies:
+            return row.build_loss(self.label_smoothing, focal_gamma=self.focal_gamma)
+        deviations = targets.std(axis=0)
+        scale = np.where(deviations > 0, deviations, 1.0)
+        return row.build_loss(self.label_smoothing, scale, self.focal_gamma)
 
     def build_optimizer(
         self, steps_per_epoch: int, treatments: Mapping[int, Treatment] | None = None

@@ -8,6 +8,7 @@ what is decided there is decided alike, and jumps to where the second was writte
 import hashlib
 import json
 import logging
+import re
 import shutil
 import signal
 import threading
@@ -39,6 +40,8 @@ TERMINATED = 128 + signal.SIGTERM
 LEAST_SHARE = 20
 # Targets that are looked at together.
 ROWS = 4096
+# Of what has no text of its own, such as a schedule that is no dataclass.
+_ADDRESS = re.compile(" at 0x[0-9a-f]+", re.IGNORECASE)
 
 log = logging.getLogger("keras_tl")
 
@@ -239,21 +242,29 @@ def terminable(checkpoint: Checkpoint) -> Iterator[None]:
 
 
 def facts_of(
-    phases: Sequence[Phase], train: Images, val: Images | None, batch_size: int, seed: int
+    phases: Sequence[Phase],
+    train: Images,
+    val: Images | None,
+    batch_size: int,
+    seed: int,
+    class_weights: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """What tells a training apart from another one, ready for JSON."""
     digest = hashlib.sha256()
     for images in (train, val):
         if images is not None:
             digest.update("\n".join(images.keys).encode())
+            # How they are decoded and augmented; any view's will do.
+            digest.update(json.dumps(images.fingerprint(0), sort_keys=True).encode())
             targets = images.targets()
             for at in range(0, len(targets), ROWS):
                 digest.update(np.ascontiguousarray(targets[at : at + ROWS]).tobytes())
     return {
-        "phases": [[phase.name, phase.epochs, phase.learning_rate] for phase in phases],
+        "phases": [[phase.name, _ADDRESS.sub("", repr(phase))] for phase in phases],
         "data": digest.hexdigest(),
         "batch size": batch_size,
         "seed": seed,
+        "class weights": None if class_weights is None else [float(w) for w in class_weights],
     }
 
 

@@ -20,11 +20,13 @@ SAMPLINGS = ("shuffled", "balanced")
 Order = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
-def check_sampling(name: str) -> None:
-    """Raises `InputError` where there is no such sampling."""
+def check_sampling(name: str, task: str | None = None) -> None:
+    """Raises `InputError` where there is no such sampling, or not for the task if one is given."""
     if name not in SAMPLINGS:
         hint = did_you_mean(name, SAMPLINGS, f"Choose {' or '.join(SAMPLINGS)}.")
         raise InputError("a way of sampling", repr(name), hint)
+    if name == "balanced" and task is not None and not tasks.get(task).classifies:
+        raise InputError("classes for balanced sampling", "a regression", "Leave it out.")
 
 
 def order_of(sampling: str, images: Images, seed: int, task: str) -> Order:
@@ -39,11 +41,9 @@ def order_of(sampling: str, images: Images, seed: int, task: str) -> Order:
     Raises:
         InputError: A regression has no classes to balance.
     """
-    check_sampling(sampling)
+    check_sampling(sampling, task)
     if sampling == "shuffled":
         return shuffled(images, seed)
-    if not tasks.get(task).classifies:
-        raise InputError("classes for balanced sampling", "a regression", "Leave it out.")
     return functools.lru_cache(maxsize=2)(functools.partial(balanced, images.targets(), seed))
 
 
@@ -131,9 +131,20 @@ def class_weights(counts: Sequence[int] | np.ndarray, beta: float | None = None)
 
 
 def sample_weights(targets: np.ndarray, class_weights: Sequence[float] | None) -> np.ndarray | None:
-    """The weight of each image, float32 `[images]`: the mean over its classes."""
+    """The weight of each image, float32 `[images]`: the mean over its classes.
+
+    Args:
+        targets: Float32 `[images, classes]`.
+        class_weights: A weight for each class; None weights nothing.
+
+    Raises:
+        InputError: There are not as many weights as classes.
+    """
     if class_weights is None:
         return None
+    if len(class_weights) != targets.shape[1]:
+        received, fix = str(len(class_weights)), "Give one for each class, in order."
+        raise InputError(f"{targets.shape[1]} class weights", received, fix)
     if isinstance(targets, OneHotRows):
         return np.asarray(class_weights, np.float32)[targets.labels]
     share = targets / np.maximum(targets.sum(axis=1, keepdims=True), 1)

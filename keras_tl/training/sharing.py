@@ -108,12 +108,15 @@ class Sharing:
 def batches_of(images: Images, parts: list[np.ndarray]) -> tf.data.Dataset:
     """Batches of pixels and targets of images as they are, one for each of `parts`."""
     rows = tf.ragged.constant([part.tolist() for part in parts], tf.int64)
-    targets, most = tf.constant(images.targets()), max(map(len, parts))
+    targets, most = images.targets(), max(map(len, parts))
+    shape = (None, *targets.shape[1:])
 
     @tf.autograph.experimental.do_not_convert
     def batch(number: tf.Tensor) -> tf.data.Dataset:
         pixels = images.images(rows[number])
-        labels = tf.data.Dataset.from_tensor_slices(tf.gather(targets, rows[number]))
+        # Not as a tensor: of very many classes they are made as they are asked for.
+        found = tf.numpy_function(lambda at: targets[parts[at]], [number], tf.float32)
+        labels = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(found, shape))
         return tf.data.Dataset.zip(pixels, labels).batch(most)
 
     numbers = tf.data.Dataset.range(len(parts))

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import numpy as np, tensorflow as tf, keras, sys
+import numpy as np, tensorflow as tf, keras, sys, warnings
+# What validates has as many steps as it says.
+warnings.filterwarnings("error", message="Your input ran out of data")
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )

@@ -184,6 +184,27 @@ def test_a_regression_counts_errors_in_deviations(tiny_model, three_colors):
     assert result.history[0]["loss"] == pytest.approx((errors**2).mean(), rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("second", "options", "message"),
+    [
+        ({"label_smoothing": 0.1}, {}, "label_smoothing of 0"),
+        ({"sampling": "balanced"}, {}, "classes for balanced sampling"),
+        ({}, {"class_weights": [1.0]}, "classes for class weights"),
+    ],
+)
+def test_what_a_regression_has_no_use_for_is_refused_before_the_first_phase(
+    tiny_model, three_colors, second, options, message
+):
+    images, labels = three_colors
+    data = Samples(from_arrays(images, labels * 1.0, task="regression"), ImageInput(size=16))
+    plan = [phase(freezing.All(), epochs=1), phase(freezing.All(), epochs=1, **second)]
+    start = tiny_model.get_weights()
+    with pytest.raises(InputError, match=message):
+        run_phases(tiny_model, plan, data, task="regression", **options)
+    for value, expected in zip(tiny_model.get_weights(), start, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
 def test_an_empty_val_is_no_val(tiny_model, three_colors):
     data = samples(three_colors)
     none = Samples(data.source.take(np.array([], int)), data.input_spec, data.augmentation)

@@ -17,6 +17,7 @@ from keras_tl.evaluation.predictions import predict, predict_images
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.training import passes
 from keras_tl.training.fit import run_phases
+from keras_tl.training.passes import PrefixPass
 from keras_tl.training.phases import Phase
 
 
@@ -166,3 +167,25 @@ def test_on_a_cpu_the_frozen_part_of_a_mixed_model_computes_in_float32(tiny_mode
     plain = passes.PrefixPass(prefixes[1], store, engine="tensorflow")
     plain.features(data)
     assert plain.passes[0].computed == 0
+
+
+def test_what_is_stored_as_float32_is_neither_weighed_nor_computed_again(
+    tiny_model, data, tmp_path, monkeypatch
+):
+    """A store of dtype "auto" looks for float16 first, of which there is nothing."""
+    freezing.AllButLast(1).apply(tiny_model)
+    prefix = frozen_prefix.split(tiny_model).prefix
+    monkeypatch.setattr(passes, "NEGLIGIBLE", 0.0)
+
+    def settled():
+        run = PrefixPass(prefix, FeatureStore(tmp_path), verbose=0)
+        assert not run.settle(data, range(data.views), lambda outputs, indices: outputs[0])
+        return run
+
+    first = settled()
+    for view in range(data.views):
+        first.features(data, view)
+    # Were anything to be computed, it would now be weighed, and not stored.
+    monkeypatch.setattr(passes, "SMALL_ITEM", 0)
+    monkeypatch.setattr(passes, "_seconds_to_store", lambda *_: 1e6)
+    assert settled().store.dtype == "float32"

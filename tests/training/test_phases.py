@@ -37,7 +37,20 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases():
     assert float(bias.numpy()[0]) == 1.0
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"learning_rate": 0.0}, {"optimizer": "adamm"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"optimizer": "adamm"},
+        {"momentum": 1.0},
+        {"label_smoothing": 1.0},
+        {"weight_decay": -0.1},
+        {"mixup": float("nan")},
+        {"clip_norm": 0.0},
+    ],
+)
 def test_wrong_values_are_refused(wrong):
     values = {"freezing": freezing.All(), "epochs": 1, "learning_rate": 0.1, **wrong}
     with pytest.raises(InputError):

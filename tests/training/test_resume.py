@@ -254,6 +254,11 @@ def test_the_checkpoint_of_another_training_is_refused(three_colors, tiny_model,
     begin(MORE_WAYS["adamw"][0])
     with pytest.raises(InputError, match=rf"by its phases and seed\. .*delete {tmp_path}"):
         begin(MORE_WAYS["lora"][0], seed=1)
+    with pytest.raises(InputError, match="by its data"):
+        begin(MORE_WAYS["adamw"][0], "light")
+    # Same names, epochs and rates.
+    with pytest.raises(InputError, match="by its phases"):
+        begin([replace(phase, label_smoothing=0.1) for phase in MORE_WAYS["adamw"][0]])
     tiny_model = keras.Model(tiny_model.input, tiny_model.layers[-3].output)
     with pytest.raises(InputError, match="other weights"):
         begin(MORE_WAYS["adamw"][0])
@@ -347,3 +352,17 @@ def test_data_from_a_step_on_are_the_rest_of_all_data(three_colors, augmentation
     for found, expected in zip(rest.as_numpy_iterator(), whole[5 + 2 :], strict=True):
         for value, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(value, other)
+
+
+def test_class_weights_belong_to_a_training_and_where_an_object_lies_does_not(three_colors):
+    class Falling:
+        def build(self, learning_rate, steps, steps_per_epoch):
+            return learning_rate
+
+    def facts(class_weights=None):
+        phases = [Phase(LAST, 1, 0.1, Falling())]
+        return facts_of(phases, *splits(three_colors), 8, 0, class_weights)
+
+    assert facts() == facts()
+    assert facts() != facts([1.0, 2.0, 1.0])
+    assert facts([1, 2, 1]) == facts(np.array([1.0, 2.0, 1.0]))

@@ -9,7 +9,13 @@ from keras_tl.errors import InputError
 from keras_tl.features import Features
 from keras_tl.training.feeds import feature_batches
 from keras_tl.training.phases import Phase
-from keras_tl.training.sampling import balanced, class_weights, order_of, shuffled
+from keras_tl.training.sampling import (
+    balanced,
+    class_weights,
+    order_of,
+    sample_weights,
+    shuffled,
+)
 
 # 20 images of class 0, 7 of class 1, 3 of class 2.
 LABELS = np.repeat([0, 1, 2], [20, 7, 3])
@@ -125,3 +131,10 @@ def test_weights_by_inverse_numbers_and_by_effective_numbers():
     assert 40 * weights[0] + 10 * weights[1] == pytest.approx(50)
     assert class_weights([40, 10], beta=0.0) == pytest.approx([1, 1])
     assert class_weights([40, 10, 0])[:2] == pytest.approx([0.625, 2.5])
+
+
+def test_a_weight_is_wanted_for_each_class():
+    targets = np.eye(3, dtype="float32")
+    np.testing.assert_array_equal(sample_weights(targets, [1, 2, 3]), [1, 2, 3])
+    with pytest.raises(InputError, match="3 class weights, received 2"):
+        sample_weights(targets, [1, 2])

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from keras_tl.data import one_hot
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
@@ -71,3 +72,16 @@ def test_batches_have_the_images_of_their_part():
     for (pixels, targets), part in zip(found, parts, strict=True):
         np.testing.assert_array_equal(pixels, images[part])
         np.testing.assert_array_equal(targets.argmax(axis=1), part % 3)
+
+
+def test_very_many_classes_are_not_held_as_a_matrix(monkeypatch):
+    monkeypatch.setattr(one_hot, "MOST_HELD", 0)
+    asked, rows = [], one_hot.OneHotRows.__getitem__
+    monkeypatch.setattr(
+        one_hot.OneHotRows, "__getitem__", lambda self, at: asked.append(at) or rows(self, at)
+    )
+    images = np.zeros((4, 8, 8, 3), "uint8")
+    data = Samples(from_arrays(images, np.arange(4) % 3), ImageInput(size=8))
+    [(_, targets)] = batches_of(data, [np.array([2, 0, 1])]).as_numpy_iterator()
+    np.testing.assert_array_equal(targets, np.eye(3)[[2, 0, 1]])
+    np.testing.assert_array_equal(asked, [[2, 0, 1]])

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_tl import workers
+
 TESTS = str(Path(__file__).parents[1])
 START = f"""
 import json, os, sys
@@ -142,3 +144,22 @@ def test_two_processes_train_as_one_does(stores, tmp_path):
                     assert value == pytest.approx(expected[name], abs=2e-5), name
         for mine, expected in zip(own, start, strict=True):
             np.testing.assert_allclose(mine, expected, atol=2e-5)
+
+
+def test_what_is_long_is_told_in_parts(monkeypatch):
+    """Of a state of more than 2 GB an int32 cannot say how long it is."""
+    monkeypatch.setattr(workers, "MOST_BYTES", 8)
+    longest = []
+
+    class Two(workers.Workers):
+        def __init__(self):
+            super().__init__()
+            self.count = 2
+
+        def gather(self, array):
+            longest.append(array.nbytes)
+            return [array, array[:0]]
+
+    for value in (b"", b"12345678", b"a state of a large model"):
+        assert Two().share_bytes(value) == value
+    assert max(longest) == 8
