@@ -18,6 +18,7 @@ from keras_tl.config import TrainConfig
 from keras_tl.data import augment as augmentations
 from keras_tl.data.audit.findings import Audit, Finding
 from keras_tl.data.audit.judging import Seen, judge, look_through
+from keras_tl.data.audit.near import BLANK
 from keras_tl.data.audit.text_judging import SeenTexts, judge_texts, look_through_texts
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
@@ -305,7 +306,10 @@ def findings_on_labels(
     clean = fitted & ~doubtful_labels(source.labels, probe.outputs)
     again = linear_probe(features, source.labels, **options, trusted=clean)
     found = []
-    if suspects := suspected_labels(source.labels, probe.outputs, again.outputs):
+    suspects = suspected_labels(source.labels, probe.outputs, again.outputs)
+    if isinstance(seen, Seen):  # that an image shows nothing is a finding of its own
+        suspects = [suspect for suspect in suspects if seen.looks.deviation[suspect.item] >= BLANK]
+    if suspects:
         found.append(_wrong_labels(suspects, probe, source))
     if source.groups is None:
         found += _order(features, source, probe, options | {"trusted": fitted})

@@ -179,9 +179,20 @@ def _compare(options: argparse.Namespace) -> int:
 
     print(format_comparison(comparison))
     best = comparison.ranking[0].backbone
-    told = shlex.join([config.data, *_columns_of(config), "--backbone", best])
+    told = shlex.join([config.data, *_columns_of(config), *_seen_as(config), "--backbone", best])
     print(f"Train with     keras-tl train {told} --out RUN")
     return 0
+
+
+def _seen_as(config: Any) -> list[str]:
+    """The options of a comparison that decide what a backbone sees, as `train` takes them."""
+    changed = {name: getattr(config, name) for name in ("image_size", "resize", "weights", "task")}
+    return [
+        word
+        for name, value in changed.items()
+        if value != getattr(type(config), name)
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
 
 
 def _columns_of(config: Any) -> list[str]:
@@ -324,16 +335,15 @@ def _backbones(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
-    from keras_tl.feature_cache import FeatureStore
-
-    store = FeatureStore()
+    store = _job("keras_tl.feature_cache").FeatureStore()
     if options.action == "clear":
         print(f"{store.clear() / 1e6:.1f} MB freed in {store.root}")
         return 0
     stored = store.stored()
     print(f"{store.root}: {sum(item.size for item in stored) / 1e6:.1f} MB")
     for item in stored:
-        what = f"{item.shards} shards" if item.shards else "converted model"
+        shards = f"{item.shards} shard" + "s" * (item.shards != 1)
+        what = shards if item.shards else "converted model"
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.last_used))
         print(f"  {item.folder.name[:12]}  {item.size / 1e6:9.1f} MB  {what:<16}  used {used}")
     return 0

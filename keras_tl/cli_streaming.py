@@ -183,7 +183,7 @@ def _show(run: Any, options: argparse.Namespace) -> int:
     if run.config.has_texts:
         texts_of = _quietly("keras_tl.text_arguments").texts_of
         column = getattr(options, "text_column", None) or run.config.text_column
-        encoding = getattr(options, "encoding", "utf-8")
+        encoding = getattr(options, "encoding", run.config.encoding)
         texts = texts_of(options.inputs, column, pair=run.config.pair, encoding=encoding)
         outputs, source = measuring.predict_texts(run, texts)
     else:

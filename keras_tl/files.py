@@ -1,5 +1,7 @@
 """Outputs that are whole or absent: written aside, then renamed into place."""
 
+import csv
+import io
 import logging
 import math
 import os
@@ -9,11 +11,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from keras_tl.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOG = logging.getLogger("keras_tl")
 
@@ -86,6 +91,34 @@ def atomic_write_text(path: str | Path, text: str) -> None:
     """Writes `text` as UTF-8 to `path`, which is never seen half written."""
     with atomic_file(path) as aside:
         aside.write_text(text, encoding="utf-8", newline="\n")
+
+
+class _RowEnds:
+    """A file whose rows end with a line feed, for a writer that was told of both line ends."""
+
+    def __init__(self, file: TextIO):
+        self._file = file
+
+    def write(self, row: str) -> int:
+        return self._file.write(row.removesuffix("\r\n") + "\n")
+
+
+def csv_writer(file: TextIO) -> Any:
+    """A `csv.writer` whose rows end with a line feed.
+
+    Python's own then leaves a carriage return in a cell unquoted, and names of files may have one.
+
+    Args:
+        file: A file that is open for writing, with `newline=""`.
+    """
+    return csv.writer(_RowEnds(file), lineterminator="\r\n")
+
+
+def csv_text(frame: "pd.DataFrame") -> str:
+    """A DataFrame as CSV, without its index; see `csv_writer`."""
+    text = io.StringIO()
+    frame.to_csv(_RowEnds(text), index=False, lineterminator="\r\n")  # type: ignore[call-overload]
+    return text.getvalue()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from keras_tl.evaluation import thresholds as rules
 from keras_tl.evaluation.metrics import evaluate
 from keras_tl.evaluation.predictions import predictions_frame
 from keras_tl.export.saved_model import export_saved_model
-from keras_tl.files import atomic_changes, atomic_write_text
+from keras_tl.files import atomic_changes, atomic_write_text, csv_text
 from keras_tl.model_info import FILE_NAME, ModelInfo
 from keras_tl.reporting.facts import Outcome, read_facts
 from keras_tl.reporting.page import write_report
@@ -220,4 +220,4 @@ def _write_predictions(path: Path, outcome: Outcome | None, info: ModelInfo) -> 
     # Nothing decides between very many classes but which is the most probable.
     if outcome is not None and not outcome.is_sparse:
         frame = predictions_frame(outcome.ids, _outputs(outcome), outcome.truth, info)
-        atomic_write_text(path, frame.to_csv(index=False))
+        atomic_write_text(path, csv_text(frame))

@@ -16,6 +16,7 @@ from keras_tl.auditing import (
 from keras_tl.config import TrainConfig
 from keras_tl.data import augment
 from keras_tl.data.arrays import from_arrays
+from keras_tl.data.audit.judging import look_through
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
 from keras_tl.data.prepare import ImageData, prepare
@@ -151,6 +152,21 @@ def test_features_that_say_the_class_give_nothing_away():
     labels = np.repeat([0, 1, 2], 100)
     features = random.normal(0, 1, (3, 10))[labels] * 4 + random.normal(0, 1, (300, 10))
     assert findings_on_labels(features.astype(np.float32), numbered(labels)) == []
+
+
+def test_an_image_that_shows_nothing_is_no_suspect(three_colors):
+    images, labels = (part.copy() for part in three_colors)
+    images[7] = 90
+    ids = [f"{i}" for i in range(60)]
+    source = inspect(from_arrays(images, labels, ids=ids), ImageInput(size=16))
+    features = np.eye(3, dtype=np.float32)[labels] * 4
+    features += np.random.default_rng(0).normal(0, 0.5, features.shape).astype(np.float32)
+    features[7] = np.roll(features[7], 1)
+    features[8] = np.roll(features[8], 1)
+    blind = kinds(findings_on_labels(features, source))["wrong-label"]
+    assert {("7",), ("8",)} <= set(blind.sets)
+    seen = look_through(source, ImageInput(size=16))
+    assert kinds(findings_on_labels(features, source, seen))["wrong-label"].sets == (("8",),)
 
 
 @pytest.mark.parametrize(

@@ -297,12 +297,12 @@ def set_sizes(model, size):
 @pytest.mark.parametrize(
     ("settings", "most"),
     [
-        # A twentieth of the weights' size.
-        ({"optimizer": "adamw"}, 0.01),
-        ({"optimizer": "adam"}, 0.01),
+        # A fiftieth of the weights' size.
+        ({"optimizer": "adamw"}, 0.004),
+        ({"optimizer": "adam"}, 0.004),
         # Momentum 0.9 adds ten steps up.
-        ({"optimizer": "rmsprop"}, 0.001),
-        ({"optimizer": "rmsprop", "momentum": 0.0}, 0.01),
+        ({"optimizer": "rmsprop"}, 0.0004),
+        ({"optimizer": "rmsprop", "momentum": 0.0}, 0.004),
         # Whatever the weights' size; BatchNormalization that trains makes up for much.
         ({"optimizer": "sgd"}, 0.005),
         ({"optimizer": "sgd", "momentum": 0.0}, 0.05),
@@ -322,7 +322,7 @@ def test_a_rate_that_destroys_pretrained_weights_is_warned_of(tiny_model, warned
 
 def test_layers_whose_rate_is_lower_stand_more(tiny_model, warned):
     set_sizes(tiny_model, 0.2)
-    tuning = replace(TUNING, freezing=freezing.Nothing(), learning_rate=0.015)
+    tuning = replace(TUNING, freezing=freezing.Nothing(), learning_rate=0.006)
     tuning.freezing.apply(tiny_model)
     # Half of the kernels have a rate of a quarter or less of the head's.
     warn_of_fast_rate(tiny_model, replace(tuning, layer_decay=0.5))
@@ -353,6 +353,22 @@ def test_training_asks_all_of_this_before_a_phase(tiny_model, three_colors, warn
     assert len(warned()) == 2
     assert "64 images to fill a batch, received 60" in warned()[0]
     assert "in phase too fast" in warned()[1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "most"),
+    # Kernels of size 1: 16 of them are trained, 31, 49; in 50 steps, 62, 98.
+    [(freezing.AllButLast(5), 0.02), (freezing.AllButLast(10), 0.016), (freezing.Nothing(), 0.01)],
+    ids=str,
+)
+def test_the_more_kernels_train_the_slower_they_must(warned, policy, most):
+    model = build_image_model("EfficientNetLite0", outputs=2, image_size=64, weights=None)
+    set_sizes(model, 1.0)
+    policy.apply(model)
+    warn_of_fast_rate(model, replace(TUNING, freezing=policy, learning_rate=most))
+    assert not warned()
+    warn_of_fast_rate(model, replace(TUNING, freezing=policy, learning_rate=most + 0.001))
+    assert len(warned()) == 1
 
 
 @pytest.mark.parametrize("policy", [freezing.AllButLast(5), freezing.Nothing()], ids=str)

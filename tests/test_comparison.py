@@ -221,4 +221,4 @@ def test_the_command_prints_the_ranking(photos, capsys):
     out = capsys.readouterr().out
     assert out.index("1. TinyNet") < out.index("2. BlindNet")
     assert "test split was not looked at" in out
-    assert "--backbone TinyNet" in out
+    assert " --image-size 16 --weights none --backbone TinyNet --out RUN" in out

@@ -1,8 +1,12 @@
+import csv
 import errno
+import io
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from keras_tl.errors import InputError
@@ -13,6 +17,8 @@ from keras_tl.files import (
     atomic_folder,
     atomic_write_text,
     cache_root,
+    csv_text,
+    csv_writer,
     finish_changes,
     remove_leftovers,
 )
@@ -258,3 +264,17 @@ def test_a_change_that_cannot_be_finished_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", refused)
     with pytest.raises(InputError, match=r"finish what was begun there, received .*: Permission"):
         finish_changes(tmp_path)
+
+
+def test_a_cell_may_hold_any_line_end():
+    cells = ["two\rlines", "two\nlines", "two\r\nlines", 'a "quote"', "a, comma", "\r\n", "plain"]
+    frame = pd.DataFrame({"id": cells, "value": np.arange(7) / 2})
+    text = csv_text(frame)
+    assert pd.read_csv(io.StringIO(text)).equals(frame)
+    # The twin: pandas' own is not read back.
+    assert not pd.read_csv(io.StringIO(frame.to_csv(index=False))).equals(frame)
+    assert text.startswith("id,value\n") and text.endswith("\nplain,3.0\n")
+    file = io.StringIO()
+    csv_writer(file).writerows([cells, ["plain"]])
+    assert list(csv.reader(io.StringIO(file.getvalue(), newline=""))) == [cells, ["plain"]]
+    assert file.getvalue().endswith("plain\nplain\n")

@@ -3,21 +3,26 @@
 import functools
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
+from keras.src.saving.serialization_lib import in_safe_mode
 
 from keras_tl.backbones import hub_files, hub_layer, hub_spec
 from keras_tl.backbones.hub_check import why_unsafe
+from keras_tl.backbones.hub_files import ModuleFiles
 from keras_tl.backbones.hub_handles import resolved
-from keras_tl.backbones.hub_layer import HubLayer, HubModule
+from keras_tl.backbones.hub_layer import HubLayer, HubModule, usable
 from keras_tl.backbones.hub_tokens import EncoderInputs, HubTokenizer, padding_of
 from keras_tl.errors import InputError, did_you_mean
 
-# What nearly all image modules were trained for.
-IMAGE_SIZE = 224
+# What nearly all image modules were trained for, and more than any.
+IMAGE_SIZE, LARGEST_IMAGE = 224, 4096
 POOLED = "pooled_output"
+# A module is tried on so many inputs: what it gives must be as many.
+SAMPLES = 2
+Layer = TypeVar("Layer", bound=HubLayer)
 
 log = logging.getLogger("keras_tl")
 
@@ -42,22 +47,24 @@ def load_hub_backbone(
         "hub_module" is frozen, until a policy says otherwise.
 
     Raises:
-        InputError: The handle leads to no SavedModel, to one of TensorFlow 1, or to one that
-            takes neither images nor strings.
+        InputError: The handle leads to no SavedModel, to one of TensorFlow 1, to one that takes
+            neither images nor strings, or to one that does more than compute
+            (`keras_tl.backbones.hub_check`) while Keras' safe mode is on.
     """
     with resolved(handle) as folder:
         opened = _Opened(folder)
-        spec = opened.input_spec()
+        spec = opened.takes
         if isinstance(spec, dict):
             fix = "It is an encoder: give hub:ENCODER+PREPROCESSOR, or use load_hub_encoder."
-            raise InputError("a module of images or strings", f"one of {', '.join(spec)}", fix)
-        if spec.dtype == tf.string:
+            received = f"one of {', '.join(spec) or 'nothing'}"
+            raise InputError("a module of images or strings", received, fix)
+        if isinstance(spec, tf.TensorSpec) and spec.dtype == tf.string:
             text = keras.Input((), dtype="string", name=hub_spec.TEXT)
-            layer = opened.layer(tf.constant(["a text"]))
+            layer = opened.layer(tf.constant(["a text"] * SAMPLES))
             return keras.Model(text, layer(text), name="hub")
         size = _image_size(spec, image_size)
         pixels = keras.Input((size, size, 3), dtype="float32", name="pixels")
-        layer = opened.layer(tf.zeros([1, size, size, 3]))
+        layer = opened.layer(tf.zeros([SAMPLES, size, size, 3]))
     low, high = value_range
     scale = keras.layers.Rescaling(
         (high - low) / 255, offset=low, dtype="float32", name=hub_spec.PREPROCESSING
@@ -90,7 +97,8 @@ def load_hub_encoder(
         max_tokens]`; its layer "hub_module" is frozen, until a policy says otherwise.
 
     Raises:
-        InputError: A handle leads to no such module, or the encoder has no such output.
+        InputError: A handle leads to no such module, see `load_hub_backbone`, or the encoder has
+            no such output.
     """
     if texts not in (1, 2):
         raise InputError("1 or 2 texts", str(texts), "2 is for pairs, such as title and body.")
@@ -160,7 +168,7 @@ def load_hub_tokenizer(handle: str, *, max_tokens: int = 128, texts: int = 1) ->
 
 
 def _sample_of(texts: int) -> tf.Tensor:
-    return tf.constant(["a text"] if texts == 1 else [["a title", "a text"]])
+    return tf.constant((["a text"] if texts == 1 else [["a title", "a text"]]) * SAMPLES)
 
 
 class _Opened:
@@ -168,17 +176,19 @@ class _Opened:
 
     def __init__(self, folder: Path):
         files = hub_files.read(folder)
+        # To load it runs some of it.
+        _refuse_unsafe(files)
         self.loaded = hub_layer.load(files, weights=True)
-        self.endpoint = hub_layer.endpoint_of(self.loaded)
+        with usable("a SavedModel that can be called", "It was not made to be reused."):
+            self.endpoint = hub_layer.endpoint_of(self.loaded)
+            self.takes = self._input_spec()
         self.files = files.kept()
         if files.has_assets:
             # What is exported later copies assets from where they were loaded.
             self.loaded = hub_layer.reload(self.loaded, self.files)
-        if reason := why_unsafe(files.graph(), files.names):
-            log.warning("A .keras file of this model loads with safe_mode=False only: %s", reason)
 
-    def input_spec(self) -> Any:
-        """What the endpoint takes: a `tf.TensorSpec`, or several by name."""
+    def _input_spec(self) -> Any:
+        """What the endpoint takes: most often a `tf.TensorSpec`, or several by name."""
         function = hub_layer.concrete_functions(self.loaded, self.endpoint)[0]
         positional, named = function.structured_input_signature
         if positional:
@@ -193,47 +203,73 @@ class _Opened:
             found = found[output]
         else:
             output = ""
-        module = self._module(output, found.shape[1:].as_list(), found.dtype.name)
-        layer = HubLayer(module, trainable=False, name=hub_spec.MODULE)
-        layer.adopt(self.loaded, self.files, keep_weights=False)
-        return layer
+        _refuse_no_features(found)
+        shape, dtype = found.shape[1:].as_list(), found.dtype.name
+        return self._made(HubLayer, hub_spec.MODULE, output, shape, dtype)
 
     def tokenizer(self, sample: tf.Tensor, max_tokens: int, texts: int) -> HubTokenizer:
         """Makes the layer of a preprocessor."""
-        module = self._module("", (2, max_tokens), "int32")
-        layer = HubTokenizer(module, trainable=False, name="tokenizer")
-        layer.adopt(self.loaded, self.files, keep_weights=False)
+        layer = self._made(HubTokenizer, "tokenizer", "", (2, max_tokens), "int32")
         layer.check(sample, texts)
         return layer
 
-    def _module(self, output: str, shape: Any, dtype: str) -> HubModule:
-        return HubModule(
-            digest=self.files.digest,
-            endpoint=self.endpoint,
-            takes_training=hub_layer.takes_training(self.loaded, self.endpoint),
-            output=output,
-            shape=tuple(shape),
-            dtype=dtype,
-            variables=hub_layer.describe_variables(self.loaded, self.endpoint),
-        )
+    def _made(self, kind: type[Layer], name: str, output: str, shape: Any, dtype: str) -> Layer:
+        with usable("a module of which a layer can be made", "Take another one."):
+            module = HubModule(
+                digest=self.files.digest,
+                endpoint=self.endpoint,
+                takes_training=hub_layer.takes_training(self.loaded, self.endpoint),
+                output=output,
+                shape=tuple(shape),
+                dtype=dtype,
+                variables=hub_layer.describe_variables(self.loaded, self.endpoint),
+            )
+            layer = kind(module, trainable=False, name=name)
+            layer.adopt(self.loaded, self.files, keep_weights=False)
+        return layer
 
     def _call(self, sample: Any) -> Any:
-        has_mode = hub_layer.takes_training(self.loaded, self.endpoint)
-        options = {"training": False} if has_mode else {}
-        strategy = tf.distribute.get_strategy()
-        call = functools.partial(hub_layer.run, self.loaded, self.endpoint, sample, **options)
-        try:
+        shapes = tf.nest.map_structure(lambda t: f"{t.dtype.name} {t.shape}", sample)
+        fix = "Give the image size or max_tokens that the module was made for."
+        with usable(f"a module that takes {shapes}", fix, f"one that takes {self.takes}"):
+            has_mode = hub_layer.takes_training(self.loaded, self.endpoint)
+            options = {"training": False} if has_mode else {}
+            strategy = tf.distribute.get_strategy()
+            call = functools.partial(hub_layer.run, self.loaded, self.endpoint, sample, **options)
             # What is loaded for several devices is called on each of them, or not at all.
             run = tf.function(lambda: strategy.run(call), autograph=False)
             found = run.get_concrete_function()()
-        except (ValueError, TypeError, tf.errors.OpError) as error:
-            shapes = tf.nest.map_structure(lambda t: f"{t.dtype.name} {t.shape}", sample)
-            raise InputError(
-                f"a module that takes {shapes}",
-                f"one that takes {self.input_spec()}",
-                "Give the image size or max_tokens that the module was made for.",
-            ) from error
-        return tf.nest.map_structure(lambda t: strategy.experimental_local_results(t)[0], found)
+            return tf.nest.map_structure(lambda t: strategy.experimental_local_results(t)[0], found)
+
+
+def _refuse_unsafe(files: ModuleFiles) -> None:
+    """Raises where a module may do more than compute, unless Keras' safe mode is off."""
+    with usable("a SavedModel", "Download it again."):
+        reason = why_unsafe(files.graph(), files.names)
+    if not reason:
+        return
+    if in_safe_mode() is not False:
+        raise InputError(
+            "a TF-Hub module that only computes",
+            f"one with {reason}",
+            "If you trust where it comes from, in Python call "
+            "keras.config.enable_unsafe_deserialization() before.",
+        )
+    log.warning("A .keras file of this model loads with safe_mode=False only: %s", reason)
+
+
+def _refuse_no_features(found: Any) -> None:
+    """Raises unless a module's output for `SAMPLES` inputs is one that a head can stand on."""
+    is_tensor = isinstance(found, tf.Tensor)
+    is_map = is_tensor and found.dtype.is_floating and 2 <= found.shape.rank <= 4
+    if is_map and found.shape[0] == SAMPLES and all(found.shape):
+        return
+    received = f"{found.dtype.name} {found.shape}" if is_tensor else type(found).__name__
+    raise InputError(
+        "a module that gives a vector or a feature map for each input",
+        f"{received} for {SAMPLES} inputs",
+        "Take a feature vector, a classifier, or a text embedding.",
+    )
 
 
 def _chosen(found: dict[str, Any], output: str) -> str:
@@ -242,21 +278,25 @@ def _chosen(found: dict[str, Any], output: str) -> str:
         return output
     if output in ("", POOLED) and (len(found) == 1 or "default" in found):
         return "default" if "default" in found else next(iter(found))
-    hint = did_you_mean(output, found, f"It has {', '.join(found)}.")
-    raise InputError("an output of the module", repr(output), hint)
+    hint = did_you_mean(output, found, f"It has {', '.join(found) or 'none'}.")
+    raise InputError("an output of the module", repr(output) if output else "no name of one", hint)
 
 
-def _image_size(spec: tf.TensorSpec, asked: int | None) -> int:
+def _image_size(spec: Any, asked: int | None) -> int:
     """The size that was asked for, or the module's own.
 
     Raises:
         InputError: The module takes no colour images, or none of that size.
     """
-    shape = spec.shape.as_list() if spec.shape.rank == 4 else []
-    if spec.dtype != tf.float32 or not shape or shape[3] not in (3, None):
+    is_batch = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 4
+    shape = spec.shape.as_list() if is_batch else []
+    if not shape or spec.dtype != tf.float32 or shape[3] not in (3, None):
         fix = "Take a feature vector, a classifier, or a text embedding."
         raise InputError("a module of colour images or strings", f"one of {spec}", fix)
     own = shape[1]
+    if own is not None and not 0 < own <= LARGEST_IMAGE:
+        fix = "Take another one."
+        raise InputError(f"a module of images of up to {LARGEST_IMAGE} pixels", str(own), fix)
     if own is not None and asked not in (None, own):
         fix = f"Leave it out for {own}."
         raise InputError(f"an image size of {own} for this module", str(asked), fix)

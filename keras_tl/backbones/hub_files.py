@@ -6,20 +6,35 @@ among them: Keras has these. Only what else a checkpoint holds (tables that chan
 """
 
 import hashlib
+import math
 import shutil
+import stat
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 
 from keras_tl.backbones.hub_handles import SAVED_MODEL, TF1_MODULE
 from keras_tl.errors import InputError
 from keras_tl.files import atomic_folder, cache_root
 
-ASSETS, VARIABLES = "assets", "variables"
+ASSETS, VARIABLES, FINGERPRINT = "assets", "variables", "fingerprint.pb"
+# What TensorFlow reads of a SavedModel, and how many bytes of each: at once, but for the weights.
+READ = {
+    SAVED_MODEL: 2**26,
+    FINGERPRINT: 2**20,
+    "debug": 2**26,
+    ASSETS: 2**30,
+    VARIABLES: 2**37,
+}
+# In memory a byte of a graph may take fifty. Those of models pack to a tenth, and few are so large.
+LARGE_GRAPH, MOST_PACKED = 2**23, 50
+# A constant that repeats one number may be larger in memory than in the file, to so many numbers.
+MOST_REPEATED = 2**22
 
 
 @dataclass(frozen=True)
@@ -88,15 +103,23 @@ def read(folder: str | Path) -> ModuleFiles:
         folder: The SavedModel's folder.
 
     Raises:
-        InputError: It is none of TensorFlow 2.
+        InputError: It is none of TensorFlow 2, or has files that are none or are too large.
     """
     folder = Path(folder)
-    keeps_checkpoint = _has_state(parse(folder))
+    graph = parse(folder)
+    _refuse_odd(folder)
+    _refuse_inflated(graph, folder)
+    keeps_checkpoint = _has_state(graph)
     parts = (ASSETS, VARIABLES) if keeps_checkpoint else (ASSETS,)
     found = [path for part in parts for path in (folder / part).rglob("*") if path.is_file()]
     names = sorted(path.relative_to(folder).as_posix() for path in found)
     names = [SAVED_MODEL, *names]
-    return ModuleFiles(folder, tuple(names), keeps_checkpoint, _digest(folder, names))
+    try:
+        digest = _digest(folder, names)
+    except OSError as error:
+        received = f"{error.filename or folder}: {error.strerror}"
+        raise InputError("files that can be read", received, "Download it again.") from error
+    return ModuleFiles(folder, tuple(names), keeps_checkpoint, digest)
 
 
 def parse(folder: Path) -> Any:
@@ -108,17 +131,71 @@ def parse(folder: Path) -> Any:
     path = folder / SAVED_MODEL
     if (folder / TF1_MODULE).exists():
         raise _too_old("a module of the TF1 Hub format", folder)
+    _refuse_odd_file(path, READ[SAVED_MODEL])
     if not path.is_file():
         fix = f"Give the folder that {SAVED_MODEL} lies in."
         raise InputError("a folder with a SavedModel", f"{folder} without {SAVED_MODEL}", fix)
-    try:
-        graphs = saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs
-    except DecodeError as error:
-        fix = "Download it again."
-        raise InputError("a SavedModel", f"{path}, which cannot be read", fix) from error
+    graphs = _read_message(path, saved_model_pb2.SavedModel).meta_graphs
     if len(graphs) != 1 or not graphs[0].HasField("object_graph_def"):
         raise _too_old("a SavedModel of TensorFlow 1", folder)
     return graphs[0]
+
+
+def _read_message(path: Path, kind: Any) -> Any:
+    try:
+        content = path.read_bytes()
+        _refuse_bomb(content, path)
+        return kind.FromString(content)
+    except (OSError, DecodeError) as error:
+        fix = "Download it again."
+        raise InputError("a SavedModel", f"{path}, which cannot be read", fix) from error
+
+
+def _refuse_odd(folder: Path) -> None:
+    """Raises where TensorFlow might read for ever, or more than there is memory for."""
+    for name, most in READ.items():
+        part = folder / name
+        for path in (part, *part.rglob("*")) if part.is_dir() else (part,):
+            _refuse_odd_file(path, most)
+    if (folder / FINGERPRINT).exists():
+        # TensorFlow would go on, but for a traceback that it logs.
+        _read_message(folder / FINGERPRINT, fingerprint_pb2.FingerprintDef)
+
+
+def _refuse_odd_file(path: Path, most: int) -> None:
+    """Raises where a path is there, but neither a folder nor a file that may be read."""
+    reason = ""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        # A link to nothing is there, and so is one to itself.
+        reason = f"cannot be read ({error.strerror})" if path.is_symlink() else ""
+    else:
+        if not stat.S_ISREG(facts.st_mode) and not stat.S_ISDIR(facts.st_mode):
+            reason = "is neither a file nor a folder"
+        elif stat.S_ISREG(facts.st_mode) and facts.st_size > most:
+            reason = f"has {facts.st_size / 2**20:.0f} MiB, of at most {most / 2**20:.0f}"
+    if reason:
+        raise InputError("files of a SavedModel", f"{path}, which {reason}", "Download it again.")
+
+
+def _refuse_bomb(content: bytes, path: Path) -> None:
+    """Raises where a large graph is much the same all over, as no model's is."""
+    if len(content) > LARGE_GRAPH and len(zlib.compress(content, 1)) * MOST_PACKED < len(content):
+        received = f"{path}, {len(content) / 2**20:.0f} MiB of much the same"
+        raise InputError("the graph of a model", received, "Download it again.")
+
+
+def _refuse_inflated(graph: Any, folder: Path) -> None:
+    """Raises where one of the constants that are made in loading is far larger than the file."""
+    for node in graph.graph_def.node:
+        if "value" not in node.attr:
+            continue
+        tensor = node.attr["value"].tensor
+        size = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+        if size > max(tensor.ByteSize(), MOST_REPEATED):
+            received = f"one of {size:.3g} in {folder / SAVED_MODEL}"
+            raise InputError("constants with their numbers", received, "Download it again.")
 
 
 def _too_old(received: str, folder: Path) -> InputError:

@@ -2,13 +2,12 @@
 
 import hashlib
 import os
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from keras_tl.backbones.hub_archives import unpack
 from keras_tl.errors import InputError
 
 SAVED_MODEL = "saved_model.pb"
@@ -33,34 +32,42 @@ def resolved(handle: str | Path) -> Iterator[Path]:
         InputError: There is no such folder or file, it is no archive of a SavedModel, or the
             download failed.
     """
-    path = Path(handle).expanduser()
-    if path.is_dir():
-        yield path
-    elif path.is_file():
-        with tempfile.TemporaryDirectory() as folder:
-            yield _extract(path, Path(folder))
-    elif str(handle).startswith(("http://", "https://")):
+    path = _local(str(handle))
+    if path is None:
         yield _cached(str(handle)) or _download(str(handle))
+    elif path.is_dir():
+        yield path
     else:
-        raise InputError(
-            "a TF-Hub handle: the folder or .tar.gz of a SavedModel, or its URL",
-            f"{str(handle)!r}, which is none of them",
-            "Check the path.",
-        )
+        # What is said of a file in it begins with the archive's name.
+        with tempfile.TemporaryDirectory(prefix=f"{path.name[:40]}-") as folder:
+            yield _extract(path, Path(folder))
+
+
+def _local(handle: str) -> Path | None:
+    """The folder or file that a handle names; None for a URL."""
+    # There may be no such user, and a URL may be no name that a file can have.
+    with suppress(OSError, RuntimeError):
+        path = Path(handle).expanduser()
+        if path.is_dir() or path.is_file():
+            return path
+    if handle.startswith(("http://", "https://")):
+        return None
+    raise InputError(
+        "a TF-Hub handle: the folder or .tar.gz of a SavedModel, or its URL",
+        f"{handle[:200]!r}, which is none of them",
+        "Check the path.",
+    )
 
 
 def _extract(archive: Path, folder: Path) -> Path:
-    """Unpacks an archive; members that would end up outside of the folder are refused."""
-    try:
-        with tarfile.open(archive) as opened:
-            opened.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        fix = "Download it again."
-        raise InputError("a .tar.gz of a SavedModel", f"{archive}: {reason}", fix) from error
+    """Unpacks an archive, and finds the SavedModel in it."""
+    unpack(archive, folder)
     names = (SAVED_MODEL, TF1_MODULE)
     found = sorted(path.parent for name in names for path in folder.rglob(name))
-    return found[0] if found else folder
+    if not found:
+        fix = "Give the archive that is on a module's page, or a folder."
+        raise InputError("a .tar.gz of a SavedModel", f"{archive} without {SAVED_MODEL}", fix)
+    return found[0]
 
 
 def _cached(handle: str) -> Path | None:

@@ -7,7 +7,8 @@ Keras' own `export` writes, is called by its endpoint `serve` or `serving_defaul
 inference: its weights train, but dropout and batch statistics are not in it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -236,12 +237,30 @@ def load(files: ModuleFiles, *, weights: bool = False) -> Any:
     _know_operations(files)
     skip = not (weights or files.keeps_checkpoint)
     options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=skip)
-    try:
+    with usable("a SavedModel that TensorFlow can load", "Download it again."):
         return tf.saved_model.load(str(files.folder), options=options)
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())
-        fix = "Download it again."
-        raise InputError("a SavedModel that TensorFlow can load", reason, fix) from error
+
+
+@contextmanager
+def usable(expected: str, fix: str, received: str = "") -> Iterator[None]:
+    """Turns what a damaged graph leads to into one InputError.
+
+    Args:
+        expected: What the graph was to be.
+        fix: What to do about it.
+        received: What it is; by default what was raised says it.
+
+    Raises:
+        InputError: Anything was raised.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    # What TensorFlow raises on one may be anything, and shares no other base.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        raise InputError(expected, received or reason, fix) from error
 
 
 def reload(loaded: Any, files: ModuleFiles) -> Any:
@@ -349,6 +368,8 @@ def describe_variables(loaded: Any, endpoint: str) -> tuple[HubVariable, ...]:
     listed &= {id(v) for v in found}
     described: list[HubVariable] = []
     for variable in found:
+        if not (variable.dtype.is_floating or variable.dtype.is_integer or variable.dtype.is_bool):
+            raise TypeError(f"variable {variable.name} is of {variable.dtype.name}")
         name = base = clean_name(variable.name.split(":")[0])
         count = 1
         while name in {other.name for other in described}:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tl.backbones.hub_layer import HubLayer
+from keras_tl.backbones.hub_layer import HubLayer, usable
 from keras_tl.errors import InputError
 
 IDS, MASK, TYPES = "input_word_ids", "input_mask", "input_type_ids"
@@ -64,16 +64,18 @@ class HubTokenizer(HubLayer):
         if texts > 1 and not self._packs(self._loaded()):
             fix = "Join the two texts into one."
             raise InputError("a preprocessor that packs pairs", "one for single texts", fix)
-        try:
+        fix = "The handle is ENCODER+PREPROCESSOR, in this order."
+        with usable("a preprocessor of strings", fix, "a module of others"):
             found = self.encoder_inputs(sample)
-        except (ValueError, TypeError) as error:
-            fix = "The handle is ENCODER+PREPROCESSOR, in this order."
-            raise InputError("a preprocessor of strings", "a module of others", fix) from error
         names = found if isinstance(found, dict) else ()
         missing = [name for name in (IDS, MASK, TYPES) if name not in names]
         if missing:
             fix = "Its page is named on the encoder's."
             raise InputError("a preprocessor", f"a module without {', '.join(missing)}", fix)
+        shapes = {tuple(found[name].shape) for name in (IDS, MASK, TYPES)}
+        if len(shapes) > 1 or len(found[IDS].shape) != 2:
+            received = f"one that gives shapes {', '.join(map(str, sorted(shapes)))}"
+            raise InputError("a preprocessor that gives a row for each text", received, fix)
         length = found[IDS].shape[1]
         if length != self.module.shape[1]:
             asked = str(self.module.shape[1])

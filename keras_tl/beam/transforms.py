@@ -1,6 +1,5 @@
 """What the workers do: read files, run the model, write shards."""
 
-import csv
 import io
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +21,7 @@ from keras_tl.data.streams import Item
 from keras_tl.data.tables import decoded
 from keras_tl.data.texts import is_blank
 from keras_tl.errors import InputError
+from keras_tl.files import csv_writer
 from keras_tl.model_info import ModelInfo
 from keras_tl.scorers import computed
 
@@ -147,5 +147,5 @@ class WriteSkipped(beam.PTransform):
 def _line(item: Item) -> str:
     Metrics.counter(NAMESPACE, SKIPPED).inc()
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow((item.id, item.reason))
-    return line.getvalue()
+    csv_writer(line).writerow((item.id, item.reason))
+    return line.getvalue().removesuffix("\n")

@@ -270,7 +270,8 @@ def refuse_too_many_bad(
     """
     named = first_few([f"{skip.id!r} ({skip.reason})" for skip in bad], WARNED_OF)
     if bad:
-        LOG.warning("%d of %d %ss are bad and left out: %s.", len(bad), total, noun, named)
+        verb = "is" if len(bad) == 1 else "are"
+        LOG.warning("%d of %d %ss %s bad and left out: %s.", len(bad), total, noun, verb, named)
     if len(bad) == total:
         received = f"{total} bad ones: {named}" if bad else f"no {noun}s"
         raise InputError(f"at least one readable {noun}", received, "Check the data.")

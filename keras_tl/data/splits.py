@@ -1,6 +1,5 @@
 """Train, val and test: stratified, seeded, with duplicates and groups kept together."""
 
-import csv
 import logging
 import os
 from collections import Counter, defaultdict
@@ -14,7 +13,7 @@ from keras_tl.data.labels import first_few
 from keras_tl.data.source import SPLITS, Source
 from keras_tl.data.stratify import quotas, strata
 from keras_tl.errors import InputError, did_you_mean
-from keras_tl.files import atomic_file
+from keras_tl.files import atomic_file, csv_writer
 
 LOG = logging.getLogger("keras_tl")
 
@@ -97,7 +96,7 @@ def assign_splits(
     if not (splits == "train").any():
         raise InputError("items to train on", "a train split without any", "Add some to train.")
     assigned = replace(source, splits=splits.astype(object), given_splits=given)
-    _report(assigned, fractions)
+    _report(assigned, fractions, is_audited=near is not None)
     return assigned
 
 
@@ -130,7 +129,7 @@ def write_splits(source: Source, path: str | os.PathLike[str]) -> None:
         atomic_file(os.fspath(path)) as aside,
         aside.open("w", encoding="utf-8", newline="") as file,
     ):
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_writer(file)
         writer.writerow(("id", "label", "split", "group", "sha256"))
         for i, row in enumerate(zip(source.splits, groups, source.hashes, strict=True)):
             writer.writerow((source.ids[i], label_text(source, i), *row))
@@ -325,20 +324,22 @@ def _divided(source: Source, keys: np.ndarray) -> list[tuple[str, ...]]:
     ]
 
 
-def _report(source: Source, fractions: Sequence[float]) -> None:
-    """Says the splits' sizes, and warns of what crosses them or is empty."""
+def _report(source: Source, fractions: Sequence[float], is_audited: bool) -> None:
+    """Says the splits' sizes, and warns of what crosses them, if no audit will, or is empty."""
     sizes = {name: int((source.splits == name).sum()) for name in SPLITS}
     LOG.info("Splits: %s.", ", ".join(f"{size} {name}" for name, size in sizes.items()))
     for name, fraction in zip(("val", "test"), fractions, strict=True):
         if fraction and not sizes[name]:
             LOG.warning("The %s split is empty: there are too few items or groups.", name)
-    for what, keys in (("exact duplicates", source.hashes), ("members of a group", source.groups)):
+    hashes = None if is_audited else source.hashes
+    for what, keys in (("exact duplicates", hashes), ("members of a group", source.groups)):
         divided = [] if keys is None else _divided(source, keys)
         if divided:
             named = first_few([" = ".join(map(repr, ids)) for ids in divided])
             LOG.warning(
-                "%d sets of %s lie on both sides of given splits, so figures are too good: %s.",
+                "Given splits share %d set%s of %s, so figures are too good: %s.",
                 len(divided),
+                "" if len(divided) == 1 else "s",
                 what,
                 named,
             )

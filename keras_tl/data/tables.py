@@ -165,11 +165,13 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
         InputError: It cannot be read, or is of another encoding.
     """
     try:
+        # To read a pipe or a device might never end.
+        if path.exists() and not path.is_file():
+            raise InputError("a file of text", f"{str(path)!r}, which is no file", "Check it.")
         content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            "a file of text", f"{str(path)!r}: {error.strerror}", "Check it."
-        ) from error
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or "too large for the memory"
+        raise InputError("a file of text", f"{str(path)!r}: {reason}", "Check it.") from error
     return decoded(content, encoding, str(path))
 
 

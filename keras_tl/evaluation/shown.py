@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from keras_tl.evaluation.metrics import decide
+from keras_tl.files import csv_text
 from keras_tl.model_info import ModelInfo
 
 FORMATS = ("table", "csv", "json")
@@ -41,7 +42,7 @@ def format_predictions(
     if style == "json":
         return json.dumps(_records(ids, ranked, name, value), indent=2, ensure_ascii=False)
     if style == "csv":
-        return _frame(ids, ranked, name, value).to_csv(index=False).rstrip("\n")
+        return csv_text(_frame(ids, ranked, name, value)).rstrip("\n")
     width = max((len(str(sample)) for sample in ids), default=0)
     lines = []
     for sample, row in zip(ids, ranked, strict=True):

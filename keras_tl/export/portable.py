@@ -214,8 +214,8 @@ nothing subtracted or divided, and gives {given}, float32 `[1, {len(info.class_n
 order of `labels.txt`. Files must be turned upright, resized with antialiasing
 ("{info.images.resize}" in `model.json`), and transparency put on white, as `read_pixels` in
 `predict.py` does: its pixels are within one level of those in training. `thresholds` in
-`model.json`, where there are any, decide: of several labels each has its own, of two classes the
-second counts from the one on.
+`model.json`, where there are any, decide: where an image may have several labels, each has its own;
+of two classes, the second is predicted from that probability on.
 
 Precision: {precision}. `export.json` has its size, times and what was compared with the Keras
 model.

@@ -10,6 +10,7 @@ within one level of 255. In a program: `Predictor(folder)("photo.jpg")`.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ JPEG_RATIOS = (8, 4, 2)
 EXIF_ORIENTATION = 0x0112
 # For the orientations 1 to 8: whether rows and columns are reversed, those of 5 to 8 transposed.
 FLIPS = ((False, False), (False, True), (True, True), (True, False)) * 2
-BAD_INPUT = 2
+BAD_INPUT, BROKEN_PIPE = 2, 141
 
 # `model.json` says how many pixels are too many.
 Image.MAX_IMAGE_PIXELS = None
@@ -295,4 +296,11 @@ def _one_line(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has seen enough. Python would else complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
+    sys.exit(code)

@@ -72,10 +72,15 @@ def baseline(facts: Facts) -> list[Section]:
         for name, label, show in HEADLINES[facts.task]
     ]
     blocks: list[Block] = [
-        Table(["figure", "this model", found["kind"]], rows),
+        Table(["figure", "this model", _within_a_line(found["kind"])], rows),
         Text(_about(facts, found), "quiet"),
     ]
     return [Section(TITLE, tuple(blocks))]
+
+
+def _within_a_line(kind: str) -> str:
+    """A baseline's kind without the capital letter of a sentence; TF-IDF keeps its own."""
+    return kind if kind[1:2].isupper() else kind[:1].lower() + kind[1:]
 
 
 def _about(facts: Facts, found: dict[str, Any]) -> str:

@@ -233,21 +233,29 @@ def calibration(facts: Facts) -> Section:
         return Section(title, _calibration_of_many(facts, outcome))
     multi_label = facts.task == "multi-label"
     scaled, how = _scaled(facts, outcome, multi_label)
-    rows, charts = [], []
+    rows, charts, losses = [], [], []
     for name, probabilities in (("as trained", outcome.outputs), ("with temperature", scaled)):
         found = reliability(*decisions(probabilities, outcome.present, multi_label))
         loss = negative_log_likelihood(probabilities, outcome.present, multi_label)
+        losses.append(loss)
         rows.append(row(name, percent(found.error), number(loss)))
         charts.append(Chart(name.capitalize(), _diagram(found, multi_label)))
     head = ["", "expected calibration error", "log loss"]
     about = (
         "Bars that end on the dashed line mean what they say, below it the model is too sure; "
         f"darker ones hold more {facts.nouns}. {how} Dividing the logits by a temperature above 1 "
-        "makes less sure (Guo et al. 2017)."
+        f"makes less sure (Guo et al. 2017).{_advice(*losses)}"
     )
     if len(outcome) < FEW_SAMPLES:
         about += f" With {len(outcome)} {facts.nouns} much of the error is chance."
     return Section(title, (Charts(tuple(charts)), Table(head, rows), Text(about, "quiet")))
+
+
+def _advice(as_trained: float, scaled: float) -> str:
+    """What to make of a temperature that does not help; "" where it does."""
+    if scaled <= as_trained:
+        return ""
+    return " Here it makes the log loss worse: leave the probabilities as they are."
 
 
 def _calibration_of_many(facts: Facts, outcome: Outcome) -> tuple[Block, ...]:

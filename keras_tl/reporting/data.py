@@ -172,16 +172,16 @@ def _exports(facts: Facts) -> list[Block]:
     for name, found in exports.items():
         taken = found["milliseconds"]
         times = [f"{taken[key]:.1f} ms" for key in ("one_thread", "all_cores")]
-        rows.append(row(name, f"{found['bytes'] / 1e6:.1f} MB", *times, agreement(found)))
+        rows.append(row(name, agreement(found), f"{found['bytes'] / 1e6:.1f} MB", *times))
     first = f"{shlex.quote(facts.name)}/{next(iter(exports))}"
-    caption = "An image through the model, decoding apart; times are of the machine that exported."
-    head = ["export", "size", "one thread", "all cores", "beside Keras"]
+    caption = "Times: one image through the model, without decoding, where it was exported."
+    head = ["export", "beside Keras", "size", "one thread", "all cores"]
     stale = [name for name in exports if _is_stale(facts, name)]
     warning = "Exported before its thresholds or classes were changed, to be exported again: "
     return [
         *([Text(warning + ", ".join(stale) + ".", "note")] if stale else []),
-        Table(head, rows, caption),
         Code(f"python {first}/predict.py photo.jpg", "Without TensorFlow and keras_tl"),
+        Table(head, rows, caption, names=2),
     ]
 
 

@@ -19,6 +19,10 @@ Answer: TypeAlias = Callable[[Sequence[Item]], np.ndarray]
 WORD = re.compile(r"\S{1,24}")
 # A text is taken apart into so many stretches at most; of so many of them the words are tried.
 STRETCHES, REFINED = 16, 2
+# A stretch of more words is left whole: only a module that reads all of a long text has some.
+MOST_WORDS = 256
+# Each try is a copy of a text; so many are there at once.
+AT_ONCE = 32
 # A stretch is left whole where no word of it has this share of its effect.
 LEAST_SHARE = 0.3
 # Probabilities are kept away from 0 and 1 by this.
@@ -116,8 +120,11 @@ def _effects(
     if not len(owner):
         return stretches
     flat = [stretch for each in stretches for stretch in each]
-    left = [_without(items[i], s) for i, each in enumerate(stretches) for s in each]
-    missing = scores[owner] - answer(left)[np.arange(len(flat)), outputs[owner]]
+    answers = []
+    for first in range(0, len(flat), AT_ONCE):
+        some = range(first, min(first + AT_ONCE, len(flat)))
+        answers.append(answer([_without(items[owner[i]], flat[i]) for i in some]))
+    missing = scores[owner] - np.concatenate(answers)[np.arange(len(flat)), outputs[owner]]
     known = iter([replace(s, effect=float(m)) for s, m in zip(flat, missing, strict=True)])
     return [[next(known) for _ in each] for each in stretches]
 
@@ -140,7 +147,7 @@ def _words(item: Item, stretch: Stretch) -> list[Stretch]:
 
 def _refinable(item: Item, stretches: list[Stretch]) -> list[Stretch]:
     """The strongest stretches of several words."""
-    several = [each for each in stretches if len(_words(item, each)) > 1]
+    several = [each for each in stretches if 1 < len(_words(item, each)) <= MOST_WORDS]
     return sorted(several, key=lambda each: -abs(each.effect))[:REFINED]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_tl.reporting.baseline import baseline_text
 from keras_tl.reporting.blocks import Block, Figure, Figures, Section, Text, number, percent
+from keras_tl.reporting.doubts import leaked_text, suspects_text
 from keras_tl.reporting.facts import Facts
 from keras_tl.reporting.headlines import HEADLINES, Show
 
@@ -18,10 +19,14 @@ _INTERVAL_NAMES = {"subset_accuracy": "accuracy"}
 def result(facts: Facts) -> Section:
     """What came out, how sure that is, and what it was measured on."""
     blocks: list[Block] = [Text(_sentence(facts), "lead")]
+    if leaked := leaked_text(facts):
+        blocks.append(Text(leaked, "note"))
     for beside in (_always_the_same(facts), baseline_text(facts.metrics, facts.nouns)):
         if beside:
             blocks.append(Text(beside))
     blocks.append(Figures(tuple(_headline(facts, *row) for row in HEADLINES[facts.task])))
+    if suspects := suspects_text(facts):
+        blocks.append(Text(suspects))
     if decided := thresholds_text(facts):
         blocks.append(Text(decided))
     if facts.metrics.get("measured_on", "test") != "test":

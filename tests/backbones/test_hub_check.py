@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.saving.serialization_lib import SafeModeScope
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
@@ -15,6 +16,7 @@ from keras_tl.backbones import hub_files
 from keras_tl.backbones.hub_check import why_unsafe
 from keras_tl.backbones.hub_ops import ALLOWED_OPS, TEXT_OPS
 from keras_tl.builders.hub import build_hub_model
+from keras_tl.errors import InputError
 
 TEXTS = tf.constant(["good film", "bad"])
 
@@ -253,9 +255,12 @@ def test_every_allowed_operation_is_one():
     assert TEXT_OPS < ALLOWED_OPS
 
 
-def test_safe_mode_refuses_what_is_trusted_without_it(tmp_path, caplog, monkeypatch):
+def test_safe_mode_refuses_what_is_trusted_without_it(tmp_path, caplog):
     tf.saved_model.save(Harmful(read_file), str(tmp_path / "module"))
-    model = build_hub_model(tmp_path / "module", outputs=2)
+    with pytest.raises(InputError, match=r"only computes.*ReadFile.*enable_unsafe_deserialization"):
+        build_hub_model(tmp_path / "module", outputs=2)
+    with SafeModeScope(False):
+        model = build_hub_model(tmp_path / "module", outputs=2)
     assert "loads with safe_mode=False only: the operation ReadFile" in caplog.text
     # What the user opened trains, is copied, and is saved.
     assert keras.models.clone_model(model)(TEXTS).shape == (2, 2)
@@ -270,12 +275,12 @@ def test_safe_mode_refuses_what_is_trusted_without_it(tmp_path, caplog, monkeypa
 
 def test_a_configuration_alone_is_checked_too(tmp_path):
     tf.saved_model.save(Harmful(read_file), str(tmp_path / "module"))
-    model = build_hub_model(tmp_path / "module", outputs=2)
+    with SafeModeScope(False):
+        model = build_hub_model(tmp_path / "module", outputs=2)
     # Its files are in the cache; who writes a configuration may name them.
     copy = keras.models.model_from_json(model.to_json())
     with pytest.raises(RuntimeError, match="the operation ReadFile"):
         copy(TEXTS)
-    safe = build_hub_model(tmp_path / "module", outputs=2)
     tf.saved_model.save(hub_modules.TextModule(tmp_path), str(tmp_path / "text"))
     safe = build_hub_model(tmp_path / "text", outputs=2)
     copy = keras.models.model_from_json(safe.to_json())

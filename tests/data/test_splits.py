@@ -227,13 +227,16 @@ def test_twin_of_a_test_item_in_a_given_train_split_stays_and_is_warned_of(caplo
         assigned = assign_splits(source, seed=seed)
         assert assigned.splits[0] == "train"
         assert duplicates_across_splits(assigned) == [("item0000", "item0039")]
-    assert "1 sets of exact duplicates" in caplog.text and "'item0000' = 'item0039'" in caplog.text
+    assert (
+        "share 1 set of exact duplicates" in caplog.text
+        and "'item0000' = 'item0039'" in caplog.text
+    )
 
 
 def test_group_across_given_splits_is_warned_of(caplog):
     source = make([0, 1] * 2, splits=["train", "train", "val", "val"], groups=["g", "h", "g", "i"])
     assign_splits(source)
-    assert "1 sets of members of a group" in caplog.text
+    assert "Given splits share 1 set of members of a group" in caplog.text
 
 
 def test_empty_split_is_warned_of(caplog):

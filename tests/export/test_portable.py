@@ -86,6 +86,15 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_predicted(export
     assert json.loads(done.stdout)["class"] == "red"
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(exported, photo):
+    command = [sys.executable, str(exported / "predict.py"), str(photo[0])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        program.stdout.close()
+        said = program.stderr.read().decode()
+    assert program.returncode == 141
+    assert "Error" not in said and "Exception" not in said
+
+
 @pytest.mark.slow
 def test_the_program_runs_with_only_its_requirements(exported, photo, tmp_path):
     venv.create(tmp_path / "env", with_pip=True)

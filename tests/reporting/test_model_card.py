@@ -190,10 +190,10 @@ def test_exports_are_listed_and_those_with_older_thresholds_named(tmp_path):
     rows = [[cell.strip() for cell in line] for table in tables_of(card) for line in table]
     assert [
         "litert-float32",
+        r"outputs within 2.0e-06 of Keras' on 12 images",
         "13.5 MB",
         "8.2 ms",
         "4.5 ms",
-        r"outputs within 2.0e-06 of Keras' on 12 images",
     ] in rows
     assert "to be exported again" not in card
     replace(made.info, thresholds=(0.3,)).write(made.run.folder)

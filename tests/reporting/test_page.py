@@ -154,6 +154,26 @@ def test_the_temperature_is_fitted_on_val_where_its_predictions_are(made):
     assert "fitted on the val split" in report(made.run).text
 
 
+def test_a_temperature_that_does_not_help_is_said_to(tmp_path):
+    made = make_run(tmp_path, noise=2.0)
+    assert "leave the probabilities as they are" not in report(made.run).text
+    # All that val was asked, it got right: it would have the model as sure as can be.
+    predictions = pd.read_csv(made.run.path("predictions.csv"))
+    right = predictions[predictions["true"] == predictions["predicted"]]
+    right.to_csv(made.run.path(made.run.VAL_PREDICTIONS), index=False)
+    text = report(made.run).text
+    assert "worse: leave the probabilities as they are." in text
+
+
+def test_steps_are_listed_by_when_they_ended(made):
+    facts = made.run.metrics
+    facts["seconds"] = {"data": 1.0, "audit": 2.0, "build": 3.0, "training": 4.0}
+    facts["peak_memory_mb"] = {"data": 100, "build": 200, "audit": 300, "training": 400}
+    made.run.path("metrics.json").write_text(json.dumps(facts))
+    memory = [text for text in report(made.run).texts if re.fullmatch(r"\d+ MB", text)]
+    assert memory == ["100 MB", "200 MB", "300 MB", "400 MB"]
+
+
 def test_groups_are_resampled_together(made):
     splits = pd.read_csv(made.run.path("splits.csv"))
     splits["group"] = [f"patient {i // 8}" for i in range(len(splits))]

@@ -16,7 +16,7 @@ from keras_tl.reporting.baseline import baseline_text
 from keras_tl.reporting.facts import read_facts
 from keras_tl.reporting.lengths import cut_off, lengths
 from keras_tl.reporting.model_card import model_card
-from keras_tl.reporting.occlusion import STRETCHES, log_odds, occlude, read_part
+from keras_tl.reporting.occlusion import AT_ONCE, STRETCHES, log_odds, occlude, read_part
 from keras_tl.reporting.page import render, write_report
 from keras_tl.reporting.texts import AROUND, excerpts, printable
 
@@ -103,6 +103,18 @@ def test_a_stretch_stays_whole_where_its_words_only_count_together():
 
     (found,) = occlude(answer, [item], np.array([0]))
     assert [item[0][e.start : e.end] for e in found if e.effect] == ["win win win win"]
+
+
+def test_a_text_of_a_hundred_thousand_words_is_asked_for_a_few_times():
+    item, asked = ("win " * 100_000,), []
+
+    def answer(items):
+        asked.append(len(items))
+        return np.array([[text.count("win"), 0.0] for (text,) in items])
+
+    occlude(answer, [item] * 3, np.array([0, 0, 0]))
+    # Copies of a text are few at once, or a text of a megabyte fills the memory.
+    assert max(asked) <= AT_ONCE and sum(asked) == 3 + 3 * STRETCHES
 
 
 def test_both_texts_of_a_pair_are_taken_apart():

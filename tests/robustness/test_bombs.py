@@ -1,12 +1,17 @@
 """Small files that would unpack to more than there is: how much memory a process takes for each."""
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from robustness.corpus import models, pictures
+from robustness.corpus import archives, models, pictures
+
+from keras_tl.backbones.hub_archives import ALWAYS_ALLOWED, MOST_MEMBERS, unpack
+from keras_tl.errors import InputError
 
 TESTS = str(Path(__file__).parents[1])
 # What a process may take beyond what it has when it begins, in MB.
@@ -19,28 +24,31 @@ from robustness.corpus import pictures
 from robustness import test_bombs as here
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import _examiner
-from keras_tl.backbones.torch_checkpoint import read_state_dict
+from keras_tl.backbones.hub import load_hub_backbone
 from keras_tl.config_files import read_config
 from keras_tl.errors import InputError
 examiner = _examiner(ImageInput(size=16))
 for _, content in pictures.WHOLE.values():
     examiner._examine_contents(content)
 
-def peak():
+def peak(again=False):
+    if again:
+        open("/proc/self/clear_refs", "w").write("5")  # from here on
     status = open("/proc/self/status").read()
     return int(status.split("VmHWM:")[1].split()[0]) / 1000
 
-def settings(path):
+def refused(read, path):
     try:
-        read_config(path)
+        read(path)
     except InputError as error:
         return str(error)
 
+readers = {{"settings": read_config, "module": load_hub_backbone}}
 found = {{}}
 for name, (kind, path) in json.loads(sys.argv[1]).items():
-    before, started = peak(), time.perf_counter()
-    if kind == "settings":
-        reason = settings(path)
+    before, started = peak(again=True), time.perf_counter()
+    if kind in readers:
+        reason = refused(readers[kind], path)
     else:
         reason = examiner._examine_contents(open(path, "rb").read()).reason
     found[name] = (reason, peak() - before, time.perf_counter() - started)
@@ -64,6 +72,8 @@ def bombs():
     )
     yield "settings of a billion laughs", "settings", laughs.encode(), True
     yield "settings of 20,000 lists", "settings", b"a: " + b"[" * 20_000, True
+    for name, content in archives.BOMBS.items():
+        yield name, "module", content, True
 
 
 BOMBS = list(bombs())
@@ -73,6 +83,7 @@ BOMBS = list(bombs())
 def found(tmp_path_factory):
     """What became of each, in one process."""
     folder = tmp_path_factory.mktemp("bombs")
+    (folder / "scratch").mkdir()
     files = {}
     for number, (name, kind, content, _) in enumerate(BOMBS):
         path = folder / str(number)
@@ -83,8 +94,10 @@ def found(tmp_path_factory):
         capture_output=True,
         text=True,
         timeout=180,
+        env=os.environ | {"TMPDIR": str(folder / "scratch")},
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert not any((folder / "scratch").iterdir())
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -103,3 +116,15 @@ def test_archives_that_expand_are_refused_by_their_headers(tmp_path):
     (tmp_path / "x.keras").write_bytes(content)
     with pytest.raises(ValueError, match="expands more than 100 times"):
         refuse_bomb(tmp_path / "x.keras")
+
+
+@pytest.mark.parametrize("name", archives.BOMBS)
+def test_an_archive_that_expands_fills_no_disk(name, tmp_path):
+    (tmp_path / "x.tar.gz").write_bytes(archives.BOMBS[name])
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    # One is small enough to be unpacked; its graph is what is refused.
+    with suppress(InputError):
+        unpack(tmp_path / "x.tar.gz", folder)
+    found = [path.lstat() for path in folder.rglob("*")]
+    assert sum(about.st_size for about in found) <= ALWAYS_ALLOWED and len(found) <= MOST_MEMBERS

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from robustness import test_odd_files as odd_files
-from robustness.corpus import configs, models, pictures, runs, tables
+from robustness.corpus import archives, configs, models, modules, pictures, runs, tables
 
 LEAST = 500
 
@@ -17,9 +17,11 @@ def ids():
         *models.CASES,
         *models.ENCODERS,
         *runs.CASES,
+        *modules.FOLDERS,
+        *archives.ARCHIVES,
     )
     odd = [f"file: {name}" for name in (*odd_files.NAMES, *odd_files.KINDS)]
-    return [case.id for case in cases] + [*pictures.TURNED, *models.CODE, *odd]
+    return [case.id for case in cases] + [*pictures.TURNED, *models.CODE, *archives.BOMBS, *odd]
 
 
 def test_there_are_more_than_five_hundred_of_them():

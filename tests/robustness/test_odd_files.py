@@ -15,6 +15,7 @@ from keras_tl.data.folders import from_folder
 from keras_tl.data.frames import from_csv
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
+from keras_tl.data.open import open_data
 from keras_tl.errors import InputError
 
 PNG = pictures.WHOLE["png"][1]
@@ -126,6 +127,16 @@ def test_the_same_in_a_table(make, folder):
     with deadline():
         source = inspect(from_csv(table), INPUT, max_bad_fraction=1.0)
     assert len(source) == 6 and [skipped.id for skipped in source.skipped] == ["a/odd.png"]
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_the_same_as_a_table(make, tmp_path):
+    path = tmp_path / "table.csv"
+    make(path)
+    for column in (None, "text"):
+        with deadline(), pytest.raises(InputError) as error:
+            open_data(str(path), text_column=column)
+        assert "\n" not in str(error.value)
 
 
 def test_links_in_a_circle_are_walked_once(folder):

@@ -3,19 +3,24 @@
 The examples are the same each time. A few are tried by default, many more with `-m slow`.
 """
 
+import gzip
 import json
+import shutil
 import string
 
+import hub_modules
 import pytest
 import tensorflow as tf
 from backbones.test_torch_checkpoint import FORMATS, WRITTEN_BY_TORCH, op, tensor, written_by_torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from robustness.corpus import models, pictures
+from robustness.corpus import archives, models, pictures
 from robustness.ending import deadline
 from tiny_encoder import write_tiny_bert
 
 from keras_tl.backbones import hf_folder
+from keras_tl.backbones.hub import load_hub_backbone
+from keras_tl.backbones.hub_archives import ALWAYS_ALLOWED, unpack
 from keras_tl.backbones.torch_checkpoint import read_state_dict
 from keras_tl.config_files import make_config, read_config
 from keras_tl.data.decoding import decode
@@ -264,3 +269,41 @@ def test_tokenizers(kind, examples, tmp_path):
         one_line(lambda: hf_folder.read_folder(folder, with_weights=False).tokenizer(16, 1))
 
     fuzz(WORDS.map(tuple) | JSON, examples, check)
+
+
+GOOD_TAR = gzip.decompress(archives.packed({f"{name}/x": name.encode() * 300 for name in "abc"}))
+HEADERS_OF_TARS = st.builds(
+    archives.header,
+    st.sampled_from((b"a/x", b"../x", b"/x", b"././@LongLink", b"a\0b", b"")),
+    st.sampled_from((0, 5, 512, -512, 2**33, 2**70)),
+    st.sampled_from([bytes([kind]) for kind in b"0123456 7xgLKSZ"]),
+)
+TARS = edited([GOOD_TAR]) | st.lists(HEADERS_OF_TARS | st.binary(max_size=512)).map(b"".join)
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_archives(examples, tmp_path):
+    def check(content):
+        inside = tmp_path / "inside"
+        inside.mkdir()
+        (tmp_path / "x.tar.gz").write_bytes(content)
+        one_line(lambda: unpack(tmp_path / "x.tar.gz", inside))
+        assert {path.name for path in tmp_path.iterdir()} == {"inside", "x.tar.gz"}
+        found = list(inside.rglob("*"))
+        assert not any(path.is_symlink() for path in found)
+        assert sum(path.stat().st_size for path in found if path.is_file()) <= ALWAYS_ALLOWED
+        shutil.rmtree(inside)
+
+    fuzz(edited([gzip.compress(GOOD_TAR)]) | TARS | TARS.map(gzip.compress), examples, check)
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_graphs_of_modules(examples, tmp_path):
+    tf.saved_model.save(hub_modules.ImageModule(), str(tmp_path))
+    good = (tmp_path / "saved_model.pb").read_bytes()
+
+    def check(content):
+        (tmp_path / "saved_model.pb").write_bytes(content)
+        one_line(lambda: load_hub_backbone(tmp_path))
+
+    fuzz(edited([good]), examples, check)

@@ -15,6 +15,8 @@ DARK, LIGHT = 50.0, 225.0
 # See `blur`; and so many deviations from the data set's median, since what is smooth by nature
 # (or enlarged) is not blurred.
 BLURRED, DEVIATIONS = 0.6, 4.0
+# Where so many images have nothing lighter than this of 255, they were scaled to 0..1 and saved.
+SCALED, LIGHTEST = 0.5, 1.0
 # An image may be enlarged so much.
 ENLARGED = 2.0
 # Sides that differ more, and as much more than is usual in the data set, are odd.
@@ -45,7 +47,7 @@ def findings_on_appearance(source: Source, looks: Looks, size: int) -> Iterator[
             "note",
             _blurred(looks.blur, blank) & ~blank,
             -looks.blur,
-            "blurred beside the others",
+            "blurred, compared with the others",
             "blur {:.2f} of 1",
         ),
     )
@@ -54,7 +56,22 @@ def findings_on_appearance(source: Source, looks: Looks, size: int) -> Iterator[
         indices = indices[np.argsort(order[indices], kind="stable")]
         reasons = [why.format(abs(order[i])) for i in indices]
         yield from _finding(source, kind, severity, indices, what, reasons)
+    yield from _scaled(source, looks)
     yield from _sizes(source, looks, size)
+
+
+def _scaled(source: Source, looks: Looks) -> Iterator[Finding]:
+    """Files of zeros and ones, which no model of pixels in 0..255 sees anything in."""
+    scaled = np.flatnonzero(looks.light_end <= LIGHTEST)
+    if len(scaled) < SCALED * len(looks) or not (looks.light_end[scaled] > 0).any():
+        return
+    sets = tuple((str(source.ids[i]),) for i in scaled)
+    text = (
+        f"{len(scaled):,} of {len(looks):,} images have no pixel above 1 of 255, as if they were "
+        "divided by 255 and saved: a model sees black. Save them in 0..255."
+    )
+    why = tuple(f"lightest {looks.light_end[i]:.1f} of 255" for i in scaled)
+    yield Finding("scaled", "serious", text, sets, why)
 
 
 def _blurred(blur: np.ndarray, blank: np.ndarray) -> np.ndarray:

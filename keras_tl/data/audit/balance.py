@@ -81,5 +81,6 @@ def _unseen(source: Source, names: np.ndarray) -> Iterator[Finding]:
     unseen = names[measured & ~by_split["train"]]
     if len(unseen) and (source.splits == "train").any():
         noun = "class is" if len(unseen) == 1 else "classes are"
-        text = f"{len(unseen):,} {noun} measured but never trained: {first_few(list(unseen))}."
+        named = first_few(list(unseen))
+        text = f"{len(unseen):,} {noun} measured but never trained, so never predicted: {named}."
         yield Finding("never-trained", "serious", text)

@@ -136,12 +136,12 @@ def _two_labels(copies: Copies) -> Iterator[Finding]:
 
     wrong = _that_differ(copies.exact, label)
     if wrong:
-        text = f"{_count(wrong, copies.noun)} {_is(wrong)} there under more than one label."
+        text = f"{_count(wrong, copies.noun)} {_has(wrong)} more than one label."
         yield _finding(copies, "two-labels", "serious", text, wrong)
     doubtful = _that_differ(copies.near, label)
     # Values that are measured differ between two photographs of one thing, too.
     if doubtful and source.task != "regression":
-        text = f"{_count(doubtful, 'pair')} of near-duplicates {_has(doubtful)} other labels."
+        text = f"{_count(doubtful, 'pair')} of near-duplicates {_has(doubtful)} different labels."
         yield _finding(copies, "near-two-labels", "warning", text, doubtful)
 
 
@@ -160,7 +160,7 @@ def _in_two_groups(copies: Copies) -> Iterator[Finding]:
 def _repeated(copies: Copies) -> Iterator[Finding]:
     exact, near = copies.exact, copies.near
     if exact:
-        text = f"{_count(exact, copies.noun)} {_is(exact)} there more than once."
+        text = f"{_count(exact, copies.noun)} {_occurs(exact)} more than once."
         yield _finding(copies, "duplicates", "warning", text, exact)
     if near:
         text = f"{_count(near, 'pair')} of {copies.noun}s {_is(near)} near-duplicates."
@@ -173,7 +173,9 @@ def _that_differ(sets: Iterable[Alike], key: Callable[[int], str]) -> list[Alike
     for entry in sets:
         values = [key(i) for i in entry.items]
         if len({value for value in values if value != ""}) > 1:
-            found.append(Alike(entry.items, f"{entry.why}: {' / '.join(values)}"))
+            # Of a pair in its order; of many each value once.
+            shown = values if len(values) == 2 else dict.fromkeys(values)
+            found.append(Alike(entry.items, f"{entry.why}: {' / '.join(shown)}"))
     return found
 
 
@@ -188,6 +190,10 @@ def _count(sets: list[Alike], noun: str) -> str:
 
 def _is(sets: list[Alike]) -> str:
     return "is" if len(sets) == 1 else "are"
+
+
+def _occurs(sets: list[Alike]) -> str:
+    return "occurs" if len(sets) == 1 else "occur"
 
 
 def _lies(sets: list[Alike]) -> str:

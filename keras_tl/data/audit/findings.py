@@ -45,8 +45,8 @@ class Finding:
     @property
     def brief(self) -> str:
         """It in one line, with where it first occurs."""
-        where = f" {first_few(self.sets[0], SHOWN_IDS)}" if self.sets else ""
-        return f"{self.severity}: {self.text}{where}{self._more}"
+        where = f" {self._first}" if self.sets else ""
+        return f"{self.severity}: {self.text}{where}"
 
     @property
     def reason(self) -> str:
@@ -56,6 +56,14 @@ class Finding:
             return text
         known = f" ({self.why[0]})" if self.why[0] else ""
         return f"{text}, {first_few(self.sets[0], SHOWN_IDS)}{known}{self._more}"
+
+    @property
+    def _first(self) -> str:
+        """The items of its first set, as a sentence."""
+        names = " = ".join(self.sets[0][:SHOWN_IDS])
+        rest = len(self.sets[0]) - SHOWN_IDS
+        names += f" and {rest} more" if rest > 0 else ""
+        return f"{'The first' if len(self.sets) > 1 else 'Namely'}: {names}."
 
     @property
     def _more(self) -> str:

@@ -22,11 +22,15 @@ LOG = logging.getLogger("keras_tl")
 CROWD, SAME_IN_CROWD, SAME = 3, 0.9, 0.7
 # Mean difference of Cb and Cr over which pictures differ in colour, and under which one has none.
 OTHER_COLOURS, COLOURLESS = 20.0, 2.0
+# Correlation of Cb and Cr over the picture below which the colours lie elsewhere, and the deviation
+# below which there is nothing to correlate. Copies that were brightened, tinted, made paler or
+# cropped by a tenth keep 0.68 and more; smooth round things of other colours have 0.3.
+OTHER_PLACES, EVEN = 0.5, 2.0
 # Grey values of an image that shows nothing deviate by less.
 BLANK = 2.0
 CHUNK = 2000
 # To be raised with every change of what is a pair; and of how many data sets they are remembered.
-VERSION, MOST_REMEMBERED = 2, 100
+VERSION, MOST_REMEMBERED = 3, 100
 _PAIR = np.dtype([("first", "<i8"), ("second", "<i8"), ("similarity", "<f4"), ("mirrored", "?")])
 
 
@@ -206,5 +210,14 @@ def _same_colours(
         strengths = [np.abs(side).mean(axis=(1, 2, 3)) for side in (one, other)]
         one[flipped[chunk]] = one[flipped[chunk], :, ::-1]
         difference = np.abs(one - other).mean(axis=(1, 2, 3))
-        alike[chunk] = (difference < OTHER_COLOURS) | (np.minimum(*strengths) < COLOURLESS)
+        same = (difference < OTHER_COLOURS) & _in_same_places(one, other)
+        alike[chunk] = same | (np.minimum(*strengths) < COLOURLESS)
     return alike
+
+
+def _in_same_places(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether two pictures' colours vary together, or one's hardly at all: bool `[pairs]`."""
+    one, other = (side - side.mean(axis=(1, 2), keepdims=True) for side in (one, other))
+    spreads = [np.sqrt((side**2).mean(axis=(1, 2, 3))) for side in (one, other)]
+    together = (one * other).mean(axis=(1, 2, 3))
+    return (together >= OTHER_PLACES * spreads[0] * spreads[1]) | (np.minimum(*spreads) < EVEN)

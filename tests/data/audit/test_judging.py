@@ -136,6 +136,18 @@ def test_what_shows_little():
     assert found["odd-shape"].sets == (("odd",),)
 
 
+def test_files_that_were_scaled_before_they_were_saved():
+    scaled = [photograph(i).point(lambda value: value // 128) for i in range(8)]
+    items = [encoded(image, "PNG") for image in scaled]
+    found = by_kind(audited(items + photographs(8, 8), [0, 1] * 8))
+    assert len(found["scaled"].sets) == 8 and found["scaled"].severity == "serious"
+    assert found["scaled"].text.startswith("8 of 16 images have no pixel above 1 of 255")
+    # Where most are not, they are dark ones; and black ones were not scaled.
+    assert "scaled" not in by_kind(audited(items[:7] + photographs(9, 8), [0, 1] * 8))
+    black = encoded(Image.new("RGB", (50, 50)), "PNG")
+    assert "scaled" not in by_kind(audited([black] * 4, [0, 1] * 2))
+
+
 def test_smooth_by_nature_is_not_blurred():
     smooth = [photograph(i).filter(ImageFilter.GaussianBlur(9)) for i in range(20)]
     assert "blurred" not in by_kind(audited([encoded(image) for image in smooth], ["a", "b"] * 10))
@@ -149,7 +161,7 @@ def test_classes():
     assert "few (3), unseen (3)" in found["few-images"].text
     assert "(many) has 40 images" in found["imbalance"].text
     assert found["never-trained"].severity == "serious"
-    assert found["never-trained"].text.endswith("never trained: unseen.")
+    assert found["never-trained"].text.endswith("never trained, so never predicted: unseen.")
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -203,6 +215,18 @@ def test_the_text_and_what_a_notebook_shows():
     html = audit._repr_html_()
     assert "&lt;so&gt;" in html and "<summary>9 images are very dark.</summary>" in html
     assert "Found: 1 note." in html
+
+
+def test_a_finding_in_one_line_says_where_it_is_first():
+    finding = Finding(
+        "leak", "serious", "2 images occur twice.", (("a", "b"), ("c", "d")), ("", "")
+    )
+    assert finding.brief == "serious: 2 images occur twice. The first: a = b."
+    one = Finding("dark", "note", "1 image is dark.", (("a",),), ("",))
+    assert one.brief == "note: 1 image is dark. Namely: a."
+    many = Finding("leak", "serious", "1 image.", (tuple("abcdef"),), ("",))
+    assert many.brief.endswith("Namely: a = b = c = d and 2 more.")
+    assert Finding("few", "warning", "Few.").brief == "warning: Few."
 
 
 def test_the_worst_comes_first():

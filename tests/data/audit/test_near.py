@@ -128,3 +128,26 @@ def test_one_shape_in_two_colours_is_two_pictures():
         [encoded(Image.fromarray(car(c, i))) for i, c in enumerate((red, green))] + others
     )
     assert len(pairs) == 0
+
+
+def test_one_shape_before_another_background_of_like_colours_is_two_pictures():
+    """What is grey in both is the same; the colours are as strong, and lie elsewhere."""
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(0, 12, (2, 1, 8, 8, 2)).astype(np.float32)
+    paler, tinted = 0.5 * one, one + np.float32([6.0, -9.0])
+    even = np.float32([9.0, 4.0]) + rng.normal(0, 0.3, one.shape).astype(np.float32)
+    colours = np.concatenate((one, other, paler, tinted, even))
+    chosen, first = np.arange(5), np.zeros(4, np.int64)
+    arguments = colours, chosen, first, np.arange(1, 5), np.zeros(4, bool)
+    assert near._same_colours(*arguments).tolist() == [False, True, True, True]
+    correlation = np.corrcoef(
+        *((side - side.mean(axis=(0, 1, 2))).ravel() for side in (one, other))
+    )[0, 1]
+    assert abs(correlation) < near.OTHER_PLACES
+    mirrored = np.concatenate((one, one[:, :, ::-1]))
+    pair = np.array([0]), np.array([1])
+    seen = [
+        near._same_colours(mirrored, np.arange(2), *pair, np.array([flip]))[0]
+        for flip in (True, False)
+    ]
+    assert seen == [True, False]
