@@ -124,6 +124,7 @@ def test_easy_images_need_no_fine_tuning(data, weights, tmp_path):
     assert "a linear layer on its features reaches" in decision["why"]
 
 
+@pytest.mark.slow
 def test_without_a_store_the_number_of_images_decides(data, weights, tmp_path, caplog):
     caplog.set_level("INFO")
     asked = config(tmp_path / "run", weights, feature_cache=False)

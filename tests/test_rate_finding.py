@@ -26,6 +26,7 @@ def config(weights, **settings):
     return TrainConfig("-", "-", weights=weights, image_size=16, **{**base, **settings})
 
 
+@pytest.mark.slow
 def test_head_and_fine_tuning_are_swept(three_colors, weights):
     found = find_rates(
         config(weights), fine_tuning=True, steps=20, source=from_arrays(*three_colors), verbose=0

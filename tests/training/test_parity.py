@@ -119,7 +119,9 @@ def forget_the_view(monkeypatch):
     monkeypatch.setattr(Samples, "fingerprint", lambda self, view: {})
 
 
-@pytest.mark.parametrize("fault", [swap_channels, forget_the_view])
+@pytest.mark.parametrize(
+    "fault", [swap_channels, pytest.param(forget_the_view, marks=pytest.mark.slow)]
+)
 def test_a_fault_in_the_store_would_be_seen(small, plain, tmp_path, monkeypatch, fault):
     fault(monkeypatch)
     assert differs(two_phases(small, FeatureStore(tmp_path, dtype="float32"))[0], plain)
@@ -142,6 +144,7 @@ def test_statistics_that_drift_would_be_seen(small, plain):
     assert differs(two_phases(small, False, further=drifting, before=models.append)[0], plain)
 
 
+@pytest.mark.slow
 def test_dropout_that_draws_once_more_would_be_seen(small, plain):
     def draw(model):
         model.get_layer("head_dropout").seed_generator.next()

@@ -37,7 +37,7 @@ def train(model, data, store, start, engine="tensorflow"):
     return run_phases(model, plan, data, data, **options)
 
 
-@pytest.mark.parametrize("reason", ["no room", "slow disk"])
+@pytest.mark.parametrize("reason", ["no room", pytest.param("slow disk", marks=pytest.mark.slow)])
 def test_what_is_not_worth_storing_is_computed_again_with_the_same_result(
     tiny_model, data, tmp_path, monkeypatch, caplog, reason
 ):
