@@ -24,6 +24,8 @@ from keras_tl.reporting.plot import Axes, Band, Line, extent, line_chart
 
 # Columns of history.csv that are no metric of the model.
 _NOT_METRICS = ("phase", "epoch", "seconds", "learning_rate", "loss")
+# The validation loss that chooses the weights where classes are exclusive.
+REFINED = "val_refined_loss"
 
 
 def learning_curves(facts: Facts) -> Section:
@@ -38,8 +40,8 @@ def learning_curves(facts: Facts) -> Section:
     if has_val:
         about += (
             " Dots: the epoch whose weights were kept, the one of its phase with the lowest val "
-            "loss; of exclusive classes the lowest after the best temperature."
         )
+        about += "loss" + (", after the best temperature." if REFINED in history else ".")
     return Section(title, (Charts(tuple(charts)), Text(about, "quiet")))
 
 
@@ -93,7 +95,7 @@ def _bands(history: pd.DataFrame) -> list[Band]:
 def _kept(history: pd.DataFrame) -> list[int]:
     """Rows with the lowest validation loss of their phase, by which the weights were chosen."""
     rows = []
-    judged = "val_refined_loss" if "val_refined_loss" in history else "val_loss"
+    judged = REFINED if REFINED in history else "val_loss"
     for _, start, end in _stretches(history):
         losses = history[judged].iloc[start:end].to_numpy(float)
         if np.isfinite(losses).any():

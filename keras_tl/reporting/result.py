@@ -11,6 +11,7 @@ from keras_tl.reporting.facts import Facts
 from keras_tl.reporting.headlines import HEADLINES, Show
 
 SHOWN_WARNINGS = 10
+NO_WORSE = ", which is no worse than the model."
 NO_BREAK = "\u00a0"
 # What the intervals call a figure, where it has another name there.
 _INTERVAL_NAMES = {"subset_accuracy": "accuracy"}
@@ -116,11 +117,13 @@ def _always_the_same(facts: Facts) -> str:
         support = {name: row["support"] for name, row in metrics["per_class"].items()}
         name = max(support, key=lambda key: support[key])
         share = support[name] / max(sum(support.values()), 1)
-        return f"Always answering “{name}”, the most frequent class, would get {percent(share)}."
+        told = f"Always answering “{name}”, the most frequent class, would get {percent(share)}"
+        return f"{told}{NO_WORSE if share >= metrics['accuracy'] else '.'}"
     if facts.task == "regression" and facts.outcome is not None and len(facts.class_names) == 1:
         truth = facts.outcome.truth[:, 0]
         error = float(np.abs(truth - np.median(truth)).mean())
-        return f"Always answering the median would be off by {number(error)}."
+        told = f"Always answering the median would be off by {number(error)}"
+        return f"{told}{NO_WORSE if error <= metrics['mae'] else '.'}"
     return ""
 
 

@@ -15,7 +15,7 @@ from keras_tl.evaluation.metrics import decide
 from keras_tl.reporting.facts import read_facts
 from keras_tl.reporting.page import write_report
 from keras_tl.reporting.pictures import SHOWN
-from keras_tl.reporting.result import bounds
+from keras_tl.reporting.result import _always_the_same, bounds
 
 
 def report(run, **options):
@@ -48,6 +48,33 @@ def test_the_result_is_that_of_the_predictions(made):
     bounds = classification_intervals(targets, chosen)["accuracy"]
     assert f"Of 30 images of the test split, the model got {100 * right:.1f} % right" in text
     assert f"95 % interval {100 * bounds.low:.1f} % to {100 * bounds.high:.1f} %" in text
+
+
+@pytest.mark.parametrize(("figure", "task"), [("accuracy", "single-label"), ("mae", "regression")])
+def test_an_answer_without_looking_that_is_no_worse_is_said_to_be(tmp_path, figure, task):
+    made = make_run(tmp_path, task=task, names=("depth",) if task == "regression" else ODD_NAMES)
+    facts = read_facts(made.run)
+    said = "which is no worse than the model."
+    assert said not in _always_the_same(facts) != ""
+    truth = made.source.split("test").targets()
+    if task == "regression":
+        at_best = np.abs(truth - np.median(truth)).mean()
+        just = {True: 1.001 * at_best, False: 0.999 * at_best}
+    else:
+        at_best = truth.mean(axis=0).max()
+        just = {True: at_best, False: at_best + 0.001}
+    for is_said, value in just.items():
+        worse = replace(facts, metrics={**facts.metrics, figure: value})
+        assert _always_the_same(worse).endswith(said) == is_said
+
+
+def test_how_the_kept_epoch_was_chosen(made, tmp_path):
+    assert "lowest val loss." in report(made.run).text
+    path = made.run.path("history.csv")
+    history = pd.read_csv(path)
+    history["val_refined_loss"] = history["val_loss"]
+    history.to_csv(path, index=False)
+    assert "lowest val loss, after the best temperature." in report(made.run).text
 
 
 def test_an_interval_that_does_not_hold_its_figure_is_not_shown(made):
