@@ -27,15 +27,12 @@ from keras_tl.cli_streaming import (
     predict_options,
     split_pipeline_options,
 )
-from keras_tl.errors import AuditError, InputError, KerasTLError, LostWorkerError, did_you_mean
+from keras_tl.errors import InputError, did_you_mean
+from keras_tl.exit_codes import BAD_INPUT, exit_code_of
 from keras_tl.place_options import PLACE, choose_alone, place_of
 from keras_tl.quiet import quiet
 
 log = logging.getLogger("keras_tl")
-
-BAD_INPUT, FAILED_CHECK, SERIOUS, TRY_AGAIN = 2, 1, 3, 75
-# As shells count: 128 and the signal.
-INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,30 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("keras_tl").setLevel(logging.INFO)
-    try:
-        return options.run(options)
-    except KerasTLError as error:
-        print(f"keras-tl: {error}", file=sys.stderr)
-        return _exit_code(error)
-    except BrokenPipeError:
-        # `| head` has seen enough. Python would else complain when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"keras-tl: {where}{error.strerror or error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("keras-tl: interrupted", file=sys.stderr)
-        return INTERRUPTED
-
-
-def _exit_code(error: KerasTLError) -> int:
-    if isinstance(error, AuditError):
-        return SERIOUS
-    if isinstance(error, LostWorkerError):
-        return TRY_AGAIN
-    return BAD_INPUT if isinstance(error, InputError) else FAILED_CHECK
+    return exit_code_of(lambda: options.run(options), "keras-tl")
 
 
 def _parser() -> _Parser:

@@ -10,11 +10,11 @@ from typing import Any
 
 from keras_tl.cli_options import column_options, model_input_options, positive
 from keras_tl.errors import InputError
+from keras_tl.exit_codes import BAD_INPUT
 from keras_tl.quiet import quiet
 
 log = logging.getLogger("keras_tl")
 
-BAD_INPUT = 2
 SHOWN, SHARDS = ("table", "csv", "json"), ("parquet", "tfrecord")
 # Columns that mean something for what is shown.
 SHOWN_COLUMNS = ("text_column", "encoding")

@@ -1,10 +1,13 @@
 """The options that say where to train, for commands and recipes."""
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from keras_tl.errors import InputError
+from keras_tl.exit_codes import exit_code_of
 from keras_tl.quiet import quiet
 
 if TYPE_CHECKING:
@@ -53,6 +56,11 @@ def parse(
     for name in PLACE:
         vars(options).pop(name, None)
     return options
+
+
+def launch(main: Callable[[], None]) -> NoReturn:
+    """Runs a recipe as a program, which tells of bad input in one line and exit code 2."""
+    sys.exit(exit_code_of(main, Path(sys.argv[0]).name))
 
 
 def choose_alone(options: argparse.Namespace, what: str) -> None:

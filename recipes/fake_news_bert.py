@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_tl.place_options import parse
+from keras_tl.place_options import launch, parse
 
 BERT = "keras_hub:bert_base_en_uncased"
 # "WASHINGTON (Reuters) - ", at the beginning of a text.
@@ -95,4 +95,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

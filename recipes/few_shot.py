@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from keras_tl.place_options import parse
+from keras_tl.place_options import launch, parse
 
 SHOTS, SEEDS = (1, 5, 10, 25), (0, 1, 2)
 
@@ -96,4 +96,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

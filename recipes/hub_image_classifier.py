@@ -20,7 +20,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_tl.place_options import parse
+from keras_tl.place_options import launch, parse
 
 
 def write_module(folder: Path) -> Path:
@@ -96,4 +96,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

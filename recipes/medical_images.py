@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_tl.config import TrainConfig
-from keras_tl.place_options import parse
+from keras_tl.place_options import launch, parse
 
 STRETCH = 60
 
@@ -96,4 +96,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

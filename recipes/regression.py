@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_tl.config import TrainConfig
-from keras_tl.place_options import parse
+from keras_tl.place_options import launch, parse
 
 
 def cells_table(path: Path) -> str:
@@ -92,4 +92,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

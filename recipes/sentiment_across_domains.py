@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from keras_tl.place_options import parse
+from keras_tl.place_options import launch, parse
 
 LABELS = (0, 16, 64, 256)
 
@@ -95,4 +95,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

@@ -22,7 +22,7 @@ import pandas as pd
 
 from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
-from keras_tl.place_options import parse
+from keras_tl.place_options import launch, parse
 from keras_tl.runs import Run
 
 WARNING = (
@@ -96,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

@@ -21,7 +21,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_tl.place_options import parse
+from keras_tl.place_options import launch, parse
 
 WEIGHTS = "imagenet, none, or a weights file of VGG16"
 
@@ -91,4 +91,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

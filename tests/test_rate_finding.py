@@ -60,8 +60,11 @@ def test_the_page_says_what_to_try_or_that_there_is_nothing(tmp_path):
     rates = np.geomspace(1e-4, 1.0, 5)
     falls = LearningRates(rates, np.array([5.0, 3.0, 2.0, 1.0, np.inf]), "head")
     rises = LearningRates(rates, np.array([1.0, 2.0, 3.0, 4.0, 5.0]), "fine-tuning")
+    goes_on = LearningRates(rates, np.array([5.0, 4.0, 3.0, 2.0, 1.0]), "more")
+    assert (rises.suggestion, goes_on.suggestion) == (None, None)
+    assert "lowest at the last rate" in str(goes_on) and "try this first" not in str(goes_on)
     text = write_learning_rates(
-        [falls, rises], "TinyNet on photos", tmp_path / "a.html"
+        [falls, rises, goes_on], "TinyNet on photos", tmp_path / "a.html"
     ).read_text()
     assert f"Try {falls.suggestion:.2g} first" in text
-    assert "the curve says nothing" in text
+    assert "the curve says nothing" in text and "lowest at the last rate" in text

@@ -1,6 +1,9 @@
 """The demo's recipe on real photographs and weights, and the vehicles' on small ones."""
 
 import json
+import runpy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,19 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_tl.config import TrainConfig
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_bad_input_is_one_line_and_exit_code_2(recipe, monkeypatch, capsys):
+    data = {"solar_cells": 0, "sentiment_across_domains": 2}.get(recipe.stem, 1) * ["nowhere"]
+    monkeypatch.setattr(sys, "argv", [str(recipe), *data, "--strategy", "tpus"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(recipe), run_name="__main__")
+    line = capsys.readouterr().err.strip()
+    assert ended.value.code == 2
+    assert line.startswith(f"{recipe.name}: Expected") and "'tpus'" in line and "\n" not in line
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from keras_tl.files import atomic_write_text
 from keras_tl.reporting.blocks import Block, Chart, Charts, Key, Section, Table, Text, row
 from keras_tl.reporting.page import render
 from keras_tl.reporting.plot import Axes, Line, extent, line_chart
-from keras_tl.training.lr_finder import HARDLY, LearningRates
+from keras_tl.training.lr_finder import LearningRates
 
 # Rows of the table.
 ROWS = 15
@@ -46,11 +46,11 @@ def rate_chart(found: LearningRates) -> Chart:
     dots = [
         (float(np.log10(rate)), float(np.interp(rate, found.rates, smoothed)), color)
         for color, rate in enumerate(named.values(), start=2)
-        if found.falls
+        if not found.why_silent
     ]
     axes = Axes(extent(powers), extent(raw, mean), "learning rate, power of ten", "loss")
     keys = [Key(9, "each batch"), Key(1, "smoothed")]
-    keys += [Key(color, name) for color, name in enumerate(named, start=2) if found.falls]
+    keys += [Key(color, name) for color, name in enumerate(named, start=2) if not found.why_silent]
     return Chart(f"Phase {found.phase}", line_chart(axes, lines, dots=dots), tuple(keys))
 
 
@@ -66,8 +66,8 @@ def _section(found: LearningRates) -> Section:
 
 
 def _sentence(found: LearningRates) -> str:
-    if found.suggestion is None:
-        return f"{HARDLY} Keep the rate you have."
+    if found.why_silent:
+        return found.why_silent
     return (
         f"Try {found.suggestion:.2g} first, a tenth of the rate with the lowest loss. It falls "
         f"fastest at {found.steepest:.2g}, and the middle of its longest fall is at "

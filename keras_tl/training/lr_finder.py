@@ -61,9 +61,21 @@ class LearningRates:
         return bool(smoothed.min() <= (1 - LEAST_FALL) * smoothed[0])
 
     @property
+    def turns(self) -> bool:
+        """Whether the smoothed loss is lowest before the last rate."""
+        return self._least() < len(self.rates) - 1
+
+    @property
+    def why_silent(self) -> str:
+        """Why no rate is suggested, as a sentence; "" where one is."""
+        if not self.falls:
+            return HARDLY
+        return "" if self.turns else STILL_FALLING
+
+    @property
     def suggestion(self) -> float | None:
-        """The rate to try first, `tenth_of_least`; None where the loss hardly falls."""
-        return self.tenth_of_least if self.falls else None
+        """The rate to try first, `tenth_of_least`; None where the curve does not say one."""
+        return None if self.why_silent else self.tenth_of_least
 
     @property
     def tenth_of_least(self) -> float:
@@ -93,8 +105,8 @@ class LearningRates:
         kept = np.unique(np.linspace(0, len(self.rates) - 1, LINES).astype(int))
         lines = [f"{'learning rate':>13}  {'loss, smoothed':>14}"]
         lines += [f"{self.rates[k]:13.2e}  {self.smoothed[k]:14.4f}" for k in kept]
-        if not self.falls:
-            return "\n".join([*lines, f"{HARDLY} Keep the rate you have."])
+        if self.why_silent:
+            return "\n".join([*lines, self.why_silent])
         return "\n".join(
             [
                 *lines,
@@ -105,7 +117,14 @@ class LearningRates:
         )
 
 
-HARDLY = "The loss falls by less than a tenth at all of these rates: the curve says nothing."
+HARDLY = (
+    "The loss falls by less than a tenth at all of these rates: the curve says nothing. Keep the "
+    "rate you have."
+)
+STILL_FALLING = (
+    "The loss is lowest at the last rate, so the curve does not say where it turns. Take more "
+    "steps, or a higher last rate."
+)
 
 
 def find_learning_rate(

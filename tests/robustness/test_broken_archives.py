@@ -1,6 +1,7 @@
 """Archives of TF-Hub modules that are damaged, of something else, or lead out of their folder."""
 
 import tempfile
+from pathlib import Path
 
 import hub_modules
 import pytest
@@ -38,6 +39,7 @@ def test_an_archive_is_read_or_refused_in_one_line(case, files, tmp_path, caplog
     before = set(listing(tmp_path))
     check(case, path, caplog)
     assert set(listing(tmp_path)) == before
+    assert not Path(archives.ELSEWHERE).exists()
 
 
 def test_the_module_itself_is_good(files, tmp_path):

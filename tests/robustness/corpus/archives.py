@@ -6,9 +6,11 @@ What a case is made of is a good SavedModel, which needs TensorFlow and is made 
 import gzip
 import io
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from robustness.corpus.case import EITHER, READ, REFUSED, cuts, flips
@@ -16,6 +18,8 @@ from robustness.corpus.models import nth
 from robustness.corpus.modules import EMPTY_NODES, GRAPH, WEIGHTS, field
 
 Files = dict[str, bytes]
+# A file that nothing may write.
+ELSEWHERE = str(Path(tempfile.gettempdir()).absolute() / "keras-tl-evil")
 
 
 @dataclass(frozen=True)
@@ -195,8 +199,8 @@ def escapes() -> Iterator[Archive]:
     for label, name in {
         "leads up": "../evil",
         "leads up in the middle": "a/../../evil",
-        "leads up many times": "../" * 40 + "tmp/keras-tl-evil",
-        "is absolute": "/tmp/keras-tl-evil",
+        "leads up many times": "../" * 40 + ELSEWHERE.lstrip("/"),
+        "is absolute": ELSEWHERE,
         "is absolute after dots": "./" * 3 + "/../../../evil",
         "has 300 bytes in a part": "n" * 300,
         "has 5000 bytes": "a/" * 2500 + "b",
