@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, fields
 
-from keras_tl.config import TrainConfig, within
+from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
+from keras_tl.setting_values import within
 
 # What is compared where nothing is named, of images and of texts.
 BACKBONES = {

@@ -7,52 +7,11 @@ from typing import Any
 
 import yaml
 
-from keras_tl.errors import InputError, did_you_mean
+from keras_tl.errors import InputError
+from keras_tl.setting_values import CHOICES, RANGES, choice, within
 
 SCHEMA_VERSION = 1
 PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
-# The values that settings may have. They are written out here, because what they name is in
-# modules that import TensorFlow.
-CHOICES = {
-    "resize": ("squash", "crop", "pad", "shorter-crop"),
-    "task": ("auto", "single-label", "multi-label", "regression"),
-    "optimizer": ("adamw", "adam", "sgd", "rmsprop"),
-    "plan": ("auto", "feature-extraction", "full", "lp-ft", "gradual"),
-    "schedule": ("constant", "step", "cosine", "one-cycle"),
-    "averaging": ("none", "ema", "swa"),
-    "augment": ("none", "light", "strong", "dihedral", "randaugment", "trivial"),
-    "sampling": ("shuffled", "balanced"),
-    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
-    "feature_dtype": ("auto", "float16", "float32"),
-    "engine": ("auto", "tensorflow"),
-    "truncate": ("auto", "head", "head-tail"),
-    "markup": ("auto", "keep", "drop"),
-    "pooling": ("auto", "mean", "cls", "layers"),
-}
-# Smallest and largest allowed value; the largest is not included where it is 1.
-RANGES = {
-    "epochs": (0, 10**6),
-    "fine_tune_epochs": (0, 10**6),
-    "batch_size": (1, 10**6),
-    "micro_batches": (1, 10**4),
-    "clip_norm": (1e-9, 10**9),
-    "image_size": (1, 10**5),
-    "patience": (1, 10**6),
-    "views": (2, 10**6),
-    "max_tokens": (4, 10**5),
-    "windows": (1, 1000),
-    "weight_decay": (0.0, 10.0),
-    "l2_sp": (0.0, 10.0),
-    "label_smoothing": (0.0, 1.0),
-    "focal_gamma": (0.0, 10.0),
-    "mixup": (0.0, 10.0),
-    "class_weight_beta": (0.0, 1.0),
-    "dropout": (0.0, 1.0),
-    "val_fraction": (0.0, 1.0),
-    "test_fraction": (0.0, 1.0),
-    "lora_rank": (1, 10**6),
-    "seed": (0, 2**32 - 1),
-}
 MINILM = "MiniLM"
 # How a handle of a TF-Hub module begins, of an encoder's two joined by "+".
 HUB = "hub:"
@@ -80,6 +39,8 @@ FEW_WEIGHTS = ("lora", "bitfit")
 FEW_WEIGHTS_RATE = 1e-3
 # What only images have, and its value where there are none.
 FOR_IMAGES = {"augment": "none", "cutmix": 0.0, "image_size": None, "views": None}
+# Values of `augment` that tell how many views there are.
+COUNTED_VIEWS = ("none", "dihedral")
 # What only texts have, and its value where there are none.
 FOR_TEXTS = {
     "max_tokens": 128,
@@ -278,7 +239,7 @@ class TrainConfig:
             object.__setattr__(self, "engine", "tensorflow")
         self._check_kind()
         for name, choices in CHOICES.items():
-            _choice(name, getattr(self, name), choices)
+            choice(name, getattr(self, name), choices)
         for name, (low, high) in RANGES.items():
             within(name, getattr(self, name), low, high)
         fine_tune = self.fine_tune
@@ -286,8 +247,9 @@ class TrainConfig:
             object.__setattr__(self, "fine_tune", int(fine_tune))
         elif isinstance(fine_tune, str):
             known = ("auto", "all", "none", *FEW_WEIGHTS)
-            _choice("fine_tune", fine_tune, known, "or a number of blocks")
+            choice("fine_tune", fine_tune, known, "or a number of blocks")
         self._settle_plan()
+        self._check_companions()
         self.check_task(self.task)
         if self.has_texts and self.mixup and (self.fine_tune == "all" or self.weights == "none"):
             fix = "Fine-tune a number of blocks, or leave mixup out: token ids cannot be blended."
@@ -322,6 +284,15 @@ class TrainConfig:
         else:
             fix = "Name the texts with --text-column, or leave it out."
             self._refuse(FOR_TEXTS, "images", fix)
+
+    def _check_companions(self) -> None:
+        """Refuses what means nothing without another setting."""
+        if self.fine_tune != "lora":
+            fix = "Take fine_tune=lora, or leave it out."
+            self._refuse({"lora_rank": 8}, f"fine_tune={self.fine_tune}", fix)
+        if self.augment in COUNTED_VIEWS and not self.cutmix:
+            fix = "Leave it out: how many views there are is known."
+            self._refuse({"views": None}, f"augment={self.augment}", fix)
 
     def check_task(self, task: str) -> None:
         """Refuses settings that a task has no use for.
@@ -379,18 +350,3 @@ class TrainConfig:
 def _absolute(name: str) -> str:
     """The path of what is a file or folder here, for another working directory."""
     return str(Path(name).absolute()) if name and Path(name).exists() else name
-
-
-def _choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> None:
-    if value not in choices:
-        listed = f"{', '.join(choices)} {more}".strip()
-        hint = did_you_mean(value, choices, f"Choose {listed}.")
-        raise InputError(f"{name} to be one of {listed}", repr(value), hint)
-
-
-def within(name: str, value: float | None, low: float, high: float) -> None:
-    """Refuses a setting that is out of its range; see `RANGES`. None is in any."""
-    if value is None or (low <= value <= high and (value < high or high != 1)):
-        return
-    end = "below 1" if high == 1 else f"at most {high:g}"
-    raise InputError(f"{name} of at least {low:g} and {end}", str(value), "Mend the value.")

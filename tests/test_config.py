@@ -63,6 +63,33 @@ def test_wrong_values_are_refused(wrong):
         make_config({"data": "photos", "out": "run", **wrong})
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"lora_rank": 4}, "lora_rank=4 with fine_tune=auto. Take fine_tune=lora, or leave it out"),
+        ({"views": 3, "augment": "none"}, "views=3 with augment=none. Leave it out"),
+        ({"views": 3, "augment": "dihedral"}, "views=3 with augment=dihedral. Leave it out"),
+    ],
+)
+def test_what_means_nothing_without_another_setting_is_refused(settings, said):
+    with pytest.raises(InputError) as refused:
+        TrainConfig("photos", "run", **settings)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora_rank": 4, "fine_tune": "lora"},
+        {"views": 3},
+        {"views": 3, "augment": "none", "cutmix": 0.5},
+    ],
+)
+def test_where_it_means_something_it_is_taken(settings):
+    config = TrainConfig("photos", "run", **settings)
+    assert {name: getattr(config, name) for name in settings} == settings
+
+
 def test_data_and_out_are_needed():
     with pytest.raises(InputError, match="'out'"):
         make_config({"data": "photos"})
@@ -97,9 +124,9 @@ def test_wrong_values_of_a_comparison_are_refused(wrong):
 
 def test_the_choices_are_those_that_there_are():
     from keras_tl import tasks
-    from keras_tl.config import CHOICES
     from keras_tl.data import augment, image_input
     from keras_tl.feature_cache import DTYPES
+    from keras_tl.setting_values import CHOICES
     from keras_tl.training import passes, phases, schedules
 
     assert CHOICES["resize"] == image_input.RESIZE_MODES

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from data.audit.audit_pictures import COPIES, encoded, photograph
 
-from keras_tl import cli
+from keras_tl import cli, job
 from keras_tl.compare_config import CompareConfig
 from keras_tl.config import TrainConfig
 from keras_tl.data.audit.findings import read_audit
@@ -54,7 +54,10 @@ def split_of(run):
     return dict(zip(table["id"], table["split"], strict=True))
 
 
-def test_near_duplicates_are_on_one_side_and_the_report_says_what_was_seen(photos, tmp_path):
+def test_near_duplicates_are_on_one_side_and_the_report_says_what_was_seen(
+    photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(job, "export_saved_model", lambda *_, **__: None)
     run = train(TrainConfig(str(photos), str(tmp_path / "run"), **SETTINGS), verbose=0)
     splits = split_of(run)
     for name, split in splits.items():

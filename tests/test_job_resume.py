@@ -76,6 +76,7 @@ def stopped(config, monkeypatch, epochs):
             job.train(config, verbose=0)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_goes_on_and_says_where(config, monkeypatch, caplog, small_decoder):
     monkeypatch.setattr("keras_tl.training.saver.SECONDS_AT_EPOCH_ENDS", 0.0)
     monkeypatch.setattr("keras_tl.training.resume.LEAST_SHARE", 0)

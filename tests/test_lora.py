@@ -125,7 +125,7 @@ def test_a_layer_computes_with_what_numpy_computes(encoder, alpha):
     np.testing.assert_allclose(merged.kernel, layer._kernel.numpy() + scale * a @ b, atol=1e-6)
 
 
-@pytest.mark.parametrize("copy", [merge_adapters, to_stock])
+@pytest.mark.parametrize("copy", [merge_adapters, pytest.param(to_stock, marks=pytest.mark.slow)])
 def test_merged_it_is_the_same_model_without_adapters(encoder, texts, tmp_path, copy):
     plain = len(encoder.weights)
     freezing.LoRA(2, alpha=6.0).apply(encoder)

@@ -1,7 +1,5 @@
 """What `train --fine-tune auto` decides, on what, and at what price."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -117,30 +115,40 @@ def test_a_run_does_what_the_verdict_says_and_no_pass_more(
     assert plain.metrics["loss"] == pytest.approx(run.metrics["loss"], rel=1e-3)
 
 
-def test_easy_images_need_no_fine_tuning(data, weights, tmp_path):
-    run = train(config(tmp_path / "run", weights), source=data.source, verbose=0)
-    decision = json.loads(run.path(run.METRICS).read_text())["fine_tune_decision"]
-    assert not decision["fine_tune"]
-    assert "a linear layer on its features reaches" in decision["why"]
+@pytest.fixture
+def decision(data, weights, tmp_path):
+    """What is decided of a run: `decision(data, store)`."""
+
+    def decided(some=data, store=None):
+        model = build_image_model("TinyNet", outputs=3, weights=weights, image_size=16)
+        phases, why = probing.settle_plan(model, some, config(tmp_path, weights), store, verbose=0)
+        assert why is None or len(phases) == (2 if why["fine_tune"] else 1)
+        return why
+
+    return decided
 
 
-@pytest.mark.slow
-def test_without_a_store_the_number_of_images_decides(data, weights, tmp_path, caplog):
+def test_easy_images_need_no_fine_tuning(decision, tmp_path):
+    found = decision(store=FeatureStore(tmp_path / "store"))
+    assert not found["fine_tune"]
+    assert "a linear layer on its features reaches" in found["why"]
+
+
+def test_without_a_store_the_number_of_images_decides(decision, data, caplog):
     caplog.set_level("INFO")
-    asked = config(tmp_path / "run", weights, feature_cache=False)
-    decision = train(asked, source=data.source, verbose=0).metrics["fine_tune_decision"]
-    assert decision == {
+    assert decision() == {
         "fine_tune": True,
         "why": f"decided by the number of training images, {len(data.train)}",
     }
     assert "nothing is probed" in caplog.text
 
 
-def test_too_few_images_are_not_probed(weights, tmp_path, three_colors):
+def test_too_few_images_are_not_probed(decision, three_colors, tmp_path):
     images, labels = three_colors
-    source = from_arrays(images, labels)
-    decision = train(config(tmp_path / "run", weights), source=source, verbose=0).metrics
-    assert decision["fine_tune_decision"]["fine_tune"] is False
+    few = prepare(from_arrays(images, labels), image_size=16, augment="dihedral")
+    found = decision(few, FeatureStore(tmp_path / "store"))
+    assert not found["fine_tune"]
+    assert "accuracy" not in found
 
 
 def test_the_price_goes_with_images_and_epochs(data):

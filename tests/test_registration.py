@@ -14,7 +14,7 @@ ASK = "import sys, keras; known = str(sorted(keras.saving.get_custom_objects()))
     [
         # TensorFlow asks where Keras is before anything imports it.
         "import keras_tl, tensorflow",
-        "import keras, keras_tl",
+        pytest.param("import keras, keras_tl", marks=pytest.mark.slow),
         pytest.param("import keras_tl", marks=pytest.mark.slow),
         pytest.param(
             "import keras_tl, importlib.util as util; util.find_spec('keras')",

@@ -124,7 +124,8 @@ def test_a_module_of_strings_trains(tmp_path):
     assert model.evaluate(texts, labels, verbose=0)[1] == 1.0
 
 
-@pytest.mark.parametrize("kind", ["strings", pytest.param("encoder", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["strings", "encoder"])
 def test_texts_in_phases(tmp_path, kind):
     hub_modules.publish(hub_modules.TextModule(tmp_path), tmp_path / "text")
     hub_modules.publish(hub_modules.Preprocessor(tmp_path), tmp_path / "preprocessor")

@@ -55,6 +55,7 @@ def test_the_twin_with_wrong_labels_learns_what_they_say(three_colors):
     assert (found.outputs.argmax(axis=1) == measured.source.labels).mean() < 0.2
 
 
+@pytest.mark.slow
 def test_large_images_are_read_smaller(three_colors, monkeypatch):
     monkeypatch.setattr(from_scratch, "LARGEST_SIZE", 8)
     train, val, measured = split(three_colors)

@@ -184,9 +184,8 @@ def test_accuracy_that_is_lost_beyond_chance_is_refused(tmp_path, monkeypatch):
         compare(11, allowed=0.5)
 
 
-@pytest.mark.parametrize(
-    "task", ["multi-label", pytest.param("regression", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["multi-label", "regression"])
 def test_other_tasks(tmp_path, task, photo):
     images = {name: samples(30, seed, task) for seed, name in enumerate(INT8)}
     for precision in ("float32", "int8"):

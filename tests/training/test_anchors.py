@@ -71,6 +71,7 @@ def test_the_losses_that_are_reported_are_the_datas(still_model, three_colors):
     np.testing.assert_allclose(*rows, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_strong_pull_keeps_weights_where_they_were(still_model, three_colors):
     data = Samples(from_arrays(*three_colors), ImageInput(size=16))
     kernel, begin = still_model.get_layer("two_conv").kernel, still_model.get_weights()

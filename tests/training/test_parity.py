@@ -127,6 +127,7 @@ def test_a_fault_in_the_store_would_be_seen(small, plain, tmp_path, monkeypatch,
     assert differs(two_phases(small, FeatureStore(tmp_path, dtype="float32"))[0], plain)
 
 
+@pytest.mark.slow
 def test_statistics_that_drift_would_be_seen(small, plain):
     """They are put back after each epoch, before the guard looks."""
     models = []

@@ -160,7 +160,12 @@ def check(run, way, folder, stops, caplog):
     ("name", "step", "where"),
     [
         ("stored", 16, "phase 2 of 2, training, epoch 2 behind step 0"),
-        ("computed at every step", 12, "phase 1 of 1, training, epoch 3 behind step 1"),
+        pytest.param(
+            "computed at every step",
+            12,
+            "phase 1 of 1, training, epoch 3 behind step 1",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_stopped_and_gone_on_is_run_through(run, tmp_path, caplog, name, step, where):

@@ -54,9 +54,8 @@ def test_what_xla_cannot_compile_is_seen():
         compiled_step(model, batch_of(model))
 
 
-@pytest.mark.parametrize(
-    "precision", [pytest.param("float32", marks=pytest.mark.slow), "mixed_bfloat16"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_texts_are_tokens_on_the_device(precision, tmp_path):
     keras.config.set_dtype_policy(precision)
     try:

@@ -101,6 +101,7 @@ def test_partners_that_changed_are_computed_anew(images, plain, tmp_path, monkey
     assert differ(losses(images, stale, cutmix=0.7), plain(cutmix=0.7))
 
 
+@pytest.mark.slow
 def test_where_nothing_is_frozen_pixels_are_mixed(tiny_model, images, caplog):
     train = Samples(from_arrays(*images), ImageInput(size=16))
     phase = Phase(freezing.Nothing(), 1, 1e-3, mixup=0.4)
