@@ -5,7 +5,7 @@
 
 For each backbone (random weights, pooled features, the row's own image size) the same uint8 images
 in memory run through `model.predict` (batches of 32), through what `keras_tl.engines.choose` picks
-and, where they are installed, through LiteRT, OpenVINO and ONNX Runtime (by way of tf2onnx) used
+and, where they are installed, through LiteRT, OpenVINO and ONNX Runtime (as exported) used
 directly: one image at a time for each core, which for all three is faster than all cores on one
 batch. Outputs are compared with Keras first, which also warms up; then all run in turn. Printed
 are medians: images a second, and the ratios within each round. Conversion is timed apart. On a
@@ -16,7 +16,6 @@ of all threads, and so is blind to idle cores.
 import argparse
 import functools
 import importlib.util
-import logging
 import statistics
 import sys
 import tempfile
@@ -32,6 +31,8 @@ import tensorflow as tf
 from keras_tl import engines
 from keras_tl.backbones import registry
 from keras_tl.backbones.load import load_backbone
+from keras_tl.errors import CheckError
+from keras_tl.export import onnx
 
 # The smallest row of each family.
 BACKBONES = (
@@ -139,20 +140,15 @@ def litert(model: keras.Model, folder: str) -> Run:
 def onnx_runtime(model: keras.Model, folder: str) -> Run | None:
     import onnxruntime
 
-    path = f"{folder}/model.onnx"
-    # It prints the traceback of each optimisation that it leaves out.
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     try:
-        model.export(path, format="onnx", verbose=False)
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        print(f"tf2onnx does not convert it: {str(error).splitlines()[0]}", file=sys.stderr)
+        # As `keras-tl export` does: tf2onnx alone leaves out some layers, or their constants.
+        content = onnx.convert(model)
+    except CheckError as error:
+        print(error, file=sys.stderr)
         return None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    if len(session.get_inputs()) > 1:
-        print("tf2onnx makes inputs of some of its constants", file=sys.stderr)
-        return None
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return one_each([lambda image: session.run(None, {name: image})[0]] * CORES)
 

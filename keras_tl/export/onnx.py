@@ -74,7 +74,22 @@ def export_onnx(
     )
 
 
-def _convert(model: keras.Model, precision: str, calibration: np.ndarray | None) -> bytes:
+def convert(
+    model: keras.Model, precision: str = "float32", calibration: np.ndarray | None = None
+) -> bytes:
+    """Converts a model of one input, without checking what comes of it.
+
+    Args:
+        model: A model of pixels, float32 `[batch, height, width, 3]`, with one output.
+        precision: "float32" or "float16", of weights and computation.
+        calibration: Pixels that int8 takes its ranges from, of the same shape; None keeps floats.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        CheckError: It does not convert.
+    """
     try:
         with quiet():
             graph = _to_onnx(model)
@@ -184,6 +199,6 @@ ONNX = Runtime(
     title="ONNX Runtime",
     file="model.onnx",
     package="onnxruntime",
-    convert=_convert,
+    convert=convert,
     reads="`model.onnx` has one input, `pixels`, and one output, `output_0`.",
 )
