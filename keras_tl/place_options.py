@@ -1,6 +1,7 @@
 """The options that say where to train, for commands and recipes."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from keras_tl.quiet import quiet
 
 if TYPE_CHECKING:
     from keras_tl.strategies import Place
+    from keras_tl.workers import Workers
 
 PLACE = ("strategy", "workers", "worker_index", "tpu", "tpu_zone")
 
@@ -36,23 +38,30 @@ def place_of(options: argparse.Namespace) -> "Place":
 
 
 def parse(
-    parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None = None,
+    *,
+    several: bool = False,
 ) -> argparse.Namespace:
     """Parses the options of a recipe, and these ones, which choose the strategy of the process.
 
     Args:
         parser: The recipe's own options.
         arguments: What stands behind its name; None takes the process's own.
+        several: Whether several processes can share its work; see `leave_to_chief`.
 
     Returns:
         The recipe's own options.
 
     Raises:
-        InputError: Several processes, of which a recipe does not know.
+        InputError: Several processes, and the recipe is for one.
     """
     place_options(parser)
     options = parser.parse_args(arguments)
-    choose_alone(options, "this recipe")
+    if several:
+        _choose(options)
+    else:
+        choose_alone(options, "this recipe")
     for name in PLACE:
         vars(options).pop(name, None)
     return options
@@ -60,7 +69,27 @@ def parse(
 
 def launch(main: Callable[[], None]) -> NoReturn:
     """Runs a recipe as a program, which tells of bad input in one line and exit code 2."""
-    sys.exit(exit_code_of(main, Path(sys.argv[0]).name))
+
+    def together() -> None:
+        with contextlib.suppress(_LeftToChiefError):
+            main()
+        # Who ends first would be missed.
+        _workers().barrier()
+
+    sys.exit(exit_code_of(together, Path(sys.argv[0]).name))
+
+
+def leave_to_chief() -> None:
+    """Ends a recipe here in all processes but the chief, which alone has the finished run.
+
+    They wait, in `launch`, until the chief is through with the rest.
+    """
+    if not _workers().is_chief:
+        raise _LeftToChiefError
+
+
+class _LeftToChiefError(Exception):
+    """Nothing is left to do in this process."""
 
 
 def choose_alone(options: argparse.Namespace, what: str) -> None:
@@ -73,13 +102,24 @@ def choose_alone(options: argparse.Namespace, what: str) -> None:
     Raises:
         InputError: There are several processes.
     """
-    with quiet():
-        from keras_tl.strategies import choose
-        from keras_tl.workers import Workers
-
-    if Workers(choose(place_of(options))).count > 1:
+    if _choose(options).count > 1:
         fix = "Take another strategy, or keras-tl train."
         raise InputError(f"one process for {what}", "several", fix)
+
+
+def _choose(options: argparse.Namespace) -> "Workers":
+    """The processes of the strategy that the options say."""
+    with quiet():
+        from keras_tl import strategies, workers
+
+    return workers.Workers(strategies.choose(place_of(options)))
+
+
+def _workers() -> "Workers":
+    """Those of the strategy that was chosen."""
+    from keras_tl import strategies, workers
+
+    return workers.Workers(strategies.current())
 
 
 def _addresses(text: str) -> tuple[str, ...]:

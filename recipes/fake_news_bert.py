@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_tl.place_options import launch, parse
+from keras_tl.place_options import launch, leave_to_chief, parse
 
 BERT = "keras_hub:bert_base_en_uncased"
 # "WASHINGTON (Reuters) - ", at the beginning of a text.
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fine-tune-epochs", type=int, default=3)
     about = "highest rate of the upper layers"
     parser.add_argument("--fine-tune-learning-rate", type=float, default=5e-5, help=about)
-    options = parse(parser, arguments)
+    options = parse(parser, arguments, several=True)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("keras_tl").setLevel(logging.INFO)
 
@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = prepare_data(config)
     phrases = [found.phrase for found in giveaways(data.train.source)]
     run = ktl.train(config, source=replace(data.source, given_splits=SPLITS), verbose=2)
+    leave_to_chief()
     print(summary(run.metrics))
     print(format_confusion(run.metrics["confusion_matrix"], run.info.class_names))
     print(baseline_text(run.metrics, "stories"))

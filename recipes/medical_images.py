@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_tl.config import TrainConfig
-from keras_tl.place_options import launch, parse
+from keras_tl.files import atomic_write_text, csv_text
+from keras_tl.place_options import launch, leave_to_chief, parse
 
 STRETCH = 60
 
@@ -35,8 +36,7 @@ def cells_table(path: Path) -> str:
     defective = cells["probability"] > 0.5
     cells["label"] = defective.map({True: "defective", False: "functional"})
     cells["patient"] = [f"stretch {row // STRETCH}" for row in range(len(cells))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cells[["path", "label", "patient"]].to_csv(path, index=False)
+    atomic_write_text(path, csv_text(cells[["path", "label", "patient"]]))
     return str(path)
 
 
@@ -48,8 +48,8 @@ def screen(config: TrainConfig, specificity: float, positive: str | None = None)
     from keras_tl.reporting.result import bounds, range_text
 
     run = ktl.train(config)
+    leave_to_chief()
     ktl.choose_thresholds(run, "specificity", specificity, positive=positive)
-
     facts, found = read_facts(run), run.metrics
     positive = found["thresholds_chosen_by"]["positive"]
     k = facts.class_names.index(positive)
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--specificity", type=float, default=0.95)
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
-    options = parse(parser, arguments)
+    options = parse(parser, arguments, several=True)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from keras_tl.evaluation.metrics import format_confusion
     from keras_tl.runs import load_run

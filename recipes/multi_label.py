@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_tl.config import TrainConfig
-from keras_tl.place_options import launch, parse
+from keras_tl.files import atomic_write_text, csv_text
+from keras_tl.place_options import launch, leave_to_chief, parse
 
 FIGURES = ("mean_average_precision", "micro_f1", "macro_f1", "subset_accuracy")
 
@@ -36,8 +37,7 @@ def cells_table(path: Path) -> str:
     shown = [[name for name in present if present[name][row]] for row in range(len(cells))]
     cells["label"] = ["|".join(names) or "|" for names in shown]
     cells["group"] = [f"stretch {row // 60}" for row in range(len(cells))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cells[["path", "label", "group"]].to_csv(path, index=False)
+    atomic_write_text(path, csv_text(cells[["path", "label", "group"]]))
     return str(path)
 
 
@@ -49,6 +49,7 @@ def label(config: TrainConfig) -> list[str]:
     from keras_tl.reporting.result import bounds, range_text
 
     run = ktl.train(config)
+    leave_to_chief()
     before = run.metrics
     ktl.choose_thresholds(run, "f1")
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", default="runs/multi-label")
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
-    options = parse(parser, arguments)
+    options = parse(parser, arguments, several=True)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     config = TrainConfig(

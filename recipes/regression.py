@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_tl.config import TrainConfig
-from keras_tl.place_options import launch, parse
+from keras_tl.files import atomic_write_text, csv_text
+from keras_tl.place_options import launch, leave_to_chief, parse
 
 
 def cells_table(path: Path) -> str:
@@ -32,8 +33,7 @@ def cells_table(path: Path) -> str:
 
     cells = read_cells()
     cells["group"] = [f"stretch {row // 60}" for row in range(len(cells))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cells[["path", "probability", "group"]].to_csv(path, index=False)
+    atomic_write_text(path, csv_text(cells[["path", "probability", "group"]]))
     return str(path)
 
 
@@ -46,6 +46,7 @@ def measure_off(config: TrainConfig) -> list[str]:
     from keras_tl.reporting.result import bounds, range_text
 
     run = ktl.train(config)
+    leave_to_chief()
 
     facts, found = read_facts(run), run.metrics
     lines = []
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", default="runs/regression")
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
-    options = parse(parser, arguments)
+    options = parse(parser, arguments, several=True)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     config = TrainConfig(

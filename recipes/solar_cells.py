@@ -2,11 +2,11 @@
 
     python recipes/solar_cells.py --seeds 0 1 2
 
-Data: ELPV, 2,624 cells of 44 modules (the extra `demo`; CC-BY-NC-SA-4.0). A cell is
-defective where its annotated probability is over 0.5. The split is the published one (Deitsch et
-al., "Automatic classification of defective photovoltaic module cells in electroluminescence
-images", Solar Energy 185, 2019): 75 % to train, 25 % to test, stratified by type and probability.
-There: an SVM 82.44 %, VGG-19 fine-tuned on a GPU 88.42 %.
+Data: ELPV, 2,624 cells of 44 modules (the extra `demo`; CC-BY-NC-SA-4.0). A cell is defective
+where its annotated probability is over 0.5. The split is the published one (Deitsch et al.,
+"Automatic classification of defective photovoltaic module cells in electroluminescence images",
+Solar Energy 185, 2019): 75 % to train, 25 % to test, stratified by type and probability. There: an
+SVM 82.44 %, VGG-19 fine-tuned on a GPU 88.42 %.
 
 Here: EfficientNet-Lite0, its head first, then the last 6 of 16 blocks; every cell is seen in its
 eight flips and quarter turns; a fixed number of epochs, so nothing is chosen on the test part.
@@ -20,9 +20,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from keras_tl.config import TrainConfig
+import keras_tl as ktl
 from keras_tl.errors import InputError
-from keras_tl.place_options import launch, parse
+from keras_tl.files import atomic_write_text, csv_text
+from keras_tl.place_options import launch, leave_to_chief, parse
 from keras_tl.runs import Run
 
 WARNING = (
@@ -58,14 +59,11 @@ def published_split(cells: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def run(out: str, seed: int = 0, verbose: int = 1) -> Run:
     """Runs the whole job on one split; the list of cells is kept beside the run's folder."""
-    from keras_tl import job
-
     print(f"Solar cells, functional or defective. {WARNING}")
     Run(out).check_free()
     table = Path(f"{out}-cells-seed-{seed}.csv")
-    table.parent.mkdir(parents=True, exist_ok=True)
-    published_split(read_cells(), seed).to_csv(table, index=False)
-    config = TrainConfig(
+    atomic_write_text(table, csv_text(published_split(read_cells(), seed)))
+    config = ktl.TrainConfig(
         data=str(table),
         out=out,
         augment="dihedral",
@@ -76,7 +74,7 @@ def run(out: str, seed: int = 0, verbose: int = 1) -> Run:
         val_fraction=0.0,
         seed=seed,
     )
-    return job.train(config, verbose=verbose)
+    return ktl.train(config, verbose=verbose)
 
 
 def main() -> None:
@@ -84,13 +82,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Defective solar cells, several splits.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", default="runs/solar-cells")
-    options = parse(parser)
+    options = parse(parser, several=True)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    found = []
-    for seed in options.seeds:
-        metrics = run(f"{options.out}-{seed}", seed).metrics
-        found.append(100 * metrics["accuracy"])
-        print(f"seed {seed}: {found[-1]:.2f} %, {sum(metrics['seconds'].values()) / 60:.1f} min")
+    runs = [run(f"{options.out}-{seed}", seed) for seed in options.seeds]
+    leave_to_chief()
+    found = [100 * each.metrics["accuracy"] for each in runs]
+    for seed, each in zip(options.seeds, runs, strict=True):
+        minutes = sum(each.metrics["seconds"].values()) / 60
+        print(f"seed {seed}: {100 * each.metrics['accuracy']:.2f} %, {minutes:.1f} min")
     spread = statistics.stdev(found) if len(found) > 1 else 0.0
     print(f"mean {statistics.mean(found):.2f} %, standard deviation {spread:.2f}")
 

@@ -21,7 +21,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_tl.place_options import launch, parse
+from keras_tl.place_options import launch, leave_to_chief, parse
 
 WEIGHTS = "imagenet, none, or a weights file of VGG16"
 
@@ -32,6 +32,7 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
 
     import keras_tl as ktl
     from keras_tl.data.augment import Augmentation
+    from keras_tl.replicas import on_one_device
     from keras_tl.training.schedules import Step
 
     keras.utils.set_random_seed(seed)
@@ -62,6 +63,8 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
         name="new last layer",
     )
     ktl.run_phases(model, [phase], images.train, images.val, seed=seed)
+    leave_to_chief()
+    [model] = on_one_device([model])
 
     info = ktl.ModelInfo(images.image_input, images.class_names, images.task, backbone="VGG16")
     metrics, predictions = ktl.measure(model, images.test, info)
@@ -81,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", default="imagenet", help=WEIGHTS)
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--views", type=int, default=4, help="versions of each image, from 2 on")
-    options = parse(parser, arguments)
+    options = parse(parser, arguments, several=True)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from keras_tl.evaluation.metrics import format_confusion, summary
 

@@ -1,7 +1,12 @@
 """Each recipe, whole, on images made by code and a tiny backbone."""
 
 import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
+import conftest
 import numpy as np
 import pandas as pd
 import pytest
@@ -111,3 +116,50 @@ def test_few_shot(tmp_path, capsys, three_colors):
     shots, probe, trained = rows[0].split()[0], *re.findall(r"([\d.]+) ±", rows[0])
     assert shots == "2"
     assert float(probe) > 50 and 0 <= float(trained) <= 100
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from keras_tl.backbones import registry
+import conftest
+registry.register(conftest.TINY_NET)
+from keras_tl.place_options import launch
+from keras_tl.recipes import regression
+launch(regression.main)
+"""
+
+
+def told_by(folder, table, *places):
+    """What each of several processes prints, the same recipe in all of them."""
+    command = [sys.executable, "-c", PROGRAM, str(Path(conftest.__file__).parent), table]
+    command += ["--target", "age", "--out", str(folder / "run"), *TINY]
+    processes = [
+        subprocess.Popen([*command, *place], stdout=subprocess.PIPE, text=True, cwd=folder)
+        for place in places
+    ]
+    try:
+        said = [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * len(places)
+    return said
+
+
+def test_in_two_processes_it_is_what_one_gives(tmp_path):
+    values = np.round(np.random.default_rng(1).random(120), 3)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    table = write_table(tmp_path, values, age=100 + 10 * values)
+    with socket.socket() as one, socket.socket() as two:
+        for each in (one, two):
+            each.bind(("127.0.0.1", 0))
+        workers = ",".join(f"127.0.0.1:{each.getsockname()[1]}" for each in (one, two))
+    where = ["--strategy", "multiworker", "--workers", workers, "--worker-index"]
+    chief, other = told_by(tmp_path / "two", table, [*where, "0"], [*where, "1"])
+    [alone] = told_by(tmp_path / "one", table, ["--strategy", "cpu"])
+    assert figure(chief, "mae") == pytest.approx(figure(alone, "mae"), rel=1e-2)
+    assert "MAE of the mean" in chief and "MAE of the mean" not in other
+    found, expected = (predictions(tmp_path / name)["predicted_age"] for name in ("two", "one"))
+    np.testing.assert_allclose(found, expected, atol=0.02)
