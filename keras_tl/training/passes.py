@@ -4,6 +4,7 @@ Phases are planned together. Where a later phase is cut before the end of this p
 features are a by-product of this phase's pass: one run of the images stores both.
 """
 
+import functools
 import logging
 import math
 import os
@@ -153,8 +154,12 @@ class PrefixPass:
         self._automatic = engine == "auto"
         self._keys = {id(model): frozen_prefix.fingerprint(model) for model in models}
         self._engines: dict[tuple[int, ...], Engine] = {}
-        self._reference = engines.reference(self._prefix)
         self.to_come = 0
+
+    @functools.cached_property
+    def _reference(self) -> Engine:
+        """The prefix in TensorFlow: traced when it is asked for, which a full store never does."""
+        return engines.reference(self._prefix)
 
     def features(self, images: Images, view: View = None) -> Features:
         """Returns the prefix's outputs for every image, computing what is not stored.
@@ -249,6 +254,8 @@ class PrefixPass:
 
     def recompute(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """Runs the prefix on batches of (pixels, ...) as they come, rounding as the store does."""
+        # Traced here, not in a thread of the dataset's.
+        self._reference  # noqa: B018
 
         def run(pixels: np.ndarray) -> list[np.ndarray]:
             engine = self._engine([self._prefix], pixels, math.inf)
@@ -339,17 +346,18 @@ class PrefixPass:
         which = tuple(id(model) for model in models)
         if which in self._engines:
             return self._engines[which]
-        joint, reference = self._prefix, self._reference
+        engine: Engine
         if len(models) > 1:
             tensors = [tensor for model in models for tensor in model.outputs]
-            joint = keras.Model(joint.input, tensors, name="frozen_prefixes")
-            reference = engines.reference(joint)
-        engine: Engine = reference
+            joint = keras.Model(self._prefix.input, tensors, name="frozen_prefixes")
+            engine = engines.reference(joint)
+        else:
+            joint, engine = self._prefix, self._reference
         if self._automatic:
             keys = [self._keys[id(model)] for model in models]
             folder = self.store.folder(engine="converted", prefixes=keys)
             total = max(total, self.to_come)
-            engine = engines.choose(joint, sample, folder, total, reference)
+            engine = engines.choose(joint, sample, folder, total, engine)
         log.info("  in %s", engine.name)
         self._engines[which] = engine
         return engine

@@ -23,6 +23,8 @@ REFINED_LOSS = "val_refined_loss"
 # What keeps logarithms finite (of a softmax in float32), and logarithms of temperatures that are
 # looked through.
 SMALLEST, WIDEST = 1e-30, 3.0
+# So many numbers of features are a batch: a head takes less time than the way from Python into it.
+BATCH_NUMBERS = 2**22
 # So many probabilities are scaled at once; of more the logarithms are kept in float32.
 LARGE = 2**22
 
@@ -72,7 +74,7 @@ class RefinedLoss(keras.callbacks.Callback):
     ):
         super().__init__()
         self.workers = workers or Workers()
-        self.validation = validation
+        self.validation = _in_large_batches(validation)
         self.targets = targets
 
     @functools.cached_property
@@ -90,3 +92,12 @@ class RefinedLoss(keras.callbacks.Callback):
         """Measures; Keras hands the same `logs` to all callbacks in turn."""
         if logs is not None:
             logs[REFINED_LOSS] = self.measure()
+
+
+def _in_large_batches(validation: tf.data.Dataset) -> tf.data.Dataset:
+    """The same in large batches, where inputs are features; images and tokens stay as they are."""
+    inputs = tf.nest.flatten(validation.element_spec[0])
+    if not all(spec.shape.rank == 2 and spec.dtype.is_floating for spec in inputs):
+        return validation
+    widths = [spec.shape[1] for spec in inputs]
+    return validation if None in widths else validation.rebatch(1 + BATCH_NUMBERS // sum(widths))

@@ -6,6 +6,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from keras_tl import freezing
+from keras_tl.training import refinement
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
 from keras_tl.training.refinement import REFINED_LOSS, RefinedLoss, refined_loss
@@ -57,6 +58,19 @@ def test_a_model_of_several_inputs_is_measured():
     callback.set_model(model)
     wanted = refined_loss(softmax(2 * logits, axis=1), targets)
     assert callback.measure() == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "batches"),
+    [((3,), "float32", [4, 3]), ((3,), "int32", [2, 2, 2, 1]), ((3, 1), "float32", [2, 2, 2, 1])],
+)
+def test_features_alone_come_in_large_batches(monkeypatch, shape, dtype, batches):
+    monkeypatch.setattr(refinement, "BATCH_NUMBERS", 9)  # three rows of them, and one
+    inputs = np.arange(21).reshape(7, *shape).astype(dtype)
+    data = tf.data.Dataset.from_tensor_slices((inputs, np.arange(7))).batch(2)
+    found = [x.numpy() for x, _ in RefinedLoss(data, np.arange(7)).validation]
+    assert [len(x) for x in found] == batches
+    np.testing.assert_array_equal(np.concatenate(found), inputs)
 
 
 def test_the_best_epoch_is_chosen_by_it(tiny_model, three_colors, train_val):
