@@ -91,8 +91,7 @@ class Entry:
         self._rows: dict[str, tuple[int, int]] = {}
         if hold.alone:
             # Nobody is writing: what was begun here was left by a process that was killed.
-            for name in shard_files.leftovers(folder):
-                shard_files.remove(folder, name)
+            shard_files.remove_leftovers(folder)
             hold.share()
         self._loaded: set[Path] = set()
         self.refresh()
@@ -249,10 +248,11 @@ class Stored:
 
         Raises:
             FileNotFoundError: It, or a file in it, was removed meanwhile.
+            NotADirectoryError: It is a file.
         """
         return cls(
             folder,
-            size=sum(file.stat().st_size for file in folder.iterdir()),
+            size=sum(file.lstat().st_size for file in folder.iterdir()),
             shards=len(shard_files.manifests(folder)),
             last_used=folder.stat().st_mtime,
         )
@@ -343,8 +343,8 @@ class FeatureStore:
         for folder in self.root.glob("[0-9a-f]" * 64):
             try:
                 found.append(Stored.of(folder))
-            except FileNotFoundError:
-                continue  # removed meanwhile, by another process
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # removed meanwhile, by another process; or never an entry
         return sorted(found, key=lambda item: item.last_used, reverse=True)
 
     def room(self) -> int:

@@ -1,6 +1,7 @@
 """Outputs that are whole or absent: written aside, then renamed into place."""
 
 import csv
+import errno
 import io
 import logging
 import math
@@ -26,6 +27,8 @@ LOG = logging.getLogger("keras_tl")
 ASIDE_DIGITS = 8
 # Where a change of several files waits until all of them are in place.
 CHANGES = ".changes"
+# What the disk says of a write for which there is no room; it does not say of which file.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # An array of more bytes is kept in a file.
 SCRATCH_BYTES = 2**27
 
@@ -80,9 +83,10 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     aside = _aside(path)
     try:
-        yield aside
-        _flush(aside)
-        os.replace(aside, path)
+        with _naming(path):
+            yield aside
+            _flush(aside)
+            os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -144,9 +148,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     aside = _aside(path)
     aside.mkdir()
     try:
-        yield aside
-        _flush_all(aside)
-        _put_in_place(aside, path)
+        with _naming(path):
+            yield aside
+            _flush_all(aside)
+            _put_in_place(aside, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -175,9 +180,10 @@ def atomic_changes(folder: str | Path) -> Iterator[Path]:
     aside = _aside(folder / CHANGES)
     aside.mkdir()
     try:
-        yield aside
-        _flush_all(aside)
-        os.replace(aside, folder / CHANGES)
+        with _naming(folder):
+            yield aside
+            _flush_all(aside)
+            os.replace(aside, folder / CHANGES)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     finish_changes(folder)
@@ -224,6 +230,17 @@ def remove_leftovers(folder: str | Path, name: str = "*") -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Lets the error of a full disk say what there was no room for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM and not error.filename:
+            error.filename = str(path)
+        raise
 
 
 def _aside(path: Path) -> Path:

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+import shutil
 import uuid
 import zlib
 from collections.abc import Sequence
@@ -29,6 +30,11 @@ from keras_tl.errors import CheckError, InputError
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 BLOCK = 2**20
+# What the disk says of a file that is gone or cannot be got back, or of something that was put in
+# its place: a folder, or a link to nothing.
+LOST = (errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
+# What comes of a manifest that is none; brackets within brackets go deeper than Python does.
+BROKEN = (ValueError, KeyError, TypeError, RecursionError)
 # Files of this process whose bytes were seen to be what their manifest says, by name and by
 # everything that a change of them changes.
 _verified: set[tuple[Any, ...]] = set()
@@ -130,14 +136,14 @@ def read(manifest: Path) -> Shard:
             for index, facts in enumerate(body["tensors"])
         ]
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EIO):
+        if error.errno in LOST:
             raise DamagedShardError(str(error)) from error
         raise InputError(
             f"stored features that can be read in {manifest.parent}",
             error.strerror or str(error),
             "Allow it (more open files: ulimit -n), or set KERAS_TL_CACHE to another folder.",
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except BROKEN as error:
         raise DamagedShardError(str(error)) from error
     return Shard(body["keys"], arrays)
 
@@ -151,7 +157,7 @@ def sizes(manifest: bytes, entry: str) -> list[int]:
     try:
         tensors = _body(manifest, entry)["tensors"]
         return [np.dtype(like["dtype"]).itemsize * math.prod(like["shape"]) for like in tensors]
-    except (ValueError, KeyError, TypeError) as error:
+    except BROKEN as error:
         raise DamagedShardError(str(error)) from error
 
 
@@ -166,15 +172,27 @@ def is_manifest(path: Path) -> bool:
 
 
 def remove(folder: Path, name: str) -> None:
-    """Removes the files of a shard, its manifest first."""
+    """Removes the files of a shard, its manifest first, and what stands in their place."""
     for path in [folder / f"{name}.json", *folder.glob(f"{name}.*")]:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def leftovers(folder: Path) -> set[str]:
     """Names of shards that were begun and not ended."""
     begun = {path.name.split(".")[0] for path in folder.glob("*.*")}
     return {name for name in begun if _is_name(name)} - {path.stem for path in manifests(folder)}
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what was begun and not ended in a folder that nobody writes to, or a file there."""
+    if not folder.is_dir():
+        folder.unlink(missing_ok=True)
+        return
+    for name in leftovers(folder):
+        remove(folder, name)
 
 
 def compact(array: np.ndarray, dtype: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import logging
+import shutil
 import sys
 import threading
 import time
@@ -118,6 +119,14 @@ def test_any_flipped_bit_of_a_kept_file_is_seen(tmp_path):
         assert kept(path, lambda: pytest.fail("not kept")) == b"again"
     path.write_bytes(whole[:20])
     assert kept(path, lambda: b"content") == b"content"
+
+
+def test_what_was_kept_for_another_prefix_is_not_used(tmp_path):
+    one, other = (tmp_path / name / "prefix.tflite" for name in ("one", "other"))
+    kept(one, lambda: b"content")
+    shutil.copytree(one.parent, other.parent)
+    assert kept(other, lambda: b"its own") == b"its own"
+    assert kept(other, lambda: pytest.fail("not kept")) == b"its own"
 
 
 def test_two_that_convert_at_once_leave_a_good_file(tmp_path):

@@ -73,6 +73,17 @@ def test_failure_in_a_file_keeps_the_older_one(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "older"
 
 
+@pytest.mark.parametrize("writer", [atomic_file, atomic_folder, atomic_changes])
+@pytest.mark.parametrize(("number", "named"), [(errno.ENOSPC, True), (errno.ETIMEDOUT, False)])
+def test_a_full_disk_is_told_with_what_there_was_no_room_for(tmp_path, writer, number, named):
+    target = tmp_path / "run"
+    target.mkdir()
+    with pytest.raises(OSError, match=os.strerror(number)) as caught, writer(target):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.filename == (str(target) if named else None)
+    assert str(target) in str(caught.value) or not named
+
+
 def test_failure_before_anything_was_written_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "a.txt"):
         raise KeyboardInterrupt

@@ -17,8 +17,9 @@ log = logging.getLogger("keras_tl")
 def kept(path: Path, convert: Callable[[], bytes]) -> bytes:
     """Reads a converted prefix, or converts and keeps it.
 
-    The file begins with the SHA-256 of the rest, so it needs nothing beside it: a damaged one is
-    never used, and of two processes that convert at once either one's is good.
+    The file begins with the SHA-256 of its folder's name and the rest, so it needs nothing beside
+    it: one that is damaged or another prefix's is never used, and of two processes that convert at
+    once either one's is good.
 
     Args:
         path: Where it is kept.
@@ -33,7 +34,7 @@ def kept(path: Path, convert: Callable[[], bytes]) -> bytes:
     content = convert()
     try:
         with atomic_file(path) as aside:
-            aside.write_bytes(hashlib.sha256(content).digest() + content)
+            aside.write_bytes(_digest(path, content) + content)
     except OSError as error:
         log.warning("%s is not kept: %s", path.name, error.strerror)
     return content
@@ -46,10 +47,17 @@ def _read(path: Path) -> bytes | None:
             digest, content = file.read(DIGEST_BYTES), file.read()
     except OSError:
         return None  # none yet; whether one can be written is seen next
-    if hashlib.sha256(content).digest() != digest:
+    if _digest(path, content) != digest:
         log.warning("A damaged %s is made again", path.name)
         return None
     # What was used lately stays longest in the store, which another process may have cleared.
     with suppress(FileNotFoundError):
         os.utime(path.parent)
     return content
+
+
+def _digest(path: Path, content: bytes) -> bytes:
+    """What the file begins with; the folder's name stands for the prefix."""
+    digest = hashlib.sha256(path.parent.name.encode())
+    digest.update(content)
+    return digest.digest()

@@ -20,8 +20,9 @@ SIDE = 176
 HEAT, STRENGTH = (255.0, 96.0, 0.0), 0.65
 TITLE = "Pictures"
 _ABOUT = (
-    "The colour shows where the model saw the class it decided for (Grad-CAM, Selvaraju et al. "
-    "2017, at the last feature map): a place that does not belong to the object is a warning."
+    "The colour shows what speaks for {it} (Grad-CAM, Selvaraju et al. 2017, at the last feature "
+    "map): a place that does not belong to the object is a warning. All grey: nothing in the "
+    "picture does."
 )
 
 
@@ -62,7 +63,8 @@ def pictures(facts: Facts, album: Album, *, model: "keras.Model | None" = None) 
         shown = tuple(made[pick] for pick in chosen if pick in made)
         blocks.append(Gallery(title, shown) if shown else Text(f"{title}: none.", "quiet"))
     if any(picture.heat for picture in made.values()):
-        blocks.append(Text(_ABOUT, "quiet"))
+        it = "a larger value" if info.task == "regression" else "the class that is named"
+        blocks.append(Text(_ABOUT.format(it=it), "quiet"))
     return Section(TITLE, tuple(blocks))
 
 
@@ -125,7 +127,7 @@ def _picture(
 
     small = tf.image.resize(pixels, (SIDE, SIDE), antialias=True).numpy()
     painted = ""
-    if heat is not None and heat.any():
+    if heat is not None:
         fine = tf.image.resize(heat[..., None], (SIDE, SIDE), method="bicubic").numpy()
         share = STRENGTH * np.clip(fine, 0.0, 1.0)
         grey = small.mean(axis=-1, keepdims=True)

@@ -235,6 +235,22 @@ def test_a_single_target_shows_its_largest_errors(tmp_path):
     errors = np.abs(made.outputs - made.source.split("test").targets())[:, 0]
     worst = made.source.split("test").ids[np.argsort(-errors)[:SHOWN]]
     assert [text for text in page.texts if text.startswith("im <")] == list(worst)
+    assert "speaks for a larger value" in page.text and "the class that is" not in page.text
+
+
+def test_where_nothing_speaks_for_the_answer_the_picture_beside_is_grey(tmp_path):
+    made = make_run(tmp_path, noise=2.5)
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(1, 3, activation="relu", kernel_initializer="ones")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(3, "softmax", name="classes")(x)
+    model = keras.Model(inputs, x)
+    # The map speaks for the first class, against the second, and not of the third.
+    model.get_layer("classes").set_weights([np.array([[1.0, -1.0, 0.0]]), np.zeros(3)])
+    page = report(made.run, model=model)
+    assert "All grey: nothing in the picture does." in page.text
+    shown = sum(text.startswith("im <") for text in page.texts)
+    assert sum(value.startswith("data:image/jpeg") for value in page.loaded) == 2 * shown
 
 
 def test_two_classes_have_one_curve_of_the_rarer_one(tmp_path):

@@ -87,6 +87,46 @@ def test_a_removed_file(tmp_path, suffix):
     assert is_computed_again(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".0.bin", ".1.bin", ".json"])
+@pytest.mark.parametrize("whole", [True, False], ids=["ended", "not ended"])
+def test_a_folder_in_the_place_of_a_file(tmp_path, suffix, whole):
+    folder = filled(tmp_path)[0]
+    (path,) = folder.glob(f"*{suffix}")
+    path.unlink()
+    path.mkdir()
+    (path / "file").touch()
+    if not whole:
+        next(folder.glob("*.json")).rename(folder / "moved")
+    assert is_computed_again(tmp_path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("suffix", [".0.bin", ".json"])
+def test_a_link_to_itself_in_the_place_of_a_file(tmp_path, suffix):
+    (path,) = filled(tmp_path)[0].glob(f"*{suffix}")
+    path.unlink()
+    path.symlink_to(path.name)
+    FeatureStore(tmp_path).stored()
+    assert is_computed_again(tmp_path)
+
+
+def test_a_manifest_of_brackets_within_brackets(tmp_path):
+    (path,) = filled(tmp_path)[0].glob("*.json")
+    path.write_text("[" * 100_000)
+    assert is_computed_again(tmp_path)
+
+
+def test_a_file_in_the_place_of_an_entry(tmp_path):
+    folder, other = filled(tmp_path)
+    shutil.rmtree(folder)
+    folder.touch()
+    assert [item.folder for item in FeatureStore(tmp_path).stored()] == [other]
+    assert is_computed_again(tmp_path)
+    assert FeatureStore(tmp_path).open(model=1).folder == folder
+    FeatureStore(tmp_path).open(model=1).append(KEYS, [VALUES, VALUES + 1])
+    assert not is_computed_again(tmp_path)
+
+
 def edited(change):
     """A fault: the manifest's body is changed, and its checksum is not."""
 
