@@ -208,6 +208,9 @@ class PrefixPass:
             kept = [index for index, later in enumerate(before) if later in self._later]
             self._later = before
             decided = why, None if self.store.automatic else self.store.dtype, kept, self.to_come
+        elif self._missing(self._prefix, images, views):
+            # Traced while the chief weighs, not behind it.
+            self._reference  # noqa: B018
         # One machine may be slower than another, and have another disk.
         why, dtype, kept, self.to_come = workers.share(decided)
         self.store = self.store.settled(dtype) if dtype else self.store
