@@ -4,7 +4,6 @@ Phases are planned together. Where a later phase is cut before the end of this p
 features are a by-product of this phase's pass: one run of the images stores both.
 """
 
-import functools
 import logging
 import math
 import os
@@ -154,12 +153,8 @@ class PrefixPass:
         self._automatic = engine == "auto"
         self._keys = {id(model): frozen_prefix.fingerprint(model) for model in models}
         self._engines: dict[tuple[int, ...], Engine] = {}
+        self._references: dict[tuple[int, ...], tuple[keras.Model, Engine]] = {}
         self.to_come = 0
-
-    @functools.cached_property
-    def _reference(self) -> Engine:
-        """The prefix in TensorFlow: traced when it is asked for, which a full store never does."""
-        return engines.reference(self._prefix)
 
     def features(self, images: Images, view: View = None) -> Features:
         """Returns the prefix's outputs for every image, computing what is not stored.
@@ -210,7 +205,7 @@ class PrefixPass:
             decided = why, None if self.store.automatic else self.store.dtype, kept, self.to_come
         elif self._missing(self._prefix, images, views):
             # Traced while the chief weighs, not behind it.
-            self._reference  # noqa: B018
+            self._reference()
         # One machine may be slower than another, and have another disk.
         why, dtype, kept, self.to_come = workers.share(decided)
         self.store = self.store.settled(dtype) if dtype else self.store
@@ -258,7 +253,7 @@ class PrefixPass:
     def recompute(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """Runs the prefix on batches of (pixels, ...) as they come, rounding as the store does."""
         # Traced here, not in a thread of the dataset's.
-        self._reference  # noqa: B018
+        self._reference([self._prefix])
 
         def run(pixels: np.ndarray) -> list[np.ndarray]:
             engine = self._engine([self._prefix], pixels, math.inf)
@@ -285,9 +280,7 @@ class PrefixPass:
     ) -> None:
         """Takes off what this phase could store for later ones, where there is no room for it."""
         fitting = []
-        for later in self._later:
-            if item_bytes(later.prefix) > SMALL_ITEM:
-                continue  # weighed when its phase comes
+        for later in self._served():
             shared = [view for view in views if view is None or view in later.views]
             room -= self._bytes_to_come(later.prefix, images, shared, also)
             if room < 0:
@@ -298,7 +291,8 @@ class PrefixPass:
     def _settle_dtype(self, images: Images, view: View, measure: Callable[..., Any]) -> None:
         pixels, indices = _first_batch(images, view)
         # In TensorFlow: a conversion for one batch would take longer.
-        outputs = self._reference(pixels)
+        _, engine = self._reference()
+        outputs = engine(pixels)[: len(self._prefix.outputs)]
         exact = np.asarray(measure(outputs, indices))
         narrow = [compact(output, "float16").astype(np.float32) for output in outputs]
         change = np.linalg.norm(np.asarray(measure(narrow, indices)) - exact)
@@ -316,9 +310,7 @@ class PrefixPass:
         """Runs the images that are missing, for this prefix and the later ones that miss them."""
         models, entries = [self._prefix], [entry]
         row_keys, workers = images.row_keys(view), self.store.workers
-        for later in self._later:
-            if item_bytes(later.prefix) > SMALL_ITEM:
-                continue  # weighed when its phase comes
+        for later in self._served():
             other = self._entry(later.prefix, images, view)
             if (view is None or view in later.views) and np.array_equal(
                 nobody_has(other, row_keys, workers), missing
@@ -344,18 +336,28 @@ class PrefixPass:
         for each in entries:
             exchange(each, row_keys, workers)
 
+    def _served(self) -> list[LaterPrefix]:
+        """Those of later phases that this pass can serve; large ones are weighed in their phase."""
+        return [later for later in self._later if item_bytes(later.prefix) <= SMALL_ITEM]
+
+    def _reference(self, models: list[keras.Model] | None = None) -> tuple[keras.Model, Engine]:
+        """Prefixes in one, all that a pass can serve, and that in TensorFlow, traced once."""
+        models = models or [self._prefix, *(later.prefix for later in self._served())]
+        which = tuple(id(model) for model in models)
+        if which not in self._references:
+            joint = models[0]
+            if len(models) > 1:
+                tensors = [tensor for model in models for tensor in model.outputs]
+                joint = keras.Model(joint.input, tensors, name="frozen_prefixes")
+            self._references[which] = joint, engines.reference(joint)
+        return self._references[which]
+
     def _engine(self, models: list[keras.Model], sample: np.ndarray, total: float) -> Engine:
         """The engine for these prefixes in one, chosen when the first images are there."""
         which = tuple(id(model) for model in models)
         if which in self._engines:
             return self._engines[which]
-        engine: Engine
-        if len(models) > 1:
-            tensors = [tensor for model in models for tensor in model.outputs]
-            joint = keras.Model(self._prefix.input, tensors, name="frozen_prefixes")
-            engine = engines.reference(joint)
-        else:
-            joint, engine = self._prefix, self._reference
+        joint, engine = self._reference(models)
         if self._automatic:
             keys = [self._keys[id(model)] for model in models]
             folder = self.store.folder(engine="converted", prefixes=keys)

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tl import freezing
+from keras_tl import engines, freezing
 from keras_tl.data import augment
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
@@ -140,6 +140,24 @@ def test_phases_are_planned_together(tiny_model, three_colors, tmp_path):
     run_phases(model, plan, data, data, feature_store=False)
     for value, expected in zip(trained, model.get_weights(), strict=True):
         np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
+def test_what_phases_share_is_traced_once(tiny_model, three_colors, tmp_path, monkeypatch):
+    """Also to settle the dtype; and by who finds all stored, never."""
+    traced, reference = [], engines.reference
+
+    def noting(prefix):
+        traced.append(len(prefix.outputs))
+        return reference(prefix)
+
+    monkeypatch.setattr(engines, "reference", noting)
+    data = samples(three_colors, "none")
+    plan = [phase(freezing.All(), epochs=1), phase(freezing.AllButLast(1), epochs=1)]
+    start = tiny_model.get_weights()
+    for _ in range(2):
+        tiny_model.set_weights(start)
+        run_phases(tiny_model, plan, data, data, feature_store=FeatureStore(tmp_path))
+    assert traced == [2]
 
 
 def test_three_phases_share_passes_without_mixing_them_up(tiny_model, three_colors, tmp_path):
@@ -351,7 +369,7 @@ tf.config.set_logical_device_configuration(
 )
 sys.path.insert(0, {tests!r})
 import conftest
-from keras_tl import freezing
+from keras_tl import engines, freezing
 from keras_tl.backbones import registry
 from keras_tl.builders.image import build_image_model
 from keras_tl.data.arrays import from_arrays
