@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import conftest
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +15,7 @@ from sklearn.metrics import f1_score, mean_absolute_error, recall_score, roc_auc
 from keras_tl.runs import load_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_decoder")]
+TESTS = str(Path(__file__).parents[1])
 TINY = ["--backbone", "TinyNet", "--epochs", "2"]
 
 
@@ -132,7 +132,7 @@ launch(regression.main)
 
 def told_by(folder, table, *places):
     """What each of several processes prints, the same recipe in all of them."""
-    command = [sys.executable, "-c", PROGRAM, str(Path(conftest.__file__).parent), table]
+    command = [sys.executable, "-c", PROGRAM, TESTS, table]
     command += ["--target", "age", "--out", str(folder / "run"), *TINY]
     processes = [
         subprocess.Popen([*command, *place], stdout=subprocess.PIPE, text=True, cwd=folder)
