@@ -87,9 +87,9 @@ def main() -> None:
     runs = [run(f"{options.out}-{seed}", seed) for seed in options.seeds]
     leave_to_chief()
     found = [100 * each.metrics["accuracy"] for each in runs]
-    for seed, each in zip(options.seeds, runs, strict=True):
+    for seed, each, percent in zip(options.seeds, runs, found, strict=True):
         minutes = sum(each.metrics["seconds"].values()) / 60
-        print(f"seed {seed}: {100 * each.metrics['accuracy']:.2f} %, {minutes:.1f} min")
+        print(f"seed {seed}: {percent:.2f} %, {minutes:.1f} min")
     spread = statistics.stdev(found) if len(found) > 1 else 0.0
     print(f"mean {statistics.mean(found):.2f} %, standard deviation {spread:.2f}")
 

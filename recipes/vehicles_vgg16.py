@@ -21,6 +21,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_tl.files import atomic_write_text, csv_text
 from keras_tl.place_options import launch, leave_to_chief, parse
 
 WEIGHTS = "imagenet, none, or a weights file of VGG16"
@@ -69,10 +70,9 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
     info = ktl.ModelInfo(images.image_input, images.class_names, images.task, backbone="VGG16")
     metrics, predictions = ktl.measure(model, images.test, info)
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     ktl.export_saved_model(model, folder / "saved_model", info)
-    predictions.to_csv(folder / "predictions.csv", index=False)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
+    atomic_write_text(folder / "predictions.csv", csv_text(predictions))
+    atomic_write_text(folder / "metrics.json", json.dumps(metrics, indent=2))
     return metrics | {"class_names": images.class_names}
 
 
