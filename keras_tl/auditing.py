@@ -40,8 +40,9 @@ from keras_tl.features import Features
 from keras_tl.files import scratch_array
 from keras_tl.preparing import Data, build_model, image_size_of, text_input_of, tokenize_for
 from keras_tl.probing import MOST_CLASSES, first_view, loss_of
-from keras_tl.training.passes import PrefixPass, later_prefixes
+from keras_tl.training.passes import PrefixPass
 from keras_tl.training.phases import Phase
+from keras_tl.training.planning import later_prefixes
 
 FOLDS = 5
 # Probes learn little more from more images than these; all are asked about.

@@ -25,16 +25,9 @@ from keras_tl.evaluation.verdict import Verdict, judge
 from keras_tl.feature_cache import Features, FeatureStore
 from keras_tl.preparing import Data, nouns_of, plan_for
 from keras_tl.training.images import Images
-from keras_tl.training.passes import (
-    SMALL_ITEM,
-    LaterPrefix,
-    PrefixPass,
-    View,
-    item_bytes,
-    later_prefixes,
-    views_of,
-)
+from keras_tl.training.passes import SMALL_ITEM, PrefixPass, item_bytes
 from keras_tl.training.phases import Phase
+from keras_tl.training.planning import LaterPrefix, View, later_prefixes, views_of
 
 # Probes learn little more from more images than these.
 MAX_IMAGES = 5000

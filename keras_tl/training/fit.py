@@ -35,8 +35,9 @@ from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.images import Images
 from keras_tl.training.mixup import mixup
 from keras_tl.training.model import parts_of, training_model
-from keras_tl.training.passes import LaterPrefix, Pass, PrefixPass, later_prefixes, views_of
+from keras_tl.training.passes import Pass, PrefixPass
 from keras_tl.training.phases import Phase
+from keras_tl.training.planning import LaterPrefix, later_prefixes, views_of
 from keras_tl.training.refinement import REFINED_LOSS, RefinedLoss
 from keras_tl.training.reports import PhaseReport, TrainingResult
 from keras_tl.training.resume import Checkpoint, facts_of

@@ -1,8 +1,4 @@
-"""Passes of a frozen prefix over images: each image and view once.
-
-Phases are planned together. Where a later phase is cut before the end of this phase's prefix, its
-features are a by-product of this phase's pass: one run of the images stores both.
-"""
+"""Passes of a frozen prefix over images: each image and view once, for later phases too."""
 
 import logging
 import math
@@ -25,10 +21,9 @@ from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter, n
 from keras_tl.replicas import for_a_cpu, has_accelerator
 from keras_tl.shards import compact
 from keras_tl.shared_store import exchange, nobody_has, share_of
-from keras_tl.topology import leaf_layers
 from keras_tl.training.feeds import run_in_batches
 from keras_tl.training.images import Images
-from keras_tl.training.phases import Phase
+from keras_tl.training.planning import LaterPrefix, View
 
 PASS_BATCH = 32
 # Cuts with fewer bytes an image are stored where there is room; what is larger is weighed first.
@@ -39,8 +34,6 @@ ENGINES = ("auto", "tensorflow")
 SECONDS_BETWEEN_LINES = 5.0
 
 log = logging.getLogger("keras_tl")
-
-View = int | None
 
 
 @dataclass(frozen=True)
@@ -56,58 +49,6 @@ class Pass:
     view: View
     images: int
     computed: int
-
-
-@dataclass(frozen=True)
-class LaterPrefix:
-    """A prefix that a later phase will run, before anything changes it.
-
-    Attributes:
-        prefix: The prefix; its tensors are in the graph of the present phase's prefix.
-        views: The views of training images that the phase will read; it reads validation images
-            as they are.
-    """
-
-    prefix: keras.Model
-    views: tuple[View, ...]
-
-
-def views_of(images: Images, epochs: int) -> tuple[View, ...]:
-    """The views that so many epochs read."""
-    return (None,) if images.views == 1 else tuple(range(min(images.views, epochs)))
-
-
-def later_prefixes(
-    model: keras.Model, phases: Sequence[Phase], train: Images
-) -> list[list[LaterPrefix]]:
-    """Finds, for each phase, the later prefixes that its passes can serve too.
-
-    These are frozen in this phase and in all between, so that their weights are what they will
-    be. The model's flags are those of the last phase afterwards.
-
-    Args:
-        model: The whole model.
-        phases: The phases, in order.
-        train: The training images.
-
-    Returns:
-        A list for each phase.
-    """
-    prefixes, trained = [], []
-    for phase in phases:
-        phase.freezing.apply(model)
-        prefixes.append(frozen_prefix.split(model).prefix)
-        trained.append({layer.name for layer in leaf_layers(model) if frozen_prefix.is_live(layer)})
-    found: list[list[LaterPrefix]] = [[] for _ in phases]
-    for now, later in ((i, j) for j in range(len(phases)) for i in range(j)):
-        here, there = prefixes[now], prefixes[later]
-        if here is None or there is None:
-            continue
-        layers = {layer.name for layer in there.layers}
-        inside = layers <= {layer.name for layer in here.layers}
-        if inside and not any(layers & trained[k] for k in range(now, later)):
-            found[now].append(LaterPrefix(there, views_of(train, phases[later].epochs)))
-    return found
 
 
 class PrefixPass:

@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -140,6 +142,17 @@ def test_phases_are_planned_together(tiny_model, three_colors, tmp_path):
     run_phases(model, plan, data, data, feature_store=False)
     for value, expected in zip(trained, model.get_weights(), strict=True):
         np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
+def test_phases_with_one_cut_store_each_row_once(tiny_model, three_colors, tmp_path):
+    """Two of this phase's cut, and of two later ones the one that reads more views."""
+    store = FeatureStore(tmp_path, dtype="float32")
+    model, data = without_dropout(tiny_model), samples(three_colors, "dihedral")
+    head, block = freezing.All(), freezing.AllButLast(1)
+    plan = [phase(head, 1), phase(head, 2), phase(block, 1), phase(block, 3)]
+    run_phases(model, plan, data, feature_store=store)
+    rows = [len(json.loads(p.read_text())["body"]["keys"]) for p in tmp_path.glob("*/*.json")]
+    assert sum(rows) == 2 * 60 + 3 * 60
 
 
 def test_what_phases_share_is_traced_once(tiny_model, three_colors, tmp_path, monkeypatch):

@@ -1,0 +1,74 @@
+"""Phases planned together, so that one run of the images serves several.
+
+Where a later phase is cut before the end of this phase's prefix, its features are a by-product of
+this phase's pass: one run of the images stores both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+from keras_tl import frozen_prefix
+from keras_tl.topology import leaf_layers
+from keras_tl.training.images import Images
+from keras_tl.training.phases import Phase
+
+View = int | None
+
+
+@dataclass(frozen=True)
+class LaterPrefix:
+    """A prefix that a later phase will run, before anything changes it.
+
+    Attributes:
+        prefix: The prefix; its tensors are in the graph of the present phase's prefix.
+        views: The views of training images that the phase will read; it reads validation images
+            as they are.
+    """
+
+    prefix: keras.Model
+    views: tuple[View, ...]
+
+
+def views_of(images: Images, epochs: int) -> tuple[View, ...]:
+    """The views that so many epochs read."""
+    return (None,) if images.views == 1 else tuple(range(min(images.views, epochs)))
+
+
+def later_prefixes(
+    model: keras.Model, phases: Sequence[Phase], train: Images
+) -> list[list[LaterPrefix]]:
+    """Finds, for each phase, the later prefixes that its passes can serve too.
+
+    These are frozen in this phase and in all between, so that their weights are what they will
+    be. The model's flags are those of the last phase afterwards.
+
+    Args:
+        model: The whole model.
+        phases: The phases, in order.
+        train: The training images.
+
+    Returns:
+        A list for each phase.
+    """
+    parts, trained = [], []
+    for phase in phases:
+        phase.freezing.apply(model)
+        parts.append(frozen_prefix.split(model))
+        trained.append({layer.name for layer in leaf_layers(model) if frozen_prefix.is_live(layer)})
+    found: list[dict[tuple[str, ...], LaterPrefix]] = [{} for _ in phases]
+    for now, later in ((i, j) for j in range(len(phases)) for i in range(j)):
+        here, there = parts[now], parts[later]
+        # What is cut at the same place reads what this phase stores anyway.
+        if here.prefix is None or there.prefix is None or here.last_layers == there.last_layers:
+            continue
+        layers = {layer.name for layer in there.prefix.layers}
+        inside = layers <= {layer.name for layer in here.prefix.layers}
+        if inside and not any(layers & trained[k] for k in range(now, later)):
+            views = views_of(train, phases[later].epochs)
+            known = found[now].get(there.last_layers)
+            # Of two with one cut, the one that reads more views: they are the first so many.
+            if known is None or len(views) > len(known.views):
+                found[now][there.last_layers] = LaterPrefix(there.prefix, views)
+    return [list(each.values()) for each in found]
