@@ -6,7 +6,6 @@
 Every plan takes further attributes of `Phase`, which each of its phases gets.
 """
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,8 +28,6 @@ FEW_IMAGES = 100
 AUTO_SHARE, AUTO_SHARE_OF_TEXTS = 1 / 3, 2 / 3
 # Where epochs of texts are not given, so many windows of them are seen in all, in 3 to 24 epochs.
 WINDOWS_SEEN, TEXT_EPOCHS = 16_000, (3, 24)
-
-log = logging.getLogger("keras_tl")
 
 
 def feature_extraction(
@@ -262,10 +259,7 @@ def _fine_tuning_policy(
         return freezing.BitFit()
     if isinstance(config.fine_tune, int):
         return freezing.AllButLast(config.fine_tune) if config.fine_tune else None
-    if images < FEW_IMAGES:
-        log.info("No fine-tuning: %d training items are too few for it", images)
-        return None
-    return _last_blocks(config, blocks)
+    return None if images < FEW_IMAGES else _last_blocks(config, blocks)
 
 
 def _last_blocks(config: TrainConfig, blocks: int | None) -> freezing.Policy:

@@ -99,8 +99,11 @@ def settle_plan(
         return phases, None
     many = _has_many_classes(data)
     if store is None or len(phases) == 1 or many:
-        why = f"decided by the number of training {nouns_of(data)}, {len(data.train)}"
-        if len(phases) == 2:
+        counted = len(data.train), nouns_of(data)
+        why = "decided by the number of training {1}, {0}".format(*counted)
+        if len(phases) == 1:
+            log.info("No fine-tuning: %d training %s are too few for it", *counted)
+        else:
             cause = f"with more than {MOST_CLASSES} classes" if many else "without a feature store"
             log.info("Fine-tuning is %s: %s nothing is probed", why, cause)
         return phases, {"fine_tune": len(phases) == 2, "why": why}

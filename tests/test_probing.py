@@ -143,12 +143,14 @@ def test_without_a_store_the_number_of_images_decides(decision, data, caplog):
     assert "nothing is probed" in caplog.text
 
 
-def test_too_few_images_are_not_probed(decision, three_colors, tmp_path):
+def test_too_few_images_are_not_probed(decision, three_colors, tmp_path, caplog):
+    caplog.set_level("INFO")
     images, labels = three_colors
     few = prepare(from_arrays(images, labels), image_size=16, augment="dihedral")
     found = decision(few, FeatureStore(tmp_path / "store"))
     assert not found["fine_tune"]
     assert "accuracy" not in found
+    assert caplog.text.count("No fine-tuning: 42 training images are too few for it") == 1
 
 
 def test_the_price_goes_with_images_and_epochs(data):
