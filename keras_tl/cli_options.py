@@ -107,6 +107,13 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         "texts: keep or drop HTML tags; auto drops them where a text in a hundred has some",
     ),
     (
+        "--bag-of-words",
+        int,
+        "N",
+        "texts: buckets in which the words of whole texts are counted, beside the encoder's "
+        "features; 0 for none; 4096 if not given",
+    ),
+    (
         "--pooling",
         str,
         "HOW",

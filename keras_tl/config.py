@@ -47,6 +47,7 @@ FOR_TEXTS = {
     "windows": None,
     "truncate": "auto",
     "markup": "auto",
+    "bag_of_words": None,
     "pooling": "auto",
     "id_column": None,
     "encoding": "utf-8",
@@ -139,6 +140,9 @@ class TrainConfig:
         markup: Whether HTML tags in texts are read: "keep" reads them, "drop" does not. "auto"
             drops them where at least one text in a hundred has some; with a module of TF-Hub, and
             where texts are read in a stream, it keeps them.
+        bag_of_words: In how many buckets the words of whole texts are counted, to stand beside an
+            encoder's features (`keras_tl.backbones.bag_of_words`); 0 counts none. None is 4096;
+            with a module of TF-Hub 0.
         pooling: How an encoder's tokens become one vector of a text: "mean", "cls", or "layers",
             the means of what each block gives, side by side. "auto" takes "layers"; with a module
             of TF-Hub what that gives.
@@ -208,6 +212,7 @@ class TrainConfig:
     windows: int | None = None
     truncate: str = "auto"
     markup: str = "auto"
+    bag_of_words: int | None = None
     pooling: str = "auto"
     id_column: str | None = None
     encoding: str = "utf-8"

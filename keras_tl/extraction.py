@@ -179,6 +179,9 @@ def extraction_config(data: Data, **settings: Any) -> TrainConfig:
         settings |= {"text_column": "text,text_pair" if pair else "text", "pair": pair}
     name = os.fspath(data) if isinstance(data, str | os.PathLike) else "items"
     given = {key: value for key, value in settings.items() if value is not None}
+    if "text_column" in given:
+        # What an encoder gives is what it was published for; words are for a head.
+        given["bag_of_words"] = 0
     return make_config({"data": name, "out": "", **given})
 
 

@@ -17,13 +17,14 @@ from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.files import atomic_write_text
 
-# Version 1 knew images only; version 2 read the beginnings of texts only; version 3 all markup.
-FORMAT_VERSION = 4
+# Version 1 knew images only; version 2 read the beginnings of texts only; version 3 all markup;
+# version 4 no bags of words.
+FORMAT_VERSION = 5
 FILE_NAME = "model.json"
 _TYPES = {
     **dict.fromkeys(("task", "backbone", "resize", "truncate", "markup"), str),
     **dict.fromkeys(("size", "max_pixels", "decoder_version"), int),
-    **dict.fromkeys(("max_tokens", "windows", "texts", "tokenizer_version"), int),
+    **dict.fromkeys(("max_tokens", "windows", "texts", "bag_of_words", "tokenizer_version"), int),
     "antialias": bool,
 }
 ASSETS_FOLDER = "assets.extra"
@@ -187,6 +188,8 @@ def _check_version(values: dict[str, Any], origin: str) -> None:
         values["text_input"] = {"truncate": "head", **values["text_input"]}
     if version <= 3 and isinstance(values.get("text_input"), dict):
         values["text_input"] = {"markup": "keep", **values["text_input"]}
+    if version <= 4 and isinstance(values.get("text_input"), dict):
+        values["text_input"] = {"bag_of_words": 0, **values["text_input"]}
     values["format_version"] = FORMAT_VERSION
 
 

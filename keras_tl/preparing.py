@@ -38,9 +38,11 @@ from keras_tl.training.sampling import class_weights
 # Of TF-Hub's image modules nearly all; a module that wants another says so.
 HUB_IMAGE_SIZE = 224
 # What of a `TextInput` a tokenizer takes.
-TOKENIZED_BY = ("max_tokens", "windows", "texts", "truncate", "markup")
+TOKENIZED_BY = ("max_tokens", "windows", "texts", "truncate", "markup", "bag_of_words")
 # From such a share of texts with HTML tags on "auto" leaves the tags out.
 MARKED_UP = 0.01
+# In so many buckets words are counted where their number is not given.
+BAG_OF_WORDS = 4096
 # So many windows are read at most where their number is not given.
 MOST_WINDOWS = 4
 # What texts need is told from so many of them, evenly spaced.
@@ -124,8 +126,11 @@ def text_input_of(config: TrainConfig, source: Source | None = None) -> TextInpu
                 "%.0f %% of the texts have HTML tags, which are left out; --markup keep reads them",
                 100 * share,
             )
+    buckets = config.bag_of_words
+    if buckets is None:
+        buckets = 0 if _is_of_hub(config) else BAG_OF_WORDS
     pair = 2 if config.pair else 1
-    spec = TextInput(config.max_tokens, config.windows or 1, pair, truncate, markup)
+    spec = TextInput(config.max_tokens, config.windows or 1, pair, truncate, markup, buckets)
     if config.windows is None and source is not None and some:
         return replace(spec, windows=_windows_for(config, source, some, spec))
     return spec

@@ -32,6 +32,7 @@ RANGES = {
     "views": (2, 10**6),
     "max_tokens": (4, 10**5),
     "windows": (1, 1000),
+    "bag_of_words": (0, 2**16),
     "weight_decay": (0.0, 10.0),
     "l2_sp": (0.0, 10.0),
     "label_smoothing": (0.0, 1.0),

@@ -35,7 +35,7 @@ def test_file_is_readable_json(tmp_path):
     assert "Löwe" in text and "猫" in text
     values = json.loads(text)
     assert next(iter(values)) == "format_version"
-    assert values["format_version"] == 4
+    assert values["format_version"] == 5
     assert values["image_input"]["size"] == 96
     assert values["thresholds"] == []
 
@@ -78,7 +78,7 @@ def test_unknown_task_is_refused():
     ("text", "message"),
     [
         (_changed(clas_names=["a"]), "'clas_names'. Did you mean class_names"),
-        (_changed(format_version=5), "format_version 5.*newer keras_tl"),
+        (_changed(format_version=6), "format_version 6.*newer keras_tl"),
         (_changed(format_version="1"), "format_version of 1 or more"),
         (_changed(image_input={"size": 96}), "none named resize"),
         (_changed(image_input={"siez": 96}), "'siez'. Did you mean size"),
@@ -94,9 +94,14 @@ def test_what_cannot_be_used_is_refused(tmp_path, text, message):
         ModelInfo.read(tmp_path)
 
 
-def test_a_description_of_before_reads_the_beginning_and_all_markup(tmp_path):
+def test_a_description_of_before_reads_the_beginning_all_markup_and_no_words():
     info = ModelInfo(None, ("a", "b"), "single-label", text_input=TextInput(64, 2))
     values = json.loads(info.to_json())
+    assert values["text_input"].pop("bag_of_words") == 0
+    with pytest.raises(InputError, match="none named bag_of_words"):
+        ModelInfo.from_json(json.dumps(values))
+    values["format_version"] = 4
+    assert ModelInfo.from_json(json.dumps(values)) == info
     assert values["text_input"].pop("markup") == "keep"
     with pytest.raises(InputError, match="none named markup"):
         ModelInfo.from_json(json.dumps(values))

@@ -63,8 +63,13 @@ def test_a_run_of_texts_is_whole_and_learns(run):
     assert metrics["accuracy"] > 0.8
     assert [phase["name"] for phase in metrics["phases"]] == ["head", "fine-tuning"]
     # The head's phase reads one vector of each text, the fine-tuning what the first block gives.
-    assert metrics["phases"][0]["frozen_prefix_ends_at"] == ["pool"]
-    assert metrics["phases"][1]["frozen_prefix_ends_at"] == ["mask", "block_0_output_norm"]
+    assert metrics["phases"][0]["frozen_prefix_ends_at"] == ["pool_and_words"]
+    assert metrics["phases"][1]["frozen_prefix_ends_at"] == [
+        "mask",
+        "block_0_output_norm",
+        "pool_0",
+        "bag_of_words",
+    ]
     assert metrics["baseline"]["kind"].startswith("TF-IDF")
     info = run.info
     assert info.image_input is None
@@ -271,7 +276,7 @@ def test_settings_that_texts_do_not_have_are_refused(folder, wrong, said):
 
 
 def test_both_ends_of_long_texts_reach_training_and_the_export(folder, tmp_path):
-    config = settings(folder, max_tokens=8, windows=1)
+    config = settings(folder, max_tokens=8, windows=1, bag_of_words=0)
     data = prepare_data(config)
     model = build_model(config, data)
     info = describe(config, data)

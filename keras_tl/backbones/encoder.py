@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_tl.backbones.bag_of_words import BagOfWords
 from keras_tl.backbones.encoder_layers import (
     PaddingMask,
     PositionIds,
@@ -109,18 +110,24 @@ def build_encoder(
 
 
 def encode(
-    tokens: keras.KerasTensor, config: EncoderConfig, windows: int = 1, pooling: str = "mean"
+    tokens: keras.KerasTensor,
+    config: EncoderConfig,
+    windows: int = 1,
+    pooling: str = "mean",
+    bag_of_words: int = 0,
 ) -> keras.KerasTensor:
     """Continues a graph with an encoder that has random weights.
 
     Args:
-        tokens: int32 `[batch, 2, length]`, the length a multiple of `windows`.
+        tokens: int32 `[batch, 2, length]`, the length a multiple of `windows`; more rows where
+            words are counted.
         config: The encoder's shape.
         windows: Windows in a text.
         pooling: See `build_encoder`.
+        bag_of_words: In how many buckets words are counted (`keras_tl.backbones.bag_of_words`).
 
     Returns:
-        See `build_encoder`.
+        See `build_encoder`; with words, their weights behind that: `[batch, ... + bag_of_words]`.
 
     Raises:
         InputError: See `build_encoder`.
@@ -135,8 +142,18 @@ def encode(
         x = _block(x, present, config, windows, f"block_{index}")
         hidden.append(x)
     if pooling == "layers":
-        return _side_by_side(hidden, present, windows)
-    return TokenPooling(pooling, windows, dtype="float32", name="pool")(x, present)
+        vectors = _side_by_side(hidden, present, windows)
+    else:
+        vectors = TokenPooling(pooling, windows, dtype="float32", name="pool")(x, present)
+    return _with_words(vectors, tokens, bag_of_words) if bag_of_words else vectors
+
+
+def _with_words(
+    vectors: keras.KerasTensor, tokens: keras.KerasTensor, buckets: int
+) -> keras.KerasTensor:
+    """Puts a bag of words beside what the encoder gives."""
+    bag = BagOfWords(buckets, vectors.shape[1], dtype="float32", name="bag_of_words")(tokens)
+    return keras.layers.Concatenate(dtype="float32", name="pool_and_words")([vectors, bag])
 
 
 def _side_by_side(

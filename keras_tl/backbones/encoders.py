@@ -34,6 +34,7 @@ def load_encoder(
     texts: int = 1,
     truncate: str = "head",
     markup: str = "keep",
+    bag_of_words: int = 0,
     pooling: str | None = None,
 ) -> keras.Model:
     """Builds a text encoder as one flat functional model from strings to vectors.
@@ -50,14 +51,17 @@ def load_encoder(
         truncate: What is kept of a text that is too long: "head", its beginning, or "head-tail",
             its beginning and its end (see `keras_tl.backbones.tokenizers.Tokenizer`).
         markup: "keep", or "drop" to read no HTML tags (see `keras_tl.backbones.markup`).
+        bag_of_words: In how many buckets the words of whole texts are counted, to stand beside
+            the encoder's features (see `keras_tl.backbones.bag_of_words`); 0 has none.
         pooling: "mean" of all tokens that are no padding, "cls" (the first of a window), "layers"
             (the means of what each block gives, side by side), or None for what the encoder was
             published with.
 
     Returns:
         A `keras.Model` of the input "text", strings in UTF-8 `[batch]` or `[batch, 2]`, to float32
-        `[batch, width]`, with "layers" `[batch, blocks * width]`. Its first layer, "tokenizer",
-        gives int32 tokens `[batch, 2, windows * max_tokens]`. All layers are leaves and trainable;
+        `[batch, width]`, with "layers" `[batch, blocks * width]`, and the bag of words behind it.
+        Its first layer, "tokenizer", gives int32 tokens `[batch, 2, windows * max_tokens]`, with
+        words more rows. All layers are leaves and trainable;
         dropout is inactive where it is frozen.
 
     Raises:
@@ -65,7 +69,7 @@ def load_encoder(
             is not installed; the windows are longer than the encoder can take.
     """
     if str(name).startswith(HUB):
-        hub.check_reading(truncate, markup)
+        hub.check_reading(truncate, markup, bag_of_words)
         if pooling is not None:
             fix = "Leave pooling out."
             raise InputError("a pooling of its own for a TF-Hub module", pooling, fix)
@@ -78,8 +82,9 @@ def load_encoder(
         raise InputError("1 or 2 texts", str(texts), "2 is for pairs, such as title and body.")
     source = _read(str(name), with_weights=weights is not None)
     text = keras.Input(() if texts == 1 else (2,), dtype="string", name="text")
-    tokens = _tokenizer(source, max_tokens, windows, truncate=truncate, markup=markup)(text)
-    vectors = encode(tokens, source.config, windows, pooling or source.pooling)
+    reading: dict[str, Any] = {"truncate": truncate, "markup": markup, "bag_of_words": bag_of_words}
+    tokens = _tokenizer(source, max_tokens, windows, **reading)(text)
+    vectors = encode(tokens, source.config, windows, pooling or source.pooling, bag_of_words)
     model = keras.Model(text, vectors, name="encoder")
     if source.weights is not None:
         pretrained.set_weights(model, source.weights)
@@ -94,14 +99,16 @@ def load_tokenizer(
     texts: int = 1,
     truncate: str = "head",
     markup: str = "keep",
+    bag_of_words: int = 0,
 ) -> keras.layers.Layer:
     """Builds the first layer of a text encoder alone; see `load_encoder`."""
     if str(name).startswith(HUB):
-        hub.check_reading(truncate, markup)
+        hub.check_reading(truncate, markup, bag_of_words)
         handle = str(name).removeprefix(HUB)
         return hub.load_hub_tokenizer(handle, max_tokens=max_tokens, texts=texts)
     source = _read(str(name), with_weights=False)
-    return _tokenizer(source, max_tokens, windows, truncate=truncate, markup=markup)
+    reading: dict[str, Any] = {"truncate": truncate, "markup": markup, "bag_of_words": bag_of_words}
+    return _tokenizer(source, max_tokens, windows, **reading)
 
 
 def _tokenizer(

@@ -143,16 +143,19 @@ def load_hub_text(
     return model
 
 
-def check_reading(truncate: str, markup: str) -> None:
+def check_reading(truncate: str, markup: str, bag_of_words: int = 0) -> None:
     """Refuses what a module of TF-Hub cannot do: it reads the beginning of a text as it is.
 
     Raises:
-        InputError: Anything but "head" and "keep" is asked for.
+        InputError: Anything but "head" and "keep" is asked for, or words are to be counted.
     """
     if truncate != "head":
         raise InputError("truncate=head for a TF-Hub module", truncate, "Leave truncate out.")
     if markup != "keep":
         raise InputError("markup=keep for a TF-Hub module", markup, "Leave markup out.")
+    if bag_of_words:
+        fix = "Leave bag_of_words out."
+        raise InputError("bag_of_words=0 for a TF-Hub module", str(bag_of_words), fix)
 
 
 def load_hub_tokenizer(handle: str, *, max_tokens: int = 128, texts: int = 1) -> HubTokenizer:

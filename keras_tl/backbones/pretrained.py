@@ -17,8 +17,8 @@ class PretrainedEncoder:
 
     Attributes:
         config: Its shape.
-        tokenizer: Makes its tokenizer, of `max_tokens` and `windows`, and of `truncate` and
-            `markup` by name.
+        tokenizer: Makes its tokenizer, of `max_tokens` and `windows`, and of `truncate`, `markup`
+            and `bag_of_words` by name.
         pooling: "mean" or "cls".
         weights: Arrays of each layer by its name in `keras_tl.backbones.encoder`, in Keras' order
             and layout; None where they were not read.

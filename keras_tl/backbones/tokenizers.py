@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tl.backbones.bag_of_words import as_rows, count_words, rows_of
 from keras_tl.backbones.markup import MARKUP, without_markup
 from keras_tl.errors import InputError, did_you_mean
 
@@ -42,6 +43,8 @@ class Tokenizer(keras.layers.Layer):
         truncate: What is kept of a text that is too long for all windows: "head", its beginning,
             or "head-tail", as much of its beginning as of its end.
         markup: "keep", or "drop" to read no HTML tags, see `keras_tl.backbones.markup`.
+        bag_of_words: How many buckets the words of whole texts are counted in, see
+            `keras_tl.backbones.bag_of_words`; 0 counts none.
         **kwargs: Of `keras.layers.Layer`.
 
     Raises:
@@ -63,6 +66,7 @@ class Tokenizer(keras.layers.Layer):
         segments: bool = True,
         truncate: str = "head",
         markup: str = "keep",
+        bag_of_words: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -85,6 +89,7 @@ class Tokenizer(keras.layers.Layer):
         self.segments = segments
         self.truncate = truncate
         self.markup = markup
+        self.bag_of_words = bag_of_words
         tokens = vocabulary.split("\n")
         known = {token: number for number, token in enumerate(tokens)}
         if len(known) < len(tokens):
@@ -113,7 +118,7 @@ class Tokenizer(keras.layers.Layer):
         Returns:
             int32 `[batch]`, not limited by `max_tokens`.
         """
-        first, second = self._texts(text)
+        first, second = self._texts(without_markup(text) if self.markup == "drop" else text)
         specials = 2 if first is None else 2 + self.ends_between
         lengths = _lengths(second) + (0 if first is None else _lengths(first))
         return lengths + specials
@@ -125,8 +130,11 @@ class Tokenizer(keras.layers.Layer):
             text: Strings in UTF-8, `[batch]`, or `[batch, 2]` for pairs.
 
         Returns:
-            int32 `[batch, 2, windows * max_tokens]`: token ids and segment ids.
+            int32 `[batch, 2, windows * max_tokens]`: token ids and segment ids; behind these two
+            rows, where words are counted, as many as their counts need.
         """
+        if self.markup == "drop":
+            text = without_markup(text)
         first, second = self._texts(text)
         if first is None:
             head = tf.fill([tf.shape(text)[0], self.max_tokens], self.start)
@@ -134,12 +142,14 @@ class Tokenizer(keras.layers.Layer):
             before = tf.ones_like(_lengths(second))
         else:
             head, before = self._head(first, _lengths(second))
-        return self._windows(head, before, second, is_pair=first is not None)
+        tokens = self._windows(head, before, second, is_pair=first is not None)
+        if not self.bag_of_words:
+            return tokens
+        counts = as_rows(count_words(text, self.bag_of_words), tokens.shape[2])
+        return tf.concat([tokens, counts], axis=1)
 
     def _texts(self, text: tf.Tensor) -> tuple[tf.RaggedTensor | None, tf.RaggedTensor]:
         """The pieces of the text that stands in every window, and of the one that goes on."""
-        if self.markup == "drop":
-            text = without_markup(text)
         if text.shape.rank == 1:
             return None, self.pieces(text)
         return self.pieces(text[:, 0]), self.pieces(text[:, 1])
@@ -194,7 +204,8 @@ class Tokenizer(keras.layers.Layer):
 
     def compute_output_spec(self, text: keras.KerasTensor) -> keras.KerasTensor:
         """The tokens' shape and dtype."""
-        shape = (text.shape[0], 2, self.windows * self.max_tokens)
+        length = self.windows * self.max_tokens
+        shape = (text.shape[0], 2 + rows_of(self.bag_of_words, length), length)
         return keras.KerasTensor(shape, "int32", name="tokens")
 
     def get_config(self) -> dict[str, Any]:
@@ -209,6 +220,7 @@ class Tokenizer(keras.layers.Layer):
             "segments": self.segments,
             "truncate": self.truncate,
             "markup": self.markup,
+            "bag_of_words": self.bag_of_words,
         }
 
 

@@ -23,6 +23,7 @@ def build_text_classifier(
     texts: int = 1,
     truncate: str = "head",
     markup: str = "keep",
+    bag_of_words: int = 0,
     pooling: str | None = None,
     hidden: tuple[int, ...] = (),
     dropout: float = 0.2,
@@ -46,6 +47,8 @@ def build_text_classifier(
         truncate: What is kept of a text that is too long: "head", its beginning, or "head-tail",
             as much of its beginning as of its end.
         markup: "keep", or "drop" to read no HTML tags; see `keras_tl.backbones.markup`.
+        bag_of_words: In how many buckets the words of whole texts are counted, to stand beside
+            the encoder's features; 0 has none. See `keras_tl.backbones.bag_of_words`.
         pooling: "mean", "cls", "layers", or None for what the encoder was published with; see
             `keras_tl.backbones.encoders.load_encoder`.
         hidden: See `keras_tl.heads.add_head`.
@@ -69,6 +72,7 @@ def build_text_classifier(
         texts=texts,
         truncate=truncate,
         markup=markup,
+        bag_of_words=bag_of_words,
         pooling=pooling,
     )
     return add_head(

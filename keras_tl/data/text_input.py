@@ -6,7 +6,7 @@ from keras_tl.errors import InputError, did_you_mean
 
 # The first and the last token of a window are the encoder's own, and so is one between two texts.
 OWN_TOKENS = 2
-LARGEST_MAX_TOKENS, LARGEST_WINDOWS = 2**16, 64
+LARGEST_MAX_TOKENS, LARGEST_WINDOWS, LARGEST_BAG = 2**16, 64, 2**16
 TRUNCATIONS, MARKUP = ("head", "head-tail"), ("keep", "drop")
 
 # Raised whenever the same text would become other tokens.
@@ -27,6 +27,7 @@ class TextInput:
         truncate: What is read of a text that is longer than all windows: "head", its beginning,
             or "head-tail", as much of its beginning as of its end.
         markup: "keep", or "drop" where HTML tags are not read.
+        bag_of_words: In how many buckets the words of whole texts are counted; 0 counts none.
         tokenizer_version: The version of the tokenizer that these settings were made for.
 
     Raises:
@@ -38,6 +39,7 @@ class TextInput:
     texts: int = 1
     truncate: str = "head"
     markup: str = "keep"
+    bag_of_words: int = 0
     tokenizer_version: int = TOKENIZER_VERSION
 
     def __post_init__(self) -> None:
@@ -47,6 +49,7 @@ class TextInput:
         for name, value, low, high, usual in (
             ("max_tokens", self.max_tokens, least, LARGEST_MAX_TOKENS, 128),
             ("windows", self.windows, 1, LARGEST_WINDOWS, 1),
+            ("bag_of_words", self.bag_of_words, 0, LARGEST_BAG, 4096),
         ):
             if not low <= value <= high:
                 raise InputError(f"{name} from {low} to {high}", repr(value), f"Try {usual}.")

@@ -77,17 +77,19 @@ def tokens_text(info: ModelInfo) -> str:
     ends = ", of long ones from both ends" if seen.truncate == "head-tail" else ""
     windows = f", in up to {seen.windows} windows" if seen.windows > 1 else ""
     tags = ", without HTML tags" if seen.markup == "drop" else ""
-    return f"{one} of {of}{windows}{ends}{tags}"
+    words = ", and which words are in it anywhere" if seen.bag_of_words else ""
+    return f"{one} of {of}{windows}{ends}{tags}{words}"
 
 
 def _reading(info: ModelInfo, share: float) -> str:
     told = f"The model reads {tokens_text(info)}."
-    if not share:
+    if info.text_input is None or not share:
         return f"{told} All of the measured texts are shorter."
-    from_both = info.text_input is not None and info.text_input.truncate == "head-tail"
+    from_both = info.text_input.truncate == "head-tail"
     lost = "their middle" if from_both else "what is behind"
+    words = ", though its words are counted" if info.text_input.bag_of_words else ""
     return (
-        f"{told} Of the measured texts {percent(share)} are longer, and {lost} is cut off "
+        f"{told} Of the measured texts {percent(share)} are longer, and {lost} is cut off{words} "
         "(--windows reads more)."
     )
 

@@ -55,12 +55,14 @@ def _cut(source: Source, tokens: np.ndarray, text_input: TextInput) -> Iterator[
     windows = text_input.windows
     held = f"{text_input.max_tokens} tokens" + (f" in {windows} windows" if windows > 1 else "")
     unread = 1 - np.minimum(tokens, text_input.room).sum() / tokens.sum()
+    counted = ", though its words are counted" if text_input.bag_of_words else ""
     longest = cut[np.argsort(-tokens[cut], kind="stable")]
     yield Finding(
         "truncated",
         "warning" if share > MANY_CUT else "note",
         f"{share:.1%} of the texts are longer than {held} and are cut: {unread:.1%} of all that "
-        f"is written is not read. Texts have {_spread(tokens)} tokens{_more(tokens, text_input)}.",
+        f"is written is not read{counted}. Texts have {_spread(tokens)} tokens"
+        f"{_more(tokens, text_input)}.",
         tuple((str(source.ids[i]),) for i in longest),
         tuple(f"{tokens[i]:,} tokens" for i in longest),
     )
