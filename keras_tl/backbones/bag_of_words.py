@@ -83,9 +83,9 @@ class BagOfWords(keras.layers.Layer):
         counts = ops.reshape(tokens[:, 2:], (-1, rows * length))[:, : self.buckets]
         counts = ops.cast(counts, self.compute_dtype)
         weights = ops.minimum(counts, 1.0) + ops.log(ops.maximum(counts, 1.0))
-        length = ops.sqrt(ops.sum(ops.square(weights), axis=1, keepdims=True))
-        # A word makes a bag at least 1 long.
-        return weights * (_LENGTH * self.features**0.5 / ops.maximum(length, 1.0))
+        norm = ops.sqrt(ops.sum(ops.square(weights), axis=1, keepdims=True))
+        # With one word or more it is at least 1.
+        return weights * (_LENGTH * self.features**0.5 / ops.maximum(norm, 1.0))
 
     def get_config(self) -> dict[str, Any]:
         """The layer's settings."""
