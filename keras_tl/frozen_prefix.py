@@ -40,9 +40,9 @@ class Split:
 def split(model: keras.Model) -> Split:
     """Cuts a functional model at the last point behind which everything is fixed.
 
-    The cut holds every frozen layer with a kernel that no training layer comes before. Frozen
-    layers without one (activations, normalisation, pooling) stay on the side that makes the
-    set of tensors at the cut smallest in bytes.
+    The cut holds every frozen layer with a kernel that no training layer comes before, and then
+    those that take the inputs. Other frozen layers (activations, normalisation, pooling) stay on
+    the side that makes the set of tensors at the cut smallest in bytes.
 
     Args:
         model: A flat functional model with its `trainable` flags set. Of a model of texts, what
@@ -108,6 +108,9 @@ def _cut_tensors(model: keras.Model) -> list[Any]:
     if not needed:
         # Preprocessing alone costs less than to store what it gives.
         return list(model.inputs)
+    # Token ids can neither be blended by mixup nor stored in 16 bits: what is made of them can.
+    inputs = {id(tensor) for tensor in model.inputs}
+    needed |= {id(n) for n in fixed if any(id(t) in inputs for t in n.input_tensors)}
     ordered = [n for n in fixed if id(n) in needed] + [n for n in fixed if id(n) not in needed]
     candidates = [
         _live_tensors(model, ordered[:length]) for length in range(len(needed), len(fixed) + 1)
