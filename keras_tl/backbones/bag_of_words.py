@@ -15,7 +15,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-# What is no part of a word stands alone, and so does each sign of a script without blanks.
+# What is no part of a word stands alone, and so does each sign of Chinese and Japanese, which have
+# no blanks.
 _ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\pL\pM\pN_\s]+"
 # The length of a bag, in the square root of the features' number, to which layer norms make them
 # proportional. Of 10, 20 and 40 beside MiniLM's 2,304, 20 was the best on mails; of 10 and 20 on

@@ -61,8 +61,8 @@ def load_encoder(
         A `keras.Model` of the input "text", strings in UTF-8 `[batch]` or `[batch, 2]`, to float32
         `[batch, width]`, with "layers" `[batch, blocks * width]`, and the bag of words behind it.
         Its first layer, "tokenizer", gives int32 tokens `[batch, 2, windows * max_tokens]`, with
-        words more rows. All layers are leaves and trainable;
-        dropout is inactive where it is frozen.
+        words more rows. All layers are leaves and trainable; dropout is inactive where it is
+        frozen.
 
     Raises:
         InputError: No such encoder; its files are missing, damaged or of another kind; a package
@@ -82,8 +82,10 @@ def load_encoder(
         raise InputError("1 or 2 texts", str(texts), "2 is for pairs, such as title and body.")
     source = _read(str(name), with_weights=weights is not None)
     text = keras.Input(() if texts == 1 else (2,), dtype="string", name="text")
-    reading: dict[str, Any] = {"truncate": truncate, "markup": markup, "bag_of_words": bag_of_words}
-    tokens = _tokenizer(source, max_tokens, windows, **reading)(text)
+    tokenizer = _tokenizer(
+        source, max_tokens, windows, truncate=truncate, markup=markup, bag_of_words=bag_of_words
+    )
+    tokens = tokenizer(text)
     vectors = encode(tokens, source.config, windows, pooling or source.pooling, bag_of_words)
     model = keras.Model(text, vectors, name="encoder")
     if source.weights is not None:
@@ -107,8 +109,9 @@ def load_tokenizer(
         handle = str(name).removeprefix(HUB)
         return hub.load_hub_tokenizer(handle, max_tokens=max_tokens, texts=texts)
     source = _read(str(name), with_weights=False)
-    reading: dict[str, Any] = {"truncate": truncate, "markup": markup, "bag_of_words": bag_of_words}
-    return _tokenizer(source, max_tokens, windows, **reading)
+    return _tokenizer(
+        source, max_tokens, windows, truncate=truncate, markup=markup, bag_of_words=bag_of_words
+    )
 
 
 def _tokenizer(

@@ -60,7 +60,7 @@ def test_texts_are_tokens_on_the_device(precision, tmp_path):
     keras.config.set_dtype_policy(precision)
     try:
         folder = write_tiny_bert(tmp_path / "bert")
-        whole = build_text_classifier(folder, outputs=3, max_tokens=16)
+        whole = build_text_classifier(folder, outputs=3, max_tokens=16, bag_of_words=40)
     finally:
         keras.config.set_dtype_policy("float32")
     assert whole.inputs[0].dtype == "string"
