@@ -8,7 +8,7 @@ import keras
 from keras_tl.errors import InputError
 from keras_tl.training.resume import Checkpoint
 from keras_tl.training.state_files import set_random_state, values
-from keras_tl.training.stock_callbacks import KeptStock, is_stock
+from keras_tl.training.stock_callbacks import KeptBoard, KeptStock, kept_stock
 
 # An epoch's end is kept where the last save is so old.
 SECONDS_AT_EPOCH_ENDS = 1.0
@@ -55,7 +55,11 @@ class Saver(keras.callbacks.Callback):
         super().__init__()
         self.checkpoint, self.batch = checkpoint, batch
         self.phase, self.epochs, self.steps = phase, epochs, steps
-        self.kept = [kept for callback in others if (kept := _kept(callback))]
+        kept = [found for callback in others if (found := _kept(callback))]
+        # Nothing of the training hangs on what TensorBoard shows: such may come and go.
+        self.boards = [one for _, one in kept if isinstance(one, KeptBoard)]
+        self.kept = [(name, one) for name, one in kept if not isinstance(one, KeptBoard)]
+        self._stock = [one for _, one in kept if isinstance(one, KeptStock)]
         self.alone, self._first_step = alone, 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -64,11 +68,16 @@ class Saver(keras.callbacks.Callback):
         with self.model.distribute_strategy.scope():
             self.model.optimizer.build(self.model.trainable_variables)
         if (place := self.checkpoint.place) is None:
+            if len(self._stock) > len(self.boards):
+                # Else, until the first save, rows of epochs that are done again would stay, and
+                # what was best in a phase before would be lost.
+                self.checkpoint.save(self._place(0, 0))
             return
-        self.checkpoint.assign(self.model.variables, place["fitted"])
-        self.checkpoint.assign(self.model.optimizer.variables, place["optimizer"])
+        self._jump(place)
         self._restore_callbacks(place["callbacks"])
-        set_random_state(place["random"])
+        # None where it was kept before they were, and none of one that is new.
+        for board, state in zip(self.boards, place.get("boards", ()), strict=False):
+            board.restore(state)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Passes over the steps of the first epoch that are done."""
@@ -77,9 +86,13 @@ class Saver(keras.callbacks.Callback):
         if not place or not place["step"]:
             return
         self._first_step = place["step"]
+        # What other callbacks do when an epoch begins was done: they must not do it twice.
+        self._jump(place)
         self._build_metrics(len(place["metrics"]))
         self.checkpoint.assign(self.model.metrics_variables, place["metrics"])
-        _pass_over(self.model, self._first_step // self.model.steps_per_execution)
+        for stock in self._stock:
+            stock.overlook(self._first_step)
+        _pass_over(self.model, self._first_step)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the step, now and then, and the last one of an epoch."""
@@ -114,7 +127,13 @@ class Saver(keras.callbacks.Callback):
             "optimizer": values(self.model.optimizer.variables),
             "metrics": values(self.model.metrics_variables) if step else [],
             "callbacks": [[name, kept.state()] for name, kept in self.kept],
+            "boards": [board.state() for board in self.boards],
         }
+
+    def _jump(self, place: dict[str, Any]) -> None:
+        self.checkpoint.assign(self.model.variables, place["fitted"])
+        self.checkpoint.assign(self.model.optimizer.variables, place["optimizer"])
+        set_random_state(place["random"])
 
     def _restore_callbacks(self, states: list[Any]) -> None:
         here, were = ([name for name, _ in some] for some in (self.kept, states))
@@ -137,12 +156,18 @@ def _kept(callback: keras.callbacks.Callback) -> tuple[str, Kept] | None:
     name = type(callback).__name__
     if isinstance(callback, Kept):
         return name, callback
-    return (name, KeptStock(callback)) if is_stock(callback) else None
+    stock = kept_stock(callback)
+    return (name, stock) if stock else None
 
 
-def _pass_over(model: keras.Model, executions: int) -> None:
-    """Lets `fit` take so many calls for done, without data; the figures are those so far."""
-    run, left = model.train_function, executions
+def _pass_over(model: keras.Model, steps: int) -> None:
+    """Lets `fit` take so many steps for done, without data; the figures are those so far."""
+    at_once = model.steps_per_execution
+    if steps % at_once:
+        expected = f"as many steps at once as before: training was stopped behind step {steps}"
+        fix = "Give the same each_step and the same devices."
+        raise InputError(expected, f"{at_once} at once", fix)
+    run, left = model.train_function, steps // at_once
     figures = model.get_metrics_result()
 
     def passing(iterator: Any) -> Any:

@@ -1,7 +1,8 @@
 """What Keras' own callbacks have gathered while training, so that it can be kept and taken back.
 
 Of the others nothing needs to be: they look at nothing but the step or epoch they are given. (But
-TensorBoard with `update_freq="batch"`, which counts its steps from 0 again.)
+BackupAndRestore, OrbaxCheckpoint and SwapEMAWeights, which keep trainings and averages in their own
+way: of those nothing is kept.)
 """
 
 from pathlib import Path
@@ -14,9 +15,13 @@ _ATTRIBUTES: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
     keras.callbacks.ReduceLROnPlateau: ("best", "wait", "cooldown_counter"),
     keras.callbacks.ModelCheckpoint: (
         "best",
+        # Keras finds it when an epoch ends; to compare a step with a kept best it is needed now.
+        "monitor_op",
         "_batches_seen_since_last_saving",
         "_last_batch_seen",
     ),
+    # Not `_previous_epoch_iterations`: of speeds only this process's own steps count.
+    keras.callbacks.TensorBoard: ("_global_train_batch", "_global_test_batch"),
 }
 
 
@@ -27,34 +32,77 @@ class KeptStock:
         self.callback = callback
 
     def state(self) -> dict[str, Any]:
-        """Its attributes, and of a CSVLogger the rows that it has written."""
-        if isinstance(self.callback, keras.callbacks.CSVLogger):
-            return {"rows": Path(self.callback.filename).read_bytes().decode()}
+        """Its attributes."""
         found = vars(self.callback)
-        return {name: _plain(found[name]) for name in self._names() if name in found}
+        kinds = (kind for kind in _ATTRIBUTES if isinstance(self.callback, kind))
+        names = (name for kind in kinds for name in _ATTRIBUTES[kind])
+        return {name: _plain(found[name]) for name in names if name in found}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes them back. What a CSVLogger wrote of steps that are done again is dropped."""
-        if not isinstance(self.callback, keras.callbacks.CSVLogger):
-            vars(self.callback).update(state)
-            return
+        """Takes them back."""
+        if operation := state.get("monitor_op"):
+            state = state | {"monitor_op": getattr(keras.ops, operation)}
+        vars(self.callback).update(state)
+
+    def overlook(self, steps: int) -> None:
+        """Hides the first steps of an epoch from it, which it saw when they were done.
+
+        Else it would write again what it wrote then, with the figures of a later step.
+        """
+        callback = self.callback
+
+        def unseen(batch: int, logs: dict[str, Any] | None = None) -> None:
+            if batch + 1 == steps:
+                # The class's own methods are seen again.
+                del callback.on_train_batch_begin, callback.on_train_batch_end
+
+        callback.on_train_batch_begin = lambda batch, logs=None: None
+        callback.on_train_batch_end = unseen
+
+
+class KeptBoard(KeptStock):
+    """A TensorBoard."""
+
+    def state(self) -> dict[str, Any]:
+        """Its counts of batches. What it has shown so far is in its files then."""
+        for writer in self.callback._writers.values():
+            writer.flush()
+        return super().state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes them back."""
+        super().restore(state)
+        # By the step that its writer was pushed with it decides what of the epoch is written.
+        self.callback._pop_writer()
+        self.callback._push_writer(self.callback._train_writer, self.callback._global_train_batch)
+
+
+class KeptRows(KeptStock):
+    """A CSVLogger."""
+
+    def state(self) -> dict[str, Any]:
+        """The rows that it has written."""
+        return {"rows": Path(self.callback.filename).read_bytes().decode()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes them back. What it wrote of steps that are done again is dropped."""
         self.callback.csv_file.close()
         Path(self.callback.filename).write_bytes(state["rows"].encode())
         self.callback.csv_file = open(self.callback.filename, "a")  # noqa: SIM115
         self.callback.append_header = not state["rows"]
 
-    def _names(self) -> tuple[str, ...]:
-        kinds = (kind for kind in _ATTRIBUTES if isinstance(self.callback, kind))
-        return tuple(name for kind in kinds for name in _ATTRIBUTES[kind])
 
-
-def is_stock(callback: keras.callbacks.Callback) -> bool:
-    """Whether it is one of them, or made from one; a CSVLogger has to write to a local file."""
+def kept_stock(callback: keras.callbacks.Callback) -> KeptStock | None:
+    """How it is kept if it is one of them, or made from one; a CSVLogger's file has to be local."""
     if isinstance(callback, keras.callbacks.CSVLogger):
-        return "://" not in callback.filename
-    return isinstance(callback, tuple(_ATTRIBUTES))
+        return None if "://" in callback.filename else KeptRows(callback)
+    if isinstance(callback, keras.callbacks.TensorBoard):
+        return KeptBoard(callback)
+    return KeptStock(callback) if isinstance(callback, tuple(_ATTRIBUTES)) else None
 
 
 def _plain(value: Any) -> Any:
-    """What JSON takes: monitored values may be NumPy scalars."""
+    """What JSON takes: monitored values may be NumPy scalars, operations have names."""
+    if callable(value):
+        return value.__name__
     return value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
