@@ -65,6 +65,12 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--focal-gamma", float, "G", "focal loss: what is known already counts less; try 2"),
     ("--sampling", str, "HOW", "shuffled, or balanced: all classes equally often"),
     (
+        "--head-start",
+        str,
+        "HOW",
+        "fitted: of few items the head starts at a logistic regression; given: at random",
+    ),
+    (
         "--class-weight-beta",
         float,
         "B",

@@ -111,6 +111,9 @@ class TrainConfig:
             "light", for texts "none".
         sampling: "shuffled" shows each image once in an epoch, "balanced" all classes equally
             often.
+        head_start: "fitted" lets a head that is trained alone on few items start at a logistic
+            regression on its features, "given" at random weights; see
+            `keras_tl.training.head_start`.
         batch_size: Images in a batch, over all devices.
         micro_batches: In so many parts a device computes its batch, to need less memory; the
             update is that of the whole batch. None takes 1, and for texts in several windows at
@@ -196,6 +199,7 @@ class TrainConfig:
     cutmix: float = 0.0
     augment: str | None = None
     sampling: str = "shuffled"
+    head_start: str = "fitted"
     batch_size: int = 32
     micro_batches: int | None = None
     clip_norm: float | None = None

@@ -286,6 +286,7 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
         "focal_gamma": config.focal_gamma,
         "mixup": config.mixup,
         "sampling": config.sampling,
+        "head_start": config.head_start,
         "patience": config.patience,
         "layer_decay": config.layer_decay,
     }

@@ -13,6 +13,7 @@ CHOICES = {
     "averaging": ("none", "ema", "swa"),
     "augment": ("none", "light", "strong", "dihedral", "randaugment", "trivial"),
     "sampling": ("shuffled", "balanced"),
+    "head_start": ("fitted", "given"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "feature_dtype": ("auto", "float16", "float32"),
     "engine": ("auto", "tensorflow"),

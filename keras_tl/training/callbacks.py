@@ -84,9 +84,17 @@ class BestWeights(keras.callbacks.EarlyStopping):
         patience: Stop after this many epochs without a better one; None never stops.
         start_loss: The validation loss of the weights that training begins with.
         monitor: Which loss; see `keras_tl.training.refinement` for another than Keras'.
+        good_start: Whether that no epoch is better than the start is nothing to warn of.
     """
 
-    def __init__(self, patience: int | None, start_loss: float, monitor: str = "val_loss"):
+    def __init__(
+        self,
+        patience: int | None,
+        start_loss: float,
+        monitor: str = "val_loss",
+        *,
+        good_start: bool = False,
+    ):
         endless = 10**9
         super().__init__(
             monitor=monitor,
@@ -94,7 +102,7 @@ class BestWeights(keras.callbacks.EarlyStopping):
             patience=endless if patience is None else patience,
             restore_best_weights=True,
         )
-        self.start_loss = start_loss
+        self.start_loss, self.good_start = start_loss, good_start
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes the start for the best so far."""
@@ -116,7 +124,8 @@ class BestWeights(keras.callbacks.EarlyStopping):
         """Restores the best weights."""
         super().on_train_end(logs)
         if self.best_epoch < 0:
-            log.warning(
+            log.log(
+                logging.INFO if self.good_start else logging.WARNING,
                 "No epoch had a lower validation loss than the start (%.4f): its weights are kept",
                 self.start_loss,
             )

@@ -32,6 +32,7 @@ from keras_tl.training.checks import (
 )
 from keras_tl.training.feeds import feature_batches, features_of, run_in_batches
 from keras_tl.training.guard import FreezingGuard
+from keras_tl.training.head_start import start_fitted
 from keras_tl.training.images import Images
 from keras_tl.training.mixup import mixup
 from keras_tl.training.model import parts_of, training_model
@@ -44,9 +45,6 @@ from keras_tl.training.resume import Checkpoint, facts_of
 from keras_tl.training.sampling import Order, order_of, sample_weights
 from keras_tl.training.saver import Saver
 from keras_tl.training.sharing import Sharing, batches_of
-
-# A step of a head takes less time than the way from Python into it and back.
-FEW_STEPS, MANY_STEPS = 16, 64
 
 log = logging.getLogger("keras_tl")
 
@@ -170,6 +168,7 @@ class _PhaseRun:
         self.checkpoint, self.index = place
         self.val_parts: list[np.ndarray] | None = None
         self.prefix: PrefixPass | None = None
+        self.head_is_fitted = False
         self.cut: tuple[str, ...] = ()
         self.passes: list[Pass] = []
         part = behind_host(model)
@@ -230,25 +229,17 @@ class _PhaseRun:
                 optimizer=self.phase.build_optimizer(self.steps, treatments),
                 loss=self.phase.build_loss(task, train.targets()),
                 metrics=list(tasks.get(task).metrics),
-                steps_per_execution=1 if each_step else self._steps_at_once(self.steps),
+                steps_per_execution=1 if each_step else self._steps_at_once,
             )
 
     def report(self, summary: FreezingSummary, seconds: dict[str, float]) -> PhaseReport:
         """What is to be known of the phase."""
         return PhaseReport(self.phase.name, summary, self.cut, tuple(self.passes), seconds)
 
-    def _steps_at_once(self, steps: int) -> int:
-        """How many steps run without a return to Python: many where only a head trains.
-
-        It must divide the epoch's steps, or Keras would read on into the next epoch.
-        """
-        on_tpu = isinstance(self.sharing.strategy, tf.distribute.TPUStrategy)
+    @property
+    def _steps_at_once(self) -> int:
         on_vectors = all(len(tensor.shape) == 2 for tensor in self.fitted.inputs)
-        # Other strategies cannot run collectives in a loop; to a TPU the way is the longest.
-        if not on_tpu and (self.sharing.devices > 1 or not on_vectors):
-            return 1
-        divisors = [n for n in range(1, min(steps, MANY_STEPS) + 1) if steps % n == 0]
-        return divisors[-1] if divisors[-1] >= FEW_STEPS else steps
+        return self.sharing.steps_at_once(self.steps, on_vectors=on_vectors)
 
     @property
     def _first(self) -> tuple[int, int]:
@@ -313,13 +304,18 @@ class _PhaseRun:
         log.info("Frozen up to %s: computed once for each item", where)
         features = [self.prefix.features(train, view) for view in views]
         batches = feature_batches(features, train, batch_size, **how)
-        validation = None
+        validation = held = None
         if val is not None:
-            stored = self.prefix.features(val)
+            held = val, (stored := self.prefix.features(val))
             if parts is None:
                 validation = feature_batches([stored], val, batch_size)
             else:
                 validation = features_of(stored, val, parts)
+        if self.phase.head_start == "fitted":
+            balanced, workers = self.phase.sampling == "balanced", self.sharing.workers
+            self.head_is_fitted = start_fitted(
+                self.part, (train, features[0]), held, weights, balanced=balanced, workers=workers
+            )
         asked = sum(done.images for done in self.passes)
         computed = sum(done.computed for done in self.passes)
         log.info("  %d passes, %d items: %d computed now", len(self.passes), asked, computed)
@@ -389,11 +385,12 @@ class _PhaseRun:
         self, validation: tf.data.Dataset, targets: np.ndarray | None
     ) -> list[keras.callbacks.Callback]:
         """What chooses the best epoch; with targets by the loss that is refined."""
+        best = functools.partial(BestWeights, self.phase.patience, good_start=self.head_is_fitted)
         if targets is None:
             batches = self.sharing.distribute(validation)
             how = {"steps": self._val_steps, "return_dict": True, "verbose": 0}
             start = self.fitted.evaluate(batches, **how)
-            return [BestWeights(self.phase.patience, start["loss"])]
+            return [best(start["loss"])]
         refined = RefinedLoss(validation, targets, self.sharing.workers)
         refined.set_model(self.fitted)
-        return [refined, BestWeights(self.phase.patience, refined.measure(), REFINED_LOSS)]
+        return [refined, best(refined.measure(), REFINED_LOSS)]

@@ -185,11 +185,13 @@ def find_learning_rate(
 
     def losses(first: float, last: float, still: np.ndarray | None = None) -> np.ndarray:
         recorder = _Recorder(steps, still)
-        schedule = Sweep(first, last, steps)
+        swept: dict[str, Any] = {"schedule": Sweep(first, last, steps), "epochs": epochs}
+        # A head that is fitted has nothing left to fall.
+        swept |= {"patience": None, "averaging": None, "head_start": "given"}
         with _restored(model, phase.freezing, strategy):
             run_phases(
                 model,
-                [replace(phase, schedule=schedule, epochs=epochs, patience=None, averaging=None)],
+                [replace(phase, **swept)],
                 train,
                 task=task,
                 batch_size=batch_size,

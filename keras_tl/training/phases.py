@@ -12,6 +12,7 @@ from keras_tl import freezing, tasks
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.training.anchors import L2SP
 from keras_tl.training.averaging import EMA, Averaging
+from keras_tl.training.head_start import check_head_start
 from keras_tl.training.optimizers import KINDS, OPTIMIZERS, Course, Treatment
 from keras_tl.training.rates import variable_rates
 from keras_tl.training.sampling import check_sampling
@@ -47,6 +48,9 @@ class Phase:
             frozen part of the model ends (see `keras_tl.training.mixup`); 0 blends none.
             Figures during training are then measured against blended targets.
         sampling: "shuffled" or "balanced", see `keras_tl.training.sampling`.
+        head_start: "given" begins with the head as it is. "fitted" begins with a logistic
+            regression where one layer is all that trains, on stored features of few items; see
+            `keras_tl.training.head_start.start_fitted`.
         patience: Stop after this many epochs in which the validation loss did not fall; None
             runs all epochs. In both cases the weights of the best epoch are restored where
             there is validation data, or those of the start if no epoch was better.
@@ -72,6 +76,7 @@ class Phase:
     focal_gamma: float = 0.0
     mixup: float = 0.0
     sampling: str = "shuffled"
+    head_start: str = "given"
     patience: int | None = None
     clip_norm: float | None = None
     layer_decay: float = 1.0
@@ -100,6 +105,7 @@ class Phase:
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise InputError("a clip_norm above 0", str(self.clip_norm), "None does not clip.")
         check_sampling(self.sampling)
+        check_head_start(self.head_start)
 
     def treatments(
         self, model: keras.Model, starts: Mapping[int, np.ndarray]

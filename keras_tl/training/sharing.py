@@ -16,6 +16,9 @@ from keras_tl.training.images import Images
 from keras_tl.training.sampling import Order
 from keras_tl.workers import Workers
 
+# A step of a head takes less time than the way from Python into it and back.
+FEW_STEPS, MANY_STEPS = 16, 64
+
 
 class Sharing:
     """What this process reads for its devices.
@@ -80,6 +83,21 @@ class Sharing:
         first = self.workers.index * self.local
         divided = [np.array_split(share, batches) for share in shares[first : first + self.local]]
         return [batch for step in zip(*divided, strict=True) for batch in step]
+
+    def steps_at_once(self, steps: int, *, on_vectors: bool) -> int:
+        """How many steps run without a return to Python: many where only a head trains.
+
+        Args:
+            steps: Steps in an epoch. What is returned divides it, or Keras would read on into
+                the next epoch.
+            on_vectors: Whether what trains gets vectors.
+        """
+        on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
+        # Other strategies cannot run collectives in a loop; to a TPU the way is the longest.
+        if not on_tpu and (self.devices > 1 or not on_vectors):
+            return 1
+        divisors = [n for n in range(1, min(steps, MANY_STEPS) + 1) if steps % n == 0]
+        return divisors[-1] if divisors[-1] >= FEW_STEPS else steps
 
     def endless(self, batches: tf.data.Dataset, last: Any) -> tf.data.Dataset:
         """Batches without an end, `last` behind the others, where there are several processes.

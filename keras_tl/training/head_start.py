@@ -1,0 +1,157 @@
+"""Where a new head starts: as it was made, or at a logistic regression on its features.
+
+A few hundred items make few steps: a head that starts at random is then still on its way when the
+phase ends, and where it is on that way is chosen by a few dozen items. What it is on its way to is
+a convex problem, which for so few items is solved at once.
+"""
+
+import logging
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from keras_tl.errors import InputError, did_you_mean
+from keras_tl.feature_cache import Features
+from keras_tl.training.images import Images
+from keras_tl.training.refinement import refined_loss
+from keras_tl.workers import Workers
+
+HEAD_STARTS = ("given", "fitted")
+# Above so many items an epoch has steps enough; the squares of the items times the classes bound
+# the time, to about a quarter of a minute.
+MOST_ITEMS, MOST_WORK = 1000, 2 * 10**7
+# What the loss of all items counts beside half the squares of the weights, for features whose
+# mean square length is 1.
+STRENGTHS = tuple(10 ** (power / 2) for power in range(2, 10))
+MAX_STEPS, TOLERANCE = 1000, 1e-6
+
+log = logging.getLogger("keras_tl")
+
+
+def check_head_start(name: str) -> None:
+    """Refuses what is no start of a head."""
+    if name not in HEAD_STARTS:
+        fix = did_you_mean(name, HEAD_STARTS, f"Choose {' or '.join(HEAD_STARTS)}.")
+        raise InputError("a head's start", repr(name), fix)
+
+
+def start_fitted(
+    part: keras.Model,
+    train: tuple[Images, Features],
+    val: tuple[Images, Features] | None,
+    weights: np.ndarray | None = None,
+    *,
+    balanced: bool = False,
+    workers: Workers | None = None,
+) -> bool:
+    """Puts a head that is one softmax layer to the logistic regression on its stored features.
+
+    Of several penalties it is the one with the lowest refined loss on the validation items; with
+    none to choose by, a middle one. Nothing changes where the model's part is more than dropout
+    and that layer, where there are more than `MOST_ITEMS` items or very many classes, where a
+    class has no item, or where views blend classes.
+
+    Args:
+        part: What is behind the cut; its layer is changed in place.
+        train: The items to fit to, and what is stored of them in one view.
+        val: Those to choose by.
+        weights: What each item counts, float32 `[items]`.
+        balanced: Whether all classes count the same, beside the weights.
+        workers: The processes; all get the solution of the chief.
+
+    Returns:
+        Whether the head was changed.
+    """
+    dense, (items, stored) = _only_softmax(part), train
+    if dense is None or items.mixes or not _is_quick(len(items), dense.units):
+        return False
+    classes = items.targets().argmax(axis=1)
+    if len(np.unique(classes)) < dense.units:
+        return False
+    held = None if val is None else (_all(val[1]), val[0].targets().argmax(axis=1))
+    kernel, bias, strength = fit_softmax(_all(stored), classes, held, weights, balanced=balanced)
+    told = (workers or Workers()).share_bytes(np.vstack([kernel, bias]).tobytes())
+    solution = np.frombuffer(told, np.float32).reshape(-1, dense.units)
+    dense.kernel.assign(solution[:-1])
+    dense.bias.assign(solution[-1])
+    log.info("The head starts at a logistic regression on its features (strength %.3g)", strength)
+    return True
+
+
+def fit_softmax(
+    features: np.ndarray,
+    classes: np.ndarray,
+    held: tuple[np.ndarray, np.ndarray] | None = None,
+    weights: np.ndarray | None = None,
+    *,
+    balanced: bool = False,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Multinomial logistic regression with a penalty on the squares of the kernel.
+
+    The best kernel is a mix of the items' features, so it is looked for among these only: with
+    fewer items than features that is much less to look through, and the same is found.
+
+    Args:
+        features: Float `[items, features]`.
+        classes: int64 `[items]`; all from 0 to the highest one occur.
+        held: Features and classes of other items, to choose the penalty by.
+        weights: What each item counts, `[items]`.
+        balanced: Whether all classes count the same, beside the weights.
+
+    Returns:
+        Kernel `[features, classes]` and bias `[classes]`, float32, and the strength chosen.
+    """
+    basis, mixed = np.linalg.qr(features.T.astype(np.float64))
+    length = np.sqrt((mixed**2).sum(axis=0).mean()) or 1.0
+    classes_count = "balanced" if balanced else None
+    settings: dict[str, Any] = {"max_iter": MAX_STEPS, "tol": TOLERANCE, "warm_start": True}
+    model = LogisticRegression(class_weight=classes_count, **settings)
+    strengths = STRENGTHS if held is not None else STRENGTHS[len(STRENGTHS) // 2 :][:1]
+    found = []
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for strength in strengths:
+            model.set_params(C=strength).fit(mixed.T / length, classes, sample_weight=weights)
+            kernel, bias = _of_all_classes(basis @ model.coef_.T / length, model.intercept_)
+            loss = 0.0 if held is None else _refined(held, kernel, bias)
+            found.append((loss, strength, kernel, bias))
+    _, strength, kernel, bias = min(found, key=lambda fit: fit[0])
+    return kernel.astype(np.float32), bias.astype(np.float32), strength
+
+
+def _of_all_classes(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of two classes scikit-learn gives the second's logit less the first's."""
+    if kernel.shape[1] > 1:
+        return kernel, bias
+    halves = np.array([[-0.5, 0.5]])
+    return kernel * halves, bias * halves[0]
+
+
+def _refined(held: tuple[np.ndarray, np.ndarray], kernel: np.ndarray, bias: np.ndarray) -> float:
+    logits = held[0] @ kernel + bias
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return refined_loss(exponents / exponents.sum(axis=1, keepdims=True), held[1])
+
+
+def _only_softmax(part: keras.Model) -> keras.layers.Dense | None:
+    """The one layer of a model that is nothing else on a vector, but for dropout."""
+    kinds = (keras.layers.InputLayer, keras.layers.Dropout)
+    layers = [layer for layer in part.layers if not isinstance(layer, kinds)]
+    if len(layers) != 1 or len(part.inputs) != 1 or len(part.inputs[0].shape) != 2:
+        return None
+    layer = layers[0]
+    fits = isinstance(layer, keras.layers.Dense) and layer.use_bias and layer.trainable
+    return layer if fits and layer.activation is keras.activations.softmax else None
+
+
+def _is_quick(items: int, classes: int) -> bool:
+    return items <= MOST_ITEMS and items**2 * classes <= MOST_WORK
+
+
+def _all(features: Features) -> np.ndarray:
+    return features.gather(np.arange(len(features)))[0]
