@@ -29,7 +29,7 @@ from keras_tl.cli_streaming import (
 )
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.exit_codes import BAD_INPUT, exit_code_of
-from keras_tl.place_options import PLACE, choose_alone, place_of
+from keras_tl.place_options import PLACE, leave_to_chief, place_of, together
 from keras_tl.quiet import quiet
 
 log = logging.getLogger("keras_tl")
@@ -146,15 +146,14 @@ def _compare(options: argparse.Namespace) -> int:
     from keras_tl.compare_config import CompareConfig
 
     config = CompareConfig(**_given(options, *PLACE))
-    choose_alone(options, "a comparison")
-    comparison = _job("keras_tl.comparison").compare(config)
-
-    from keras_tl.comparison_table import format_comparison
-
-    print(format_comparison(comparison))
-    best = comparison.ranking[0].backbone
-    told = shlex.join([config.data, *_columns_of(config), *_seen_as(config), "--backbone", best])
-    print(f"Train with     keras-tl train {told} --out RUN")
+    job = _job("keras_tl.comparison")
+    with together():
+        comparison = job.compare(config, place=place_of(options))
+        leave_to_chief()
+        print(import_module("keras_tl.comparison_table").format_comparison(comparison))
+        best = ["--backbone", comparison.ranking[0].backbone]
+        told = shlex.join([config.data, *_columns_of(config), *_seen_as(config), *best])
+        print(f"Train with     keras-tl train {told} --out RUN")
     return 0
 
 
@@ -184,12 +183,15 @@ def _lr_find(options: argparse.Namespace) -> int:
 
     sweep = {name: vars(options)[name] for name in ("fine_tuning", "steps")}
     config = make_config(_given(options, *sweep, *PLACE))
-    choose_alone(options, "looking for a rate")
-    found = _job("keras_tl.rate_finding").find_rates(config, **sweep, verbose=_verbose())
-    for each in found:
-        print(f"\nPhase {each.phase}:\n{each}")
-    write = import_module("keras_tl.reporting.learning_rates").write_learning_rates
-    print(f"\nThe curve is in {write(found, f'{config.backbone} on {config.data}', config.out)}")
+    job = _job("keras_tl.rate_finding")
+    with together():
+        found = job.find_rates(config, **sweep, place=place_of(options), verbose=_verbose())
+        leave_to_chief()
+        for each in found:
+            print(f"\nPhase {each.phase}:\n{each}")
+        write = import_module("keras_tl.reporting.learning_rates").write_learning_rates
+        page = write(found, f"{config.backbone} on {config.data}", config.out)
+        print(f"\nThe curve is in {page}")
     return 0
 
 

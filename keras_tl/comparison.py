@@ -15,13 +15,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tl import freezing
+from keras_tl import freezing, strategies
 from keras_tl.backbones import registry
 from keras_tl.compare_config import CompareConfig
 from keras_tl.config import HUB, NAMED_WEIGHTS
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
-from keras_tl.errors import InputError, KerasTLError
+from keras_tl.errors import InputError, KerasTLError, LostWorkerError
 from keras_tl.evaluation.probes import FewShot, few_shot, tied
 from keras_tl.evaluation.transferability import h_score, log_me
 from keras_tl.evaluation.verdict import Verdict
@@ -38,6 +38,7 @@ from keras_tl.preparing import (
     windows_of,
 )
 from keras_tl.probing import Part, first_view, groups_of, sample, weigh
+from keras_tl.workers import Workers
 
 SPEEDS = "speeds.json"
 # Run before the clock starts: the engine is chosen on them.
@@ -60,8 +61,8 @@ class Candidate:
         h_score: See `h_score`; None unless each image has one class.
         log_me: See `log_me`; of a regression's standardised targets.
         computed: How many images were run now; the others were stored.
-        images_per_second: Of a pass, on this machine, now or when it was last run; None where
-            that is not known.
+        images_per_second: Of a pass, on this machine or on all that share it, now or when it was
+            last run; None where that is not known.
         pass_seconds: Of a pass over all train and val images; None as above.
         few_shot: Probes of a few images of each class; empty unless asked for.
     """
@@ -129,7 +130,13 @@ class Comparison:
         }
 
 
-def compare(config: CompareConfig, *, source: Source | None = None, verbose: int = 1) -> Comparison:
+def compare(
+    config: CompareConfig,
+    *,
+    source: Source | None = None,
+    place: strategies.Place | None = None,
+    verbose: int = 1,
+) -> Comparison:
     """Probes several backbones on the same images.
 
     Each one's features are computed once, by the engine and into the store that training uses,
@@ -138,6 +145,8 @@ def compare(config: CompareConfig, *, source: Source | None = None, verbose: int
     Args:
         config: The settings.
         source: The images, where they are already opened; else `config.data` is.
+        place: Where to compute, see `keras_tl.strategies.choose`. Several processes share the
+            passes, each fits the probes, and the chief writes; all need the data.
         verbose: 1 says how far a pass is, 0 does not.
 
     Returns:
@@ -145,9 +154,26 @@ def compare(config: CompareConfig, *, source: Source | None = None, verbose: int
         the fastest of them at the top; then the others in the same way.
 
     Raises:
-        InputError: Unusable data, a wrong name, or no backbone could be looked at.
+        InputError: Unusable data, a wrong name, or no backbone could be looked at; of several
+            processes, one could not look at one.
+        LostWorkerError: Another process is gone.
     """
     names = _names(config)
+    workers = Workers(strategies.choose(place))
+    with workers.losses_told(), workers.chief_speaks():
+        comparison = _compare(config, names, source, workers, verbose)
+    if config.out and workers.is_chief:
+        atomic_write_text(config.out, json.dumps(comparison.facts(), indent=2) + "\n")
+    return comparison
+
+
+def _compare(
+    config: CompareConfig,
+    names: Sequence[str],
+    source: Source | None,
+    workers: Workers,
+    verbose: int,
+) -> Comparison:
     data = prepare_data(config.training(""), source)
     if config.few_shot and data.task != "single-label":
         fix = "Leave --few-shot out."
@@ -156,9 +182,15 @@ def compare(config: CompareConfig, *, source: Source | None = None, verbose: int
     for index, name in enumerate(names):
         log.info("%d of %d: %s", index + 1, len(names), name)
         try:
-            found.append(_candidate(config, name, data, verbose))
+            found.append(_candidate(config, name, data, workers, verbose))
+        except LostWorkerError:
+            raise
         except (KerasTLError, tf.errors.ResourceExhaustedError) as error:
             failures[name] = str(error).splitlines()[0]
+            if workers.count > 1:
+                # The others may wait in its pass.
+                expected = "a backbone that can be looked at"
+                raise InputError(expected, name, failures[name]) from error
             log.warning("  left out: %s", failures[name])
     if not found:
         reason = "; ".join(f"{name}: {why}" for name, why in failures.items())
@@ -167,12 +199,7 @@ def compare(config: CompareConfig, *, source: Source | None = None, verbose: int
     shown = {row.shots for row in found[0].few_shot}
     left_out = [n for n in _numbers(config.shots) if config.few_shot and n not in shown]
     images = len(found[0].verdict.probe.outputs)
-    comparison = Comparison(
-        tuple(ranking), first, failures, images, tuple(left_out), nouns_of(data)
-    )
-    if config.out:
-        atomic_write_text(config.out, json.dumps(comparison.facts(), indent=2) + "\n")
-    return comparison
+    return Comparison(tuple(ranking), first, failures, images, tuple(left_out), nouns_of(data))
 
 
 def _names(config: CompareConfig) -> list[str]:
@@ -197,7 +224,9 @@ def _numbers(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
 
-def _candidate(config: CompareConfig, name: str, data: Data, verbose: int) -> Candidate:
+def _candidate(
+    config: CompareConfig, name: str, data: Data, workers: Workers, verbose: int
+) -> Candidate:
     training = config.training(name)
     data = data_for(training, data)
     size = input_size(data)
@@ -212,11 +241,12 @@ def _candidate(config: CompareConfig, name: str, data: Data, verbose: int) -> Ca
     chosen = sample(replace(data.train, source=_train_and_val(data)), config.images, config.seed)
     parts = _parts(chosen, first_view(data.train, phases))
     source = _joined(parts)
-    store = FeatureStore(dtype=config.feature_dtype).for_a_run()
+    store = FeatureStore(dtype=config.feature_dtype, workers=workers)
     features, verdict = weigh(
         model, phases, parts, source, data.train, training, store, verbose, config.folds
     )
-    speed = _remembered(f"{name} {size} {config.engine}", features.images_per_second)
+    several = f" {workers.count} processes" if workers.count > 1 else ""
+    speed = _remembered(f"{name} {size} {config.engine}{several}", features.images_per_second)
     head = sum(math.prod(w.shape) for w in model.get_layer("head_predictions").weights)
     parameters = model.count_params() - head
     images = data.counts["train"] + data.counts["val"]

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -86,7 +85,7 @@ def train(
     """
     strategy = strategies.choose(place)
     workers = Workers(strategy)
-    with _folder_of(config, workers) as folder, workers.losses_told():
+    with workers.results_in(config.out) as folder, workers.losses_told():
         run = Run(folder)
         run.check_free(config)
         if config.deterministic:
@@ -98,21 +97,6 @@ def train(
         # Who ends first would be missed.
         workers.barrier()
     return Run(config.out)
-
-
-@contextmanager
-def _folder_of(config: TrainConfig, workers: Workers) -> Iterator[str]:
-    """The run's folder; for who is not the chief one that goes, and what it says goes unsaid."""
-    if workers.is_chief:
-        yield config.out
-        return
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            yield folder
-    finally:
-        log.setLevel(level)
 
 
 @contextmanager

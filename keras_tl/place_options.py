@@ -3,15 +3,16 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from keras_tl.errors import InputError
 from keras_tl.exit_codes import exit_code_of
 from keras_tl.quiet import quiet
 
 if TYPE_CHECKING:
+    from keras_tl.runs import Run
     from keras_tl.strategies import Place
     from keras_tl.workers import Workers
 
@@ -40,28 +41,22 @@ def place_of(options: argparse.Namespace) -> "Place":
 def parse(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None = None,
-    *,
-    several: bool = False,
 ) -> argparse.Namespace:
     """Parses the options of a recipe, and these ones, which choose the strategy of the process.
 
     Args:
         parser: The recipe's own options.
         arguments: What stands behind its name; None takes the process's own.
-        several: Whether several processes can share its work; see `leave_to_chief`.
 
     Returns:
         The recipe's own options.
-
-    Raises:
-        InputError: Several processes, and the recipe is for one.
     """
     place_options(parser)
     options = parser.parse_args(arguments)
-    if several:
-        _choose(options)
-    else:
-        choose_alone(options, "this recipe")
+    with quiet():
+        from keras_tl import strategies
+
+    strategies.choose(place_of(options))
     for name in PLACE:
         vars(options).pop(name, None)
     return options
@@ -70,21 +65,33 @@ def parse(
 def launch(main: Callable[[], None]) -> NoReturn:
     """Runs a recipe as a program, which tells of bad input in one line and exit code 2."""
 
-    def together() -> None:
-        with contextlib.suppress(_LeftToChiefError):
+    def shared() -> None:
+        with together():
             main()
-        # Who ends first would be missed.
-        _workers().barrier()
 
-    sys.exit(exit_code_of(together, Path(sys.argv[0]).name))
+    sys.exit(exit_code_of(shared, Path(sys.argv[0]).name))
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Lets all processes of a command or recipe end at once."""
+    try:
+        with contextlib.suppress(_LeftToChiefError):
+            yield
+    except Exception:
+        # Asked for only now: they may have been chosen on the way.
+        with processes().losses_told():
+            raise
+    # Who ends first would be missed.
+    processes().barrier()
 
 
 def leave_to_chief() -> None:
-    """Ends a recipe here in all processes but the chief, which alone has the finished run.
+    """Ends a command or recipe here in all processes but the chief, which prints and writes.
 
-    They wait, in `launch`, until the chief is through with the rest.
+    They wait, in `together`, until the chief is through with the rest.
     """
-    if not _workers().is_chief:
+    if not processes().is_chief:
         raise _LeftToChiefError
 
 
@@ -92,31 +99,24 @@ class _LeftToChiefError(Exception):
     """Nothing is left to do in this process."""
 
 
-def choose_alone(options: argparse.Namespace, what: str) -> None:
-    """Chooses the strategy of the process for what is not divided among several.
+@contextmanager
+def run_of_chief(folder: str | Path) -> Iterator["Run"]:
+    """A run that `train` has finished, for all processes; others than the chief are silent.
 
     Args:
-        options: Those of `place_options`.
-        what: What is to be done, for the error.
-
-    Raises:
-        InputError: There are several processes.
+        folder: The run's. The others have a copy of what is needed of it, which goes.
     """
-    if _choose(options).count > 1:
-        fix = "Take another strategy, or keras-tl train."
-        raise InputError(f"one process for {what}", "several", fix)
+    from keras_tl.model_info import FILE_NAME
+    from keras_tl.runs import Run, load_run
+
+    workers = processes()
+    with workers.results_in(folder) as own:
+        workers.share_files(own, Run.MODEL, FILE_NAME, Run.CONFIG, Run.METRICS)
+        yield load_run(own)
 
 
-def _choose(options: argparse.Namespace) -> "Workers":
-    """The processes of the strategy that the options say."""
-    with quiet():
-        from keras_tl import strategies, workers
-
-    return workers.Workers(strategies.choose(place_of(options)))
-
-
-def _workers() -> "Workers":
-    """Those of the strategy that was chosen."""
+def processes() -> "Workers":
+    """The processes of the strategy that was chosen."""
     from keras_tl import strategies, workers
 
     return workers.Workers(strategies.current())

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_tl import strategies
 from keras_tl.config import TrainConfig
@@ -18,6 +19,7 @@ from keras_tl.preparing import (
 )
 from keras_tl.training.fit import run_phases
 from keras_tl.training.lr_finder import LearningRates, find_learning_rate
+from keras_tl.workers import Workers
 
 
 def find_rates(
@@ -26,6 +28,7 @@ def find_rates(
     fine_tuning: bool = False,
     steps: int = 100,
     source: Source | None = None,
+    place: strategies.Place | None = None,
     verbose: int = 1,
 ) -> list[LearningRates]:
     """Sweeps the rate of a run's first phase, and of its second behind it.
@@ -37,6 +40,8 @@ def find_rates(
         fine_tuning: Whether to train the first phase too, and to sweep the one behind it.
         steps: Steps of each sweep.
         source: The images or texts, where they are already opened; else `config.data` is.
+        place: Where to train, see `keras_tl.strategies.choose`. Several processes share the steps,
+            and all find the same; all need the data.
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
@@ -44,21 +49,29 @@ def find_rates(
 
     Raises:
         InputError: The data cannot be used, or there is no second phase.
+        LostWorkerError: Another process is gone.
     """
+    strategy = strategies.choose(place)
+    workers = Workers(strategy)
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     keras.utils.set_random_seed(config.seed)
     try:
-        return _find(config, fine_tuning, steps, source, verbose)
+        with workers.losses_told(), workers.chief_speaks():
+            return _find(config, fine_tuning, steps, source, strategy, verbose)
     finally:
         keras.config.set_dtype_policy(previous)
 
 
 def _find(
-    config: TrainConfig, fine_tuning: bool, steps: int, source: Source | None, verbose: int
+    config: TrainConfig,
+    fine_tuning: bool,
+    steps: int,
+    source: Source | None,
+    strategy: tf.distribute.Strategy,
+    verbose: int,
 ) -> list[LearningRates]:
     data = prepare_data(config, source)
-    strategy = strategies.choose()
     with strategy.scope():
         model = build_model(config, data)
     phases = plan_for(model, data, config)

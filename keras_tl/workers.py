@@ -6,9 +6,12 @@ once, with `LostWorkerError`.
 
 import functools
 import json
+import logging
+import os
+import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ GONE = (
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
 )
+
+log = logging.getLogger("keras_tl")
 
 
 class Workers:
@@ -56,6 +61,30 @@ class Workers:
     def is_chief(self) -> bool:
         """Whether this process is the one that writes results."""
         return self.index == 0
+
+    @contextmanager
+    def chief_speaks(self) -> Iterator[None]:
+        """Keeps back what others than the chief print and log, but for warnings."""
+        if self.is_chief:
+            yield
+            return
+        level = log.level
+        log.setLevel(logging.WARNING)
+        try:
+            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+                yield
+        finally:
+            log.setLevel(level)
+
+    @contextmanager
+    def results_in(self, folder: str | Path) -> Iterator[Path]:
+        """The folder of results; for who is not the chief one that goes, and `chief_speaks`."""
+        with self.chief_speaks():
+            if self.is_chief:
+                yield Path(folder)
+            else:
+                with tempfile.TemporaryDirectory() as own:
+                    yield Path(own)
 
     def gather(self, array: np.ndarray) -> list[np.ndarray]:
         """Tells all processes an array.
@@ -90,6 +119,25 @@ class Workers:
         size = int(self.gather(np.array([len(mine)]))[teller][0])
         parts = (self.gather(mine[at : at + MOST_BYTES]) for at in range(0, size, MOST_BYTES))
         return b"".join(part[teller].tobytes() for part in parts)
+
+    def share_files(self, folder: Path, *names: str) -> None:
+        """Gives files of the chief's folder to all: those named, or all in it and below."""
+        if self.count == 1:
+            return
+        mine = [folder / name for name in names] or [p for p in folder.rglob("*") if p.is_file()]
+        for name in self.share([str(path.relative_to(folder)) for path in mine]):
+            path = folder / name
+            content = self.share_bytes(path.read_bytes() if self.is_chief else b"")
+            if not self.is_chief:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+
+    def made_by_chief(self, make: Callable[[Path], Any], folder: Path) -> Path:
+        """A folder of files that the chief makes with a function, and all get."""
+        if self.is_chief:
+            make(folder)
+        self.share_files(folder)
+        return folder
 
     def barrier(self) -> None:
         """Waits for all processes."""

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fine-tune-epochs", type=int, default=3)
     about = "highest rate of the upper layers"
     parser.add_argument("--fine-tune-learning-rate", type=float, default=5e-5, help=about)
-    options = parse(parser, arguments, several=True)
+    options = parse(parser, arguments)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("keras_tl").setLevel(logging.INFO)
 

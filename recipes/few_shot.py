@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from keras_tl.place_options import launch, parse
+from keras_tl.place_options import launch, parse, processes
 
 SHOTS, SEEDS = (1, 5, 10, 25), (0, 1, 2)
 
@@ -51,7 +51,7 @@ def learn_from_few(
     phases = [head_phase(config), fine_tuning_phase(config)]
     size = ktl.backbones.get(config.backbone).image_size
     images = ktl.prepare(data, image_size=size, val_fraction=0.0, test_fraction=0.0)
-    source, store = images.source, ktl.FeatureStore().for_a_run()
+    source, store = images.source, ktl.FeatureStore(workers=processes())
     groups = groups_of(source)
 
     def build(seed: int) -> keras.Model:
@@ -85,14 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(parser, arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
-    print("images of a class   linear probe   head and last blocks")
     settings = vars(options) | {"fine_tune_epochs": options.epochs}
-    for probe, trained in learn_from_few(**settings):
-        shown = [
-            f"{100 * row.mean:.1f} ± {100 * (row.half_width or 0):.1f} %"
-            for row in (probe, trained)
-        ]
-        print(f"{probe.shots:>17}   {shown[0]:>12}   {shown[1]:>20}", flush=True)
+    with processes().chief_speaks():
+        print("images of a class   linear probe   head and last blocks")
+        for rows in learn_from_few(**settings):
+            shown = [f"{100 * row.mean:.1f} ± {100 * (row.half_width or 0):.1f} %" for row in rows]
+            print(f"{rows[0].shots:>17}   {shown[0]:>12}   {shown[1]:>20}", flush=True)
 
 
 if __name__ == "__main__":

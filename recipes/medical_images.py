@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--specificity", type=float, default=0.95)
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
-    options = parse(parser, arguments, several=True)
+    options = parse(parser, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from keras_tl.evaluation.metrics import format_confusion
     from keras_tl.runs import load_run

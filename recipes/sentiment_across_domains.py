@@ -19,35 +19,39 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from keras_tl.place_options import launch, parse
+import keras_tl as ktl
+from keras_tl.place_options import launch, parse, run_of_chief
 
 LABELS = (0, 16, 64, 256)
 
 
-def adapt(
-    run: Any, target: str, labels: Sequence[int], seed: int, fresh: Any
-) -> Iterator[tuple[int, float, float | None]]:
+def adapt(run: Any, target: str, labels: Sequence[int]) -> Iterator[tuple[int, float, Any]]:
     """Measures what so many labels of a second domain give to a run's model and to a fresh one.
 
     Yields:
-        How many labels, the accuracy of the adapted model, and that of the fresh one.
+        How many labels, the accuracy of the adapted model, and that of the fresh one or None.
     """
+    import keras
     import numpy as np
 
-    import keras_tl as ktl
     from keras_tl.backbones.graph import to_freezable
     from keras_tl.backbones.host import tokenize_of
     from keras_tl.data.open import open_data
     from keras_tl.data.pipeline import Samples
     from keras_tl.data.texts import inspect_texts
     from keras_tl.evaluation.probes import draw
+    from keras_tl.preparing import build_model, prepare_data
+    from keras_tl.strategies import in_scope
 
-    info, config = run.info, run.config
+    info, config, seed = run.info, run.config, run.config.seed
+    fresh = partial(build_model, config, prepare_data(config))
     source = inspect_texts(open_data(target, class_names=info.class_names, **config.columns))
     order = np.random.default_rng(seed).permutation(len(source))
     rest, held_out = (source.take(part) for part in np.array_split(order, 2))
 
-    def accuracy(model: Any, few: Any, **settings: Any) -> float:
+    def accuracy(build: Any, few: Any, **settings: Any) -> float:
+        keras.utils.set_random_seed(seed)
+        model = build()
         tokenize = tokenize_of(model)
         if few is not None:
             phases = ktl.plans.lp_ft(10, 1e-3, 4, 1e-4, **settings)
@@ -57,12 +61,11 @@ def adapt(
         return ktl.measure(model, texts, info, verbose=0)[0]["accuracy"]
 
     for count in labels:
-        few = None
-        if count:
-            drawn, _ = draw(rest.labels, count // len(info.class_names), seed=seed)
-            few = rest.take(drawn)
-        adapted = accuracy(to_freezable(run.model()), few, l2_sp=ktl.L2SP(), weight_decay=0.0)
-        yield count, adapted, accuracy(fresh(), few) if count else None
+        drawn, _ = draw(rest.labels, count // len(info.class_names), seed=seed)
+        few = rest.take(drawn) if count else None
+        learnt = partial(in_scope(to_freezable), run.model())
+        adapted = accuracy(learnt, few, l2_sp=ktl.L2SP(), weight_decay=0.0)
+        yield count, adapted, accuracy(fresh, few) if count else None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,20 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("keras_tl").setLevel(logging.INFO)
 
-    import keras_tl as ktl
-    from keras_tl.preparing import build_model, prepare_data
-
     settings = {k: v for k, v in vars(options).items() if k not in ("target", "labels")}
     # Words of one domain mislead in another.
     config = ktl.TrainConfig(**settings, text_column="text", bag_of_words=0)
-    run = ktl.train(config, verbose=2)
-    print(f"On its own domain: accuracy {run.metrics['accuracy']:.4f}")
-
-    fresh = partial(build_model, config, prepare_data(config))
-    print("labels   adapted   from these alone")
-    for count, adapted, alone in adapt(run, options.target, options.labels, options.seed, fresh):
-        shown = "-" if alone is None else f"{alone:.4f}"
-        print(f"{count:>6}   {adapted:>7.4f}   {shown:>16}", flush=True)
+    ktl.train(config, verbose=2)
+    with run_of_chief(config.out) as run:
+        print(f"On its own domain: accuracy {run.metrics['accuracy']:.4f}")
+        print("labels   adapted   from these alone")
+        for count, adapted, alone in adapt(run, options.target, options.labels):
+            shown = "-" if alone is None else f"{alone:.4f}"
+            print(f"{count:>6}   {adapted:>7.4f}   {shown:>16}", flush=True)
 
 
 if __name__ == "__main__":

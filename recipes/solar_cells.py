@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Defective solar cells, several splits.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", default="runs/solar-cells")
-    options = parse(parser, several=True)
+    options = parse(parser)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     runs = [run(f"{options.out}-{seed}", seed) for seed in options.seeds]
     leave_to_chief()

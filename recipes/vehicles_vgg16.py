@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", default="imagenet", help=WEIGHTS)
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--views", type=int, default=4, help="versions of each image, from 2 on")
-    options = parse(parser, arguments, several=True)
+    options = parse(parser, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from keras_tl.evaluation.metrics import format_confusion, summary
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from processes import NOTING_SHARES, shares_noted, told_by
 
 from keras_tl import cli, comparison
 from keras_tl.backbones import registry
@@ -19,6 +20,20 @@ from keras_tl.errors import InputError
 from keras_tl.job import train
 from keras_tl.training import passes
 from tests.conftest import TINY_NET, tiny_net
+
+COMMAND = """
+from keras_tl import cli
+sys.exit(cli.main(["compare", *sys.argv[1:]]))
+"""
+# One whose weights only the second process cannot get.
+FAR = """
+def far_net(**options):
+    if sys.argv[-1] == "1":
+        raise OSError("the network is unreachable")
+    return still_net(**options)
+
+registry.register(dataclasses.replace(conftest.TINY_NET, name="FarNet", factory=far_net))
+"""
 
 
 def blind_net(image_size, weights, include_top):
@@ -222,3 +237,36 @@ def test_the_command_prints_the_ranking(photos, capsys):
     assert out.index("1. TinyNet") < out.index("2. BlindNet")
     assert "test split was not looked at" in out
     assert " --image-size 16 --weights none --backbone TinyNet --out RUN" in out
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_passes_and_find_what_one_does(photos, tmp_path):
+    command = [photos, "--backbones", "StillNet,TinyNet", "--weights", "none", "--engine"]
+    command += ["tensorflow", "--feature-dtype", "float32", "--few-shot", "--shots", "2,5"]
+    command += ["--no-audit", "--out", "figures.json"]
+    program = NOTING_SHARES + COMMAND
+    told_by(program, command, tmp_path / "one", 1)
+    (chief, _), (other, _) = told_by(program, command, tmp_path / "two", 2)
+    assert "test split was not looked at" in chief and other == ""
+    assert not (tmp_path / "two" / "1" / "figures.json").exists()
+    whole, parts = (shares_noted(tmp_path / name, n) for name, n in (("one", 1), ("two", 2)))
+    np.testing.assert_array_equal(parts.sum(axis=0), whole[0])
+    assert np.ptp(parts, axis=0).max() <= 1 and whole.sum() == 2 * 128
+    found, expected = (
+        {row["backbone"]: row for row in json.loads(path.read_text())["ranking"]}
+        for path in (tmp_path / name / "0" / "figures.json" for name in ("two", "one"))
+    )
+    assert found.keys() == {"StillNet", "TinyNet"}
+    for name, row in found.items():
+        for figure in ("h_score", "log_me"):
+            assert row[figure] == pytest.approx(expected[name][figure], abs=1e-4)
+        for part in ("probe", "few_shot", "computed", "features", "parameters"):
+            assert row[part] == expected[name][part]
+
+
+@pytest.mark.slow
+def test_what_one_process_cannot_look_at_ends_each_in_a_line(photos, tmp_path):
+    command = [photos, "--backbones", "FarNet", "--no-audit"]
+    said = told_by(FAR + COMMAND, command, tmp_path, 2, code=[75, 2])
+    for (_, errors), reason in zip(said, ("one that does not answer", "FarNet"), strict=True):
+        assert f"received {reason}" in errors.splitlines()[-1] and "Traceback" not in errors

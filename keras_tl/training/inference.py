@@ -34,7 +34,7 @@ def traced(model: keras.Model, inputs: Any) -> Callable[..., tf.Tensor]:
     if strategy is None:
         return tf.function(compute, autograph=False).get_concrete_function(*specs)
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, input_signature=specs)
     def on_devices(*batch: tf.Tensor) -> tf.Tensor:
         # What is built for several devices runs on each of them; they give the same.
         return strategy.experimental_local_results(strategy.run(compute, batch))[0]

@@ -53,7 +53,7 @@ class Checkpoint:
     those of averages, the history, the state of Python's and NumPy's generators, the place in the
     order of the samples: where nothing else is random, the weights in the end are those of a
     training that ran through. Keras' callbacks are kept, and those of your own where they are
-    `keras_tl.training.saver.Kept`; for the steps of an epoch that were done they see the figures
+    `keras_tl.training.saver.Kept`; for the steps of an epoch that were done yours see the figures
     so far.
 
     Args:
@@ -80,13 +80,7 @@ class Checkpoint:
 
     def share(self, workers: Workers) -> None:
         """Gives all processes what the chief has kept."""
-        mine = sorted(self.folder.iterdir()) if self.keeps and self.folder.is_dir() else []
-        for name in workers.share([path.name for path in mine]):
-            path = self.folder / name
-            content = workers.share_bytes(path.read_bytes() if self.keeps else b"")
-            if not self.keeps:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+        workers.share_files(self.folder)
 
     def begin(
         self, model: keras.Model, history: list[dict[str, Any]], facts: dict[str, Any]

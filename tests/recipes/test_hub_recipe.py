@@ -9,21 +9,37 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from PIL import Image
+from processes import told_by
+
+# The recipe without dropout in its head, which is drawn on each device.
+STILL = """
+import functools
+import keras_tl as ktl
+from keras_tl.place_options import launch
+from keras_tl.recipes import hub_image_classifier
+ktl.build_hub_model = functools.partial(ktl.build_hub_model, dropout=0.0)
+launch(hub_image_classifier.main)
+"""
 
 pytestmark = pytest.mark.slow
+
+
+def write_photos(folder, three_colors):
+    images, labels = three_colors
+    for index, pixels in enumerate(images):
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    table = pd.DataFrame({"path": [f"{index}.png" for index in range(60)], "label": labels})
+    table = table.assign(
+        label=table["label"].map("abc".__getitem__), split=["train"] * 45 + ["test"] * 15
+    )
+    table.to_csv(folder / "photos.csv", index=False)
+    return labels
 
 
 def test_hub_image_classifier(tmp_path, capsys, three_colors):
     from keras_tl.recipes import hub_image_classifier
 
-    images, labels = three_colors
-    for index, pixels in enumerate(images):
-        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
-    table = pd.DataFrame({"path": [f"{index}.png" for index in range(60)], "label": labels})
-    table = table.assign(
-        label=table["label"].map("abc".__getitem__), split=["train"] * 45 + ["test"] * 15
-    )
-    table.to_csv(tmp_path / "photos.csv", index=False)
+    labels = write_photos(tmp_path, three_colors)
     module = hub_modules.publish(hub_modules.ImageModule(size=None), tmp_path / "module")
     out = tmp_path / "out"
     options = ["--out", str(out), "--epochs", "2", "--fine-tune", "1"]
@@ -40,12 +56,29 @@ def test_hub_image_classifier(tmp_path, capsys, three_colors):
     assert printed == pytest.approx(100 * (expected.argmax(1) == labels[45:]).mean(), abs=0.06)
 
 
+def test_two_processes_train_what_one_does(tmp_path, three_colors):
+    write_photos(tmp_path, three_colors)
+    module = hub_modules.publish(hub_modules.ImageModule(size=None), tmp_path / "module")
+    arguments = [tmp_path / "photos.csv", "--handle", module, "--out", "out"]
+    arguments += ["--epochs", "4", "--fine-tune", "0"]
+    [(alone, _)] = told_by(STILL, arguments, tmp_path / "one", 1)
+    (chief, _), (other, _) = told_by(STILL, arguments, tmp_path / "two", 2)
+    assert "\naccuracy" not in other and not (tmp_path / "two" / "1" / "out").exists()
+    assert chief.splitlines()[-1] == alone.splitlines()[-1]
+    found, expected = (
+        keras.models.load_model(tmp_path / name / "0" / "out" / "model.keras", compile=False)
+        for name in ("two", "one")
+    )
+    for mine, other in zip(found.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, atol=2e-5)
+
+
 def test_the_module_it_writes_is_a_reusable_one(tmp_path):
     from keras_tl.recipes import hub_image_classifier
 
     import keras_tl as ktl
 
-    folder = hub_image_classifier.write_module(tmp_path / "module")
+    hub_image_classifier.write_module(folder := tmp_path / "module")
     model = ktl.build_hub_model(folder, outputs=2)
     layer = model.get_layer("hub_module")
     layer.trainable = True
