@@ -11,8 +11,8 @@ its 95 % interval over the seeds, by Student's t; with three seeds it is wide. `
 --few-shot` shows the probes of several backbones.
 
 Measured on the eight categories of Debian's tuxpaint-stamps-default with 34 images or more (713
-photographs and drawings, animals to vehicles), with 8 minutes of processor time: the probe 44.3,
-71.5, 78.9 and 85.2 % from 1, 5, 10 and 25 images, fine-tuned 38.5, 65.5, 74.8 and 84.5 %.
+photographs and drawings, animals to vehicles), with 10 minutes of processor time: the probe 44.3,
+71.5, 78.9 and 85.2 % from 1, 5, 10 and 25 images, fine-tuned 37.5, 67.3, 75.4 and 83.0 %.
 """
 
 import argparse
