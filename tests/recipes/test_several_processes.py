@@ -28,7 +28,7 @@ ktl.TrainConfig = functools.partial(ktl.TrainConfig, **settings)
 launch(sentiment_across_domains.main)
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.hour]
 
 
 def table_of(said, heading):
