@@ -303,7 +303,6 @@ class _PhaseRun:
             return self.prefix.recompute(batches), plain
         log.info("Frozen up to %s: computed once for each item", where)
         features = [self.prefix.features(train, view) for view in views]
-        batches = feature_batches(features, train, batch_size, **how)
         validation = held = None
         if val is not None:
             held = val, (stored := self.prefix.features(val))
@@ -312,14 +311,13 @@ class _PhaseRun:
             else:
                 validation = features_of(stored, val, parts)
         if self.phase.head_start == "fitted":
-            balanced, workers = self.phase.sampling == "balanced", self.sharing.workers
-            self.head_is_fitted = start_fitted(
-                self.part, (train, features[0]), held, weights, balanced=balanced, workers=workers
-            )
+            fit_to, how_often = (train, features[0]), self.phase.sampling
+            workers = self.sharing.workers
+            self.head_is_fitted = start_fitted(self.part, fit_to, held, weights, how_often, workers)
         asked = sum(done.images for done in self.passes)
         computed = sum(done.computed for done in self.passes)
         log.info("  %d passes, %d items: %d computed now", len(self.passes), asked, computed)
-        return batches, validation
+        return feature_batches(features, train, batch_size, **how), validation
 
     def _plain(self, val: Images, batch_size: int) -> tf.data.Dataset:
         """Validation batches of this process's devices."""

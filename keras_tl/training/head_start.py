@@ -45,8 +45,7 @@ def start_fitted(
     train: tuple[Images, Features],
     val: tuple[Images, Features] | None,
     weights: np.ndarray | None = None,
-    *,
-    balanced: bool = False,
+    sampling: str = "shuffled",
     workers: Workers | None = None,
 ) -> bool:
     """Puts a head that is one softmax layer to the logistic regression on its stored features.
@@ -61,7 +60,7 @@ def start_fitted(
         train: The items to fit to, and what is stored of them in one view.
         val: Those to choose by.
         weights: What each item counts, float32 `[items]`.
-        balanced: Whether all classes count the same, beside the weights.
+        sampling: "balanced" lets all classes count the same, beside the weights.
         workers: The processes; all get the solution of the chief.
 
     Returns:
@@ -73,6 +72,7 @@ def start_fitted(
     classes = items.targets().argmax(axis=1)
     if len(np.unique(classes)) < dense.units:
         return False
+    balanced = sampling == "balanced"
     held = None if val is None else (_all(val[1]), val[0].targets().argmax(axis=1))
     kernel, bias, strength = fit_softmax(_all(stored), classes, held, weights, balanced=balanced)
     told = (workers or Workers()).share_bytes(np.vstack([kernel, bias]).tobytes())
