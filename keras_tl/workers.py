@@ -44,15 +44,19 @@ class Workers:
     Attributes:
         count: How many processes there are.
         index: Which of them this one is; 0 is the chief.
+        hosts: The machine of each, as the others name it.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy | None = None):
         self.count, self.index = 1, 0
+        self.hosts: list[str] = []
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
             cluster = resolver.cluster_spec().as_dict()
             chiefs = len(cluster.get("chief", ()))
-            self.count = max(chiefs + len(cluster.get("worker", ())), 1)
+            addresses = [*cluster.get("chief", ()), *cluster.get("worker", ())]
+            self.hosts = [address.rpartition(":")[0].strip("[]") for address in addresses]
+            self.count = max(len(addresses), 1)
             self.index = (resolver.task_id or 0) + chiefs * (resolver.task_type == "worker")
             self._strategy = strategy
         self._shared: dict[Path, bool] = {}
@@ -168,14 +172,16 @@ class Workers:
         """
         try:
             yield
-        except (*GONE, tf.errors.InternalError) as error:
-            # Internal errors have other causes too, and one process has no others to lose.
-            of_others = isinstance(error, GONE) or "ollective" in str(error)
-            if self.count == 1 or not of_others:
+        except (*GONE, tf.errors.InternalError, tf.errors.UnknownError) as error:
+            # Other errors have other causes too, and one process has no others to lose.
+            lines = str(error.message).splitlines()
+            of_others = [line for line in lines if "ollective" in line]
+            if self.count == 1 or not (of_others or isinstance(error, GONE)):
                 raise
+            said = (of_others or lines)[0][:200]
             raise LostWorkerError(
                 "all workers to be at work",
-                f"one that does not answer ({str(error.message).splitlines()[0][:200]})",
+                f"one that does not answer ({said})",
                 "Start all again with the same commands: training goes on where it was kept.",
             ) from error
 

@@ -231,6 +231,7 @@ class _PhaseRun:
                 metrics=list(tasks.get(task).metrics),
                 steps_per_execution=1 if each_step else self._steps_at_once,
             )
+            self.sharing.add_up_gradients(self.fitted.optimizer)
 
     def report(self, summary: FreezingSummary, seconds: dict[str, float]) -> PhaseReport:
         """What is to be known of the phase."""

@@ -5,13 +5,17 @@ device would make of the whole batch. What validates is divided once, into parts
 item: no device ever gets an empty batch, of which a mean would be no number.
 """
 
+import functools
+from collections.abc import Iterable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_tl.allocator import keep_freed_memory
 from keras_tl.errors import InputError
+from keras_tl.ring import Ring, join
 from keras_tl.training.images import Images
 from keras_tl.training.sampling import Order
 from keras_tl.workers import Workers
@@ -99,6 +103,41 @@ class Sharing:
         divisors = [n for n in range(1, min(steps, MANY_STEPS) + 1) if steps % n == 0]
         return divisors[-1] if divisors[-1] >= FEW_STEPS else steps
 
+    def add_up_gradients(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Lets an optimizer add up gradients over processes through the ring, if there is one.
+
+        What is sparse or of another dtype stays with TensorFlow's collectives, as does all of a
+        step that has any of it.
+
+        Args:
+            optimizer: A compiled model's.
+        """
+        if self.ring is None or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            return
+        by_collectives, ring = optimizer._all_reduce_sum_gradients, self.ring
+
+        def add_up(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+            gradients, variables = zip(*(pairs := list(pairs)), strict=True)
+            if not all(map(_is_dense, gradients)):
+                return by_collectives(pairs)
+            sums = tf.numpy_function(ring.sum, gradients, [tf.float32] * len(gradients))
+            shapes = [gradient.shape for gradient in gradients]
+            return list(zip(map(tf.ensure_shape, sums, shapes), variables, strict=True))
+
+        optimizer._all_reduce_sum_gradients = add_up
+
+    @functools.cached_property
+    def ring(self) -> Ring | None:
+        """The processes' own way of adding up; None for one process, and where GPUs have a better.
+
+        All processes ask for it at the same time.
+        """
+        if self.workers.count == 1 or self.local > 1:
+            return None
+        [device] = self.strategy.extended.worker_devices
+        on_cpu = tf.DeviceSpec.from_string(device).device_type == "CPU"
+        return join(self.workers) if on_cpu else None
+
     def endless(self, batches: tf.data.Dataset, last: Any) -> tf.data.Dataset:
         """Batches without an end, `last` behind the others, where there are several processes.
 
@@ -121,6 +160,10 @@ class Sharing:
             return batches
 
         return self.strategy.distribute_datasets_from_function(read)
+
+
+def _is_dense(gradient: Any) -> bool:
+    return isinstance(gradient, tf.Tensor) and gradient.dtype == tf.float32
 
 
 def batches_of(images: Images, parts: list[np.ndarray]) -> tf.data.Dataset:

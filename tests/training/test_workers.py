@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_tl import workers
+from keras_tl import ring, workers
 
 TESTS = str(Path(__file__).parents[1])
 START = f"""
@@ -82,6 +82,36 @@ found = {
 }
 Path(out, f"{index}.json").write_text(json.dumps(found))
 """
+# Notes the sums that go through the ring, each of so many arrays; without it if so asked.
+NOTING_SUMS = """
+from keras_tl.ring import Ring
+from keras_tl.training.sharing import Sharing
+by_ring, sums = Ring.sum, []
+Ring.sum = lambda self, *arrays: sums.append(len(arrays)) or by_ring(self, *arrays)
+if os.environ["RING"] == "none":
+    Sharing.ring = None
+"""
+NOTED_SUMS = """
+found["sums"] = sums
+Path(out, f"{index}.json").write_text(json.dumps(found))
+"""
+# The second process is gone in the midst of a sum; what the others say of it is noted.
+LOSING = """
+from keras_tl.ring import Ring
+by_ring, steps = Ring.sum, []
+
+def noted(kind, error, _):
+    Path(out, f"{index}.json").write_text(json.dumps([kind.__name__, str(error)]))
+    os._exit(0)
+
+def lost(self, *arrays):
+    steps.append(None)
+    if workers.index == 1 and len(steps) == 9:
+        noted(type(None), "", None)
+    return by_ring(self, *arrays)
+
+sys.excepthook, Ring.sum = noted, lost
+"""
 
 
 def run(code, out, count, timeout=300, **environment):
@@ -144,6 +174,33 @@ def test_two_processes_train_as_one_does(stores, tmp_path):
                     assert value == pytest.approx(expected[name], abs=2e-5), name
         for mine, expected in zip(own, start, strict=True):
             np.testing.assert_allclose(mine, expected, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_gradients_go_through_the_ring_and_are_those_of_collectives(tmp_path):
+    code = NOTING_SUMS + TRAINING + NOTED_SUMS
+    by_ring, by_collectives = (
+        run(code, tmp_path / how, 2, STORES="own", RING=how) for how in ("own", "none")
+    )
+    for mine, other in zip(by_ring, by_collectives, strict=True):
+        # In each phase 3 epochs of 7 steps; a head has a kernel and a bias, a block more.
+        block = mine["sums"][-1]
+        assert block > 2 and mine["sums"] == [2] * 21 + [block] * 21
+        assert other["sums"] == []
+    weights = [np.load(path) for path in sorted(tmp_path.glob("*/*.npz"))]
+    assert len(weights) == 4
+    # Two summands have one sum, however it is made.
+    for other in weights[1:]:
+        for name, value in weights[0].items():
+            np.testing.assert_allclose(other[name], value, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_who_is_lost_in_a_sum_is_told_in_a_line(tmp_path):
+    (name, said), (gone, _) = run(LOSING + TRAINING, tmp_path, 2, timeout=200, STORES="own")
+    assert (name, gone) == ("LostWorkerError", "NoneType")
+    assert "received one that does not answer (" in said
+    assert ring.GONE in said and "Graph execution error" not in said
 
 
 def test_what_is_long_is_told_in_parts(monkeypatch):
