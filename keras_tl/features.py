@@ -1,4 +1,4 @@
-"""Stored outputs of a frozen prefix, as training reads them."""
+"""Stored outputs of a frozen prefix, as training reads them; and how linear layers see them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,3 +54,29 @@ class Features:
             for target, array in zip(out, self.shards[shard], strict=True):
                 target[here] = array[rows[here]]
         return out
+
+
+def scaling(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How a linear layer is to see features: each with a mean of 0 and a deviation of 1.
+
+    What is mostly 0, as counts of words are, is neither shifted nor scaled one by one: its
+    deviation says how rare it is, and the rarest would count most. All such features are scaled
+    alike, to weigh as much as the others together.
+
+    Args:
+        features: Float `[items, features]`.
+
+    Returns:
+        What to take off each feature, and what to multiply it by then, float32 `[features]`; 0 for
+        one that does not vary.
+    """
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    deviation = features.std(axis=0, dtype=np.float64).astype(np.float32)
+    varies = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-30)
+    scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0).astype(np.float32)
+    rare = varies & (np.count_nonzero(features, axis=0) < len(features) / 2)
+    if rare.any():
+        others = np.count_nonzero(varies & ~rare) or np.count_nonzero(rare)
+        squares = (features[:, rare].astype(np.float64) ** 2).sum(axis=1).mean()
+        scale[rare] = np.sqrt(others / squares)
+    return np.where(rare, np.float32(0), mean), scale

@@ -9,6 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from keras_tl.features import scaling
+
 # An L-BFGS that stops here is near enough: the penalty, not the last digit, decides.
 MAX_STEPS = 200
 TOLERANCE = 1e-3
@@ -20,7 +22,7 @@ Predict: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shifts and scales features by the mean and deviation of the training items.
+    """Shifts and scales features as `keras_tl.features.scaling` says for the training items.
 
     Args:
         train: Float `[items, features]`.
@@ -29,17 +31,8 @@ def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nda
     Returns:
         Both as float32; a feature that does not vary in `train` is 0 in both.
     """
-    scaled = scaling(train)
-    return scaled(train), scaled(test)
-
-
-def scaling(train: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """What `standardise` does with features, as a function."""
-    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
-    deviation = train.std(axis=0, dtype=np.float64).astype(np.float32)
-    varies = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-30)
-    scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0).astype(np.float32)
-    return lambda features: (features - mean) * scale
+    shift, scale = scaling(train)
+    return (train - shift) * scale, (test - shift) * scale
 
 
 def deal(strata: np.ndarray, folds: int, seed: int) -> np.ndarray:

@@ -24,9 +24,9 @@ from keras_tl.evaluation.linear_fits import (
     fit_logistic,
     fit_ridge,
     logistic,
-    scaling,
     standardise,
 )
+from keras_tl.features import scaling
 from keras_tl.files import scratch_array
 
 # The penalty of a squared weight beside an item's loss, on standardised features.
@@ -115,13 +115,13 @@ def linear_probe(
             chosen.append(penalties[0])
             continue
         train = features[fitted]
-        scaled = scaling(train)
-        predict, penalty = fit(scaled(train), targets[fitted], tuple(penalties))
+        shift, scale = scaling(train)
+        predict, penalty = fit((train - shift) * scale, targets[fitted], tuple(penalties))
         chosen.append(penalty)
         held_out = np.flatnonzero(test)
         for at in range(0, len(held_out), PART):
             part = held_out[at : at + PART]
-            outputs[part] = predict(scaled(features[part]))
+            outputs[part] = predict((features[part] - shift) * scale)
     return _measured(task, targets, outputs, groups, tuple(chosen))
 
 

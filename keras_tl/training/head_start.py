@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.feature_cache import Features
+from keras_tl.features import scaling
 from keras_tl.training.images import Images
 from keras_tl.training.refinement import refined_loss
 from keras_tl.workers import Workers
@@ -93,7 +94,8 @@ def fit_softmax(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Multinomial logistic regression with a penalty on the squares of the kernel.
 
-    The best kernel is a mix of the items' features, so it is looked for among these only: with
+    The penalty is of features scaled by `keras_tl.features.scaling`; the kernel is for them as they
+    are. The best one is a mix of the items' features, so it is looked for among these only: with
     fewer items than features that is much less to look through, and the same is found.
 
     Args:
@@ -106,7 +108,8 @@ def fit_softmax(
     Returns:
         Kernel `[features, classes]` and bias `[classes]`, float32, and the strength chosen.
     """
-    basis, mixed = np.linalg.qr(features.T.astype(np.float64))
+    shift, scale = scaling(features)
+    basis, mixed = np.linalg.qr(((features - shift) * scale).T.astype(np.float64))
     length = np.sqrt((mixed**2).sum(axis=0).mean()) or 1.0
     classes_count = "balanced" if balanced else None
     settings: dict[str, Any] = {"max_iter": MAX_STEPS, "tol": TOLERANCE, "warm_start": True}
@@ -118,6 +121,8 @@ def fit_softmax(
         for strength in strengths:
             model.set_params(C=strength).fit(mixed.T / length, classes, sample_weight=weights)
             kernel, bias = _of_all_classes(basis @ model.coef_.T / length, model.intercept_)
+            kernel *= scale[:, np.newaxis]
+            bias = bias - shift @ kernel
             loss = 0.0 if held is None else _refined(held, kernel, bias)
             found.append((loss, strength, kernel, bias))
     _, strength, kernel, bias = min(found, key=lambda fit: fit[0])

@@ -112,9 +112,12 @@ class Sharing:
         Args:
             optimizer: A compiled model's.
         """
-        if self.ring is None or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        # Keras' own, not public: one that has it no more adds up as it likes.
+        by_collectives: Any = getattr(optimizer, "_all_reduce_sum_gradients", None)
+        scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if scales or by_collectives is None or self.ring is None:
             return
-        by_collectives, ring = optimizer._all_reduce_sum_gradients, self.ring
+        ring = self.ring
 
         def add_up(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
             gradients, variables = zip(*(pairs := list(pairs)), strict=True)

