@@ -61,7 +61,7 @@ def scaling(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     What is mostly 0, as counts of words are, is neither shifted nor scaled one by one: its
     deviation says how rare it is, and the rarest would count most. All such features are scaled
-    alike, to weigh as much as the others together.
+    alike; together they weigh as much as so many others, and at most as much as all others.
 
     Args:
         features: Float `[items, features]`.
@@ -76,7 +76,8 @@ def scaling(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0).astype(np.float32)
     rare = varies & (np.count_nonzero(features, axis=0) < len(features) / 2)
     if rare.any():
-        others = np.count_nonzero(varies & ~rare) or np.count_nonzero(rare)
+        weight = np.count_nonzero(rare)
+        weight = min(weight, np.count_nonzero(varies & ~rare) or weight)
         squares = (features[:, rare].astype(np.float64) ** 2).sum(axis=1).mean()
-        scale[rare] = np.sqrt(others / squares)
+        scale[rare] = np.sqrt(weight / squares)
     return np.where(rare, np.float32(0), mean), scale

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from keras_tl import frozen_prefix, strategies, tasks
 from keras_tl.backbones.host import behind_host
-from keras_tl.feature_cache import FeatureStore
+from keras_tl.feature_cache import Features, FeatureStore
 from keras_tl.freezing import FreezingSummary
 from keras_tl.training.anchors import start_values
 from keras_tl.training.averaging import AveragedWeights, check_averaging
@@ -277,7 +277,7 @@ class _PhaseRun:
         weights: np.ndarray | None,
     ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
         epoch, step = self._first
-        local, parts = self.sharing.local, self.val_parts
+        local = self.sharing.local
         how: dict[str, Any] = {
             "order": order,
             "epochs": self.phase.epochs - epoch,
@@ -306,11 +306,8 @@ class _PhaseRun:
         features = [self.prefix.features(train, view) for view in views]
         validation = held = None
         if val is not None:
-            held = val, (stored := self.prefix.features(val))
-            if parts is None:
-                validation = feature_batches([stored], val, batch_size)
-            else:
-                validation = features_of(stored, val, parts)
+            held = val, self.prefix.features(val)
+            validation = self._stored(*held, batch_size)
         if self.phase.head_start == "fitted":
             fit_to, how_often = (train, features[0]), self.phase.sampling
             workers = self.sharing.workers
@@ -324,6 +321,12 @@ class _PhaseRun:
         """Validation batches of this process's devices."""
         parts = self.val_parts
         return val.batches(batch_size) if parts is None else batches_of(val, parts)
+
+    def _stored(self, val: Images, stored: Features, batch_size: int) -> tf.data.Dataset:
+        """The same of stored features."""
+        if self.val_parts is None:
+            return feature_batches([stored], val, batch_size)
+        return features_of(stored, val, self.val_parts)
 
     def _batch_loss(self, train: Images) -> Callable[[list[np.ndarray], np.ndarray], float]:
         """The loss of a batch in inference, from the prefix's outputs."""

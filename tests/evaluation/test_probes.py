@@ -8,6 +8,7 @@ from sklearn.metrics import (
     f1_score,
     r2_score,
 )
+from sklearn.preprocessing import StandardScaler
 
 from keras_tl.errors import InputError
 from keras_tl.evaluation import probes
@@ -100,6 +101,18 @@ def test_a_feature_that_does_not_vary_and_a_class_of_one_are_no_trouble():
     probe = linear_probe(features, labels)
     assert np.isfinite(probe.outputs).all()
     assert probe.outputs[60, 3] == 0
+
+
+def test_a_feature_that_is_mostly_0_weighs_as_one():
+    """Nor more: beside eight others, one dead channel would else be as strong as all of them."""
+    random = np.random.default_rng(0)
+    features = random.normal(3, 2, (100, 9)).astype("f")
+    features[:, 8] = np.where(np.arange(100) < 10, 5, 0)
+    scaled, _ = standardise(features, features)
+    usual = StandardScaler().fit_transform(features[:, :8])
+    np.testing.assert_allclose(scaled[:, :8], usual, atol=1e-4)
+    # 10 of 100 are not 0, so their square is 10 where the mean of all squares is 1.
+    np.testing.assert_allclose(scaled[:, 8], features[:, 8] / 5 * np.sqrt(10), rtol=1e-5)
 
 
 def test_leave_one_out_chooses_the_penalty_of_ridge_regression():
