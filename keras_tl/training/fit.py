@@ -129,7 +129,9 @@ def run_phases(
         done = checkpoint.begin(model, result.history, facts)
     for index, phase in enumerate(phases):
         summary = phase.freezing.apply(model)
-        if index < len(done):
+        own = callbacks(phase) if callbacks else ()
+        if checkpoint and index < len(done):
+            checkpoint.give_back(own, index)
             result.phases.append(PhaseReport.read(phase.name, summary, done[index]))
             continue
         log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
@@ -138,14 +140,13 @@ def run_phases(
         place = (checkpoint, index)
         runner = _PhaseRun(model, phase, store, later[index], engine, place, sharing, verbose)
         runner.compile(train, task, batch_size, micro_batches, starts, each_step)
-        own = callbacks(phase) if callbacks else ()
         extra = [*own, PhaseLog(phase.name, result.history, on_epoch)]
         with sharing.workers.losses_told(), memory_told(batch_size, micro_batches):
             seconds = runner.run(train, val, task, batch_size, weights, seed + 7919 * index, extra)
         result.phases.append(runner.report(summary, seconds))
         if checkpoint:
             reports = [report.kept() for report in result.phases]
-            checkpoint.end_phase(model, result.history, reports)
+            checkpoint.end_phase(model, result.history, reports, own)
     return result
 
 
@@ -361,8 +362,8 @@ class _PhaseRun:
         callbacks = [guard, *chosen, *callbacks]
         if self.checkpoint:
             place = (self.index, epochs, self.steps, first)
-            alone = self.sharing.workers.count == 1
-            callbacks.append(Saver(self.checkpoint, *place, callbacks, alone=alone))
+            workers = self.sharing.workers
+            callbacks.append(Saver(self.checkpoint, *place, callbacks, workers=workers))
         if step:
             # Of unknown length: Keras counts the steps too that are passed over.
             batches = batches.filter(lambda *_: True)

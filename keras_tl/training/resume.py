@@ -13,7 +13,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,6 +32,7 @@ from keras_tl.training.state_files import (
     values,
     write_state,
 )
+from keras_tl.training.stock_callbacks import kept_between_phases
 from keras_tl.workers import Workers
 
 # As shells count: 128 and the signal.
@@ -71,6 +72,8 @@ class Checkpoint:
         self.place: dict[str, Any] | None = None
         self.at_work = self.asked = False
         self._facts: dict[str, Any] = {}
+        # Of each phase that is done, what its callbacks have gathered for the next ones.
+        self._callbacks: list[list[dict[str, Any]]] = []
         self._saved, self._took = time.monotonic(), 0.0
 
     @property
@@ -110,12 +113,17 @@ class Checkpoint:
         self.assign(model.variables, state["model"])
         set_random_state(state["random"])
         history[:] = state["history"]
+        self._callbacks = state.get("callbacks", [])
         self.place = self._kept_place(len(state["reports"]))
         self._say(state["reports"])
         return state["reports"]
 
     def end_phase(
-        self, model: keras.Model, history: list[dict[str, Any]], reports: list[dict[str, Any]]
+        self,
+        model: keras.Model,
+        history: list[dict[str, Any]],
+        reports: list[dict[str, Any]],
+        callbacks: Iterable[keras.callbacks.Callback] = (),
     ) -> None:
         """Keeps what the next phase begins with, or what training ended with.
 
@@ -123,10 +131,19 @@ class Checkpoint:
             model: The whole model.
             history: The rows so far.
             reports: Of each phase so far what is to be known of it, ready for JSON.
+            callbacks: The user's in this phase: the same ones may serve the next.
         """
         self.place = None
+        self._callbacks.append([kept.state() for kept in kept_between_phases(callbacks)])
         self._write_phase(model, history, reports)
         self.leave_if_asked()
+
+    def give_back(self, callbacks: Iterable[keras.callbacks.Callback], phase: int) -> None:
+        """Gives the callbacks of a phase that is done what they had gathered when it ended."""
+        states = self._callbacks[phase : phase + 1]
+        for state in states:
+            for kept, of_one in zip(kept_between_phases(callbacks), state, strict=False):
+                kept.restore(of_one)
 
     def feed_from(self, steps: int, epochs: int) -> tuple[int, int]:
         """The epoch and the step in it that data are wanted from."""
@@ -142,15 +159,13 @@ class Checkpoint:
         return self.asked or waited >= max(min(most, self.seconds), LEAST_SHARE * self._took)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keeps a place; then ends the process, if SIGTERM has come."""
-        started = time.monotonic()
+        """Keeps a place."""
         if not self.keeps:
-            self.leave_if_asked()
             return
+        started = time.monotonic()
         write_state(self.folder / self.STEP, state | {"random": random_state()})
         self._saved = time.monotonic()
         self._took = self._saved - started
-        self.leave_if_asked()
 
     def ask(self) -> None:
         """Ends the process as soon as what is under way is kept."""
@@ -194,6 +209,7 @@ class Checkpoint:
             "model": values(model.variables),
             "history": history,
             "reports": reports,
+            "callbacks": self._callbacks,
             "random": random_state(),
         }
         write_state(self.folder / self.PHASE, state)

@@ -1,17 +1,22 @@
 """The callback that keeps a phase while `fit` trains it, and jumps to where it was kept."""
 
+import time
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import keras
+import numpy as np
 
 from keras_tl.errors import InputError
 from keras_tl.training.resume import Checkpoint
 from keras_tl.training.state_files import set_random_state, values
 from keras_tl.training.stock_callbacks import KeptBoard, KeptStock, kept_stock
+from keras_tl.workers import Workers
 
 # An epoch's end is kept where the last save is so old.
 SECONDS_AT_EPOCH_ENDS = 1.0
+# Several processes agree so often within an epoch on whether to keep a step.
+SECONDS_TO_MEET = 5.0
 
 
 @runtime_checkable
@@ -37,8 +42,7 @@ class Saver(keras.callbacks.Callback):
         steps: Steps in an epoch.
         batch: Inputs, targets and perhaps weights, as the fitted model gets them.
         others: The callbacks before it.
-        alone: Whether this is the only process; several keep the ends of epochs only, at which
-            the figures of the steps so far need not be told.
+        workers: The processes. A step's figures are of all of them: they keep one together.
     """
 
     def __init__(
@@ -49,8 +53,7 @@ class Saver(keras.callbacks.Callback):
         steps: int,
         batch: tuple[Any, ...],
         others: Iterable[keras.callbacks.Callback],
-        *,
-        alone: bool = True,
+        workers: Workers,
     ):
         super().__init__()
         self.checkpoint, self.batch = checkpoint, batch
@@ -60,7 +63,8 @@ class Saver(keras.callbacks.Callback):
         self.boards = [one for _, one in kept if isinstance(one, KeptBoard)]
         self.kept = [(name, one) for name, one in kept if not isinstance(one, KeptBoard)]
         self._stock = [one for _, one in kept if isinstance(one, KeptStock)]
-        self.alone, self._first_step = alone, 0
+        self.workers, self._first_step = workers, 0
+        self._pace, self._meeting, self._stepped = 1, 0, 0.0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Jumps to where training was."""
@@ -70,8 +74,9 @@ class Saver(keras.callbacks.Callback):
         if (place := self.checkpoint.place) is None:
             if len(self._stock) > len(self.boards):
                 # Else, until the first save, rows of epochs that are done again would stay, and
-                # what was best in a phase before would be lost.
+                # what was best when training began would be lost.
                 self.checkpoint.save(self._place(0, 0))
+                self.checkpoint.leave_if_asked()
             return
         self._jump(place)
         self._restore_callbacks(place["callbacks"])
@@ -83,6 +88,7 @@ class Saver(keras.callbacks.Callback):
         """Passes over the steps of the first epoch that are done."""
         self._epoch, self._first_step = epoch, 0
         place, self.checkpoint.place = self.checkpoint.place, None
+        self._meeting = (place["step"] if place else 0) + self._pace
         if not place or not place["step"]:
             return
         self._first_step = place["step"]
@@ -96,13 +102,16 @@ class Saver(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the step, now and then, and the last one of an epoch."""
-        if not self.alone:
-            self.checkpoint.leave_if_asked()
-            return
         step = batch + 1
-        most = SECONDS_AT_EPOCH_ENDS if step >= self.steps else self.checkpoint.seconds
-        if step > self._first_step and self.checkpoint.is_due(most):
+        if step <= self._first_step:
+            return
+        due, leaving = self._decide(step)
+        if due:
             self.checkpoint.save(self._place(self._epoch, step))
+        if leaving:
+            # Who ends may take the others along, so it waits until the chief has written.
+            self.workers.barrier()
+            self.checkpoint.leave_if_asked()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """The steps before a validation are kept."""
@@ -113,10 +122,32 @@ class Saver(keras.callbacks.Callback):
         goes_on = epoch + 1 < self.epochs and not self.model.stop_training
         if goes_on and self.checkpoint.is_due(SECONDS_AT_EPOCH_ENDS):
             self.checkpoint.save(self._place(epoch + 1, 0))
+            self.checkpoint.leave_if_asked()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """What comes now is kept by `Checkpoint.end_phase`."""
         self.checkpoint.at_work = False
+
+    def _decide(self, step: int) -> tuple[bool, bool]:
+        """Whether to keep a step, and whether to leave; several processes agree, now and then."""
+        most = SECONDS_AT_EPOCH_ENDS if step >= self.steps else self.checkpoint.seconds
+        if self.workers.count == 1:
+            # In this order, for it may be asked at any moment.
+            leaving = self.checkpoint.asked
+            return self.checkpoint.is_due(most), leaving
+        seconds, self._stepped = time.monotonic() - self._stepped, time.monotonic()
+        if step < min(self._meeting, self.steps):
+            return False, False
+        # They meet again behind as many steps as the chief makes until then.
+        pace = min(max(int(SECONDS_TO_MEET / max(seconds, 1e-3)), 1), self.steps)
+        mine = [self.checkpoint.is_due(most), pace, self.checkpoint.asked]
+        told = np.vstack(self.workers.gather(np.array([mine], np.int32)))
+        (due, self._pace, _), leaving = told[0].tolist(), bool(told[:, 2].any())
+        self._meeting = step + self._pace
+        if leaving:
+            # What one is asked for ends all: none goes on without the others.
+            self.checkpoint.ask()
+        return bool(due) or leaving, leaving
 
     def _place(self, epoch: int, step: int) -> dict[str, Any]:
         return {

@@ -5,6 +5,7 @@ BackupAndRestore, OrbaxCheckpoint and SwapEMAWeights, which keep trainings and a
 way: of those nothing is kept.)
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,14 @@ def kept_stock(callback: keras.callbacks.Callback) -> KeptStock | None:
     if isinstance(callback, keras.callbacks.TensorBoard):
         return KeptBoard(callback)
     return KeptStock(callback) if isinstance(callback, tuple(_ATTRIBUTES)) else None
+
+
+def kept_between_phases(
+    callbacks: Iterable[keras.callbacks.Callback],
+) -> list[KeptStock]:
+    """Those whose figures outlive a training; the others begin anew with each."""
+    kinds = keras.callbacks.ModelCheckpoint
+    return [KeptStock(callback) for callback in callbacks if isinstance(callback, kinds)]
 
 
 def _plain(value: Any) -> Any:

@@ -62,19 +62,27 @@ def run(three_colors, tmp_path, monkeypatch):
     def samples(part):
         return Samples(from_arrays(images[part], labels[part]), ImageInput(size=16))
 
-    def run(*callbacks, kept=None, seconds=0.0, each_step=True):
+    def run(*callbacks, kept=None, seconds=0.0, each_step=True, phases=1, before=None):
+        def begin(phase):
+            if phase.name == before:
+                raise PowerCutError
+            return callbacks
+
         keras.utils.set_random_seed(1)
         try:
             return run_phases(
                 build_image_model("TinyNet", outputs=3, weights=None, dropout=0.3),
-                [Phase(freezing.All(), 3, 0.01, Constant(), weight_decay=0.0)],
+                [
+                    Phase(freezing.All(), 3, 0.01, Constant(), weight_decay=0.0, name=str(number))
+                    for number in range(phases)
+                ],
                 samples(slice(0, 45)),
                 samples(slice(45, 60)),
                 batch_size=8,
                 feature_store=store,
                 engine="tensorflow",
                 each_step=each_step,
-                callbacks=lambda phase: callbacks,
+                callbacks=begin,
                 checkpoint=Checkpoint(kept, seconds=seconds) if kept else None,
                 verbose=0,
             )
@@ -188,6 +196,27 @@ def test_a_phase_that_is_done_again_begins_as_it_did(run, tmp_path, monkeypatch)
     run(*pair(), kept=tmp_path / "kept", seconds=1e9)
     assert [row.split(",")[0] for row in log.read_text().splitlines()] == ["epoch", "0", "1", "2"]
     assert not best.exists()
+
+
+def test_what_was_best_in_a_phase_is_known_to_the_next(run, tmp_path):
+    """Also where the run is killed between the two."""
+
+    def best(name):
+        # The highest loss is an early one's; few epochs of a second phase come up to it.
+        kind = {"monitor": "loss", "mode": "max", "save_best_only": True}
+        return keras.callbacks.ModelCheckpoint(tmp_path / f"{name}.keras", **kind)
+
+    expected, cut = best("through"), best("cut")
+    run(expected, phases=2)
+    with pytest.raises(PowerCutError):
+        run(cut, phases=2, before="1", kept=tmp_path / "kept")
+    written = (tmp_path / "cut.keras").read_bytes()
+    again = best("cut")
+    found = run(again, phases=2, kept=tmp_path / "kept")
+    losses = [loss for loss, _ in _losses(found)]
+    assert len(losses) == 6 and losses.index(max(losses)) < 3
+    assert again.best == expected.best == pytest.approx(max(losses))
+    assert (tmp_path / "cut.keras").read_bytes() == written
 
 
 def test_a_step_within_those_done_at_once_is_refused(run, tmp_path):

@@ -1,6 +1,7 @@
 """Several processes on loopback: what they tell each other, and that they train as one does."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -71,9 +72,12 @@ phases = [
     Phase(freezing.All(), 3, 0.02),
     Phase(freezing.AllButLast(1), 3, 0.003),
 ]
+how = {}
+if "KEPT" in os.environ:
+    how = kept_in(Path(out, "kept"))
 result = run_phases(
     model, phases, train, val, batch_size=8, strategy=strategy, verbose=0, engine="tensorflow",
-    feature_store=store, class_weights=[1.0, 2.0],
+    feature_store=store, class_weights=[1.0, 2.0], **how,
 )
 np.savez(Path(out, f"{index}.npz"), *model.get_weights())
 found = {
@@ -95,6 +99,39 @@ NOTED_SUMS = """
 found["sums"] = sums
 Path(out, f"{index}.json").write_text(json.dumps(found))
 """
+# A signal to the second process behind its 31st step, the third of an epoch. Nothing is kept at
+# ends of epochs.
+STOPPING = """
+import logging, signal
+from keras_tl.training import resume, saver
+saver.SECONDS_AT_EPOCH_ENDS, resume.LEAST_SHARE = 1e9, 0
+saver.SECONDS_TO_MEET = float(os.environ["MEET"])
+said = []
+
+class Signal(keras.callbacks.Callback):
+    steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == 31 and workers.index == 1 and os.environ["SIGNAL"]:
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+
+def kept_in(folder):
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("keras_tl").addHandler(handler)
+    logging.getLogger("keras_tl").setLevel("INFO")
+    own = folder / index
+    checkpoint = resume.Checkpoint(own, float(os.environ["KEPT"]), keeps=workers.is_chief)
+    checkpoint.share(workers)
+    signal.signal(signal.SIGTERM, lambda *_: checkpoint.ask())
+    callback = Signal()
+    return {"checkpoint": checkpoint, "callbacks": lambda phase: [callback]}
+"""
+SAYING = """
+found["said"] = said
+Path(out, f"{index}.json").write_text(json.dumps(found))
+"""
 # The second process is gone in the midst of a sum; what the others say of it is noted.
 LOSING = """
 from keras_tl.ring import Ring
@@ -114,8 +151,8 @@ sys.excepthook, Ring.sum = noted, lost
 """
 
 
-def run(code, out, count, timeout=300, **environment):
-    """Runs code in so many processes; what each wrote."""
+def run(code, out, count, timeout=300, codes=None, **environment):
+    """Runs code in so many processes; what each wrote, or said if it is to end with a code."""
     import os
 
     out.mkdir(parents=True, exist_ok=True)
@@ -139,8 +176,13 @@ def run(code, out, count, timeout=300, **environment):
     finally:
         for process in processes:
             process.kill()
-    assert not any(process.returncode for process in processes), "\n".join(said)[-6000:]
-    return [json.loads((out / f"{index}.json").read_text()) for index in range(count)]
+    found = [process.returncode for process in processes]
+    assert found == (codes or [0] * count), "\n".join(said)[-6000:]
+    return (
+        said
+        if codes
+        else [json.loads((out / f"{index}.json").read_text()) for index in range(count)]
+    )
 
 
 @pytest.mark.slow
@@ -172,6 +214,39 @@ def test_two_processes_train_as_one_does(stores, tmp_path):
             for name, value in row.items():
                 if name not in ("phase", "seconds"):
                     assert value == pytest.approx(expected[name], abs=2e-5), name
+        for mine, expected in zip(own, start, strict=True):
+            np.testing.assert_allclose(mine, expected, atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "seconds", "codes", "step"),
+    [
+        (signal.SIGTERM, 1e9, [143, 143], 3),
+        # The chief is told by an error of its own.
+        (signal.SIGKILL, 0.0, [1, -signal.SIGKILL], 2),
+    ],
+)
+def test_two_processes_go_on_within_an_epoch(number, seconds, codes, step, tmp_path):
+    [one] = run(TRAINING, tmp_path / "one", 1, STORES="own")
+    how = {"STORES": "own", "KEPT": str(seconds), "MEET": "0"}
+    said = run(STOPPING + TRAINING, tmp_path / "two", 2, codes=codes, SIGNAL=str(+number), **how)
+    assert ("LostWorkerError" in said[0]) == (number == signal.SIGKILL)
+    both = run(STOPPING + TRAINING + SAYING, tmp_path / "two", 2, SIGNAL="", **how)
+    phase = one["history"][-1]["phase"]
+    for found in both:
+        assert f"Goes on with phase 2 of 2, {phase}, epoch 2 behind step {step}" in found["said"]
+        assert len(found["history"]) == len(one["history"])
+        for row, expected in zip(found["history"], one["history"], strict=True):
+            assert (row["phase"], row["epoch"]) == (expected["phase"], expected["epoch"])
+            for name in ("loss", "accuracy", "val_loss", "val_accuracy", "val_refined_loss"):
+                assert row[name] == pytest.approx(expected[name], abs=2e-5), name
+    start, *others = [
+        list(np.load(path).values())
+        for path in [tmp_path / "one" / "0.npz", *sorted((tmp_path / "two").glob("*.npz"))]
+    ]
+    assert len(others) == 2
+    for own in others:
         for mine, expected in zip(own, start, strict=True):
             np.testing.assert_allclose(mine, expected, atol=2e-5)
 
