@@ -65,7 +65,7 @@ class Remote:
         if not self._in_use or self._begun:
             return
         try:
-            gfile.makedirs(self._root)
+            _make_folder(self._root)
             probe = f"{self._root}/.{uuid.uuid4().hex}"
             with gfile.GFile(probe, "wb") as file:
                 file.write(b"keras_tl")
@@ -110,7 +110,7 @@ class Remote:
             return
         with self._or_without():
             there = f"{self._root}/{manifest.parent.name}"
-            gfile.makedirs(there)
+            _make_folder(there)
             for path in (*sorted(manifest.parent.glob(f"{manifest.stem}.*.bin")), manifest):
                 aside = f"{there}/{path.name}.{uuid.uuid4().hex}{ASIDE}"
                 gfile.copy(str(path), aside)
@@ -126,7 +126,10 @@ class Remote:
         try:
             found = gfile.listdir(f"{self._root}/{entry}")
         except tf.errors.NotFoundError:
-            return set()  # the folder is made with the first shard
+            # The folder is made with the first shard. But `listdir` also says so where it failed
+            # to look, and this raises what was wrong then.
+            gfile.exists(f"{self._root}/{entry}")
+            return set()
         for name in found:
             if name.endswith(ASIDE):
                 _remove_if_old(f"{self._root}/{entry}/{name}")
@@ -162,6 +165,16 @@ class Remote:
             f"{self._root} ({' '.join(str(error.message).split())[:300]})",
             "Look at its address and at who may write there, or unset it.",
         )
+
+
+def _make_folder(path: str) -> None:
+    """Makes a folder; in a bucket, which has none, sees that names can be listed."""
+    # Where TensorFlow makes a folder of gs:// it asks what the bucket is, and who may do anything
+    # with its objects need not have the right to know that.
+    if path.startswith("gs://"):
+        gfile.exists(path)
+    else:
+        gfile.makedirs(path)
 
 
 def _remove_if_old(path: str) -> None:
