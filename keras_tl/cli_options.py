@@ -117,7 +117,7 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         int,
         "N",
         "texts: buckets in which the words of whole texts are counted, beside the encoder's "
-        "features; 0 for none; 8192 if not given",
+        "features; 0 for none; 4096 if not given",
     ),
     (
         "--pooling",

@@ -144,7 +144,7 @@ class TrainConfig:
             drops them where at least one text in a hundred has some; with a module of TF-Hub, and
             where texts are read in a stream, it keeps them.
         bag_of_words: In how many buckets the words of whole texts are counted, to stand beside an
-            encoder's features (`keras_tl.backbones.bag_of_words`); 0 counts none. None is 8192;
+            encoder's features (`keras_tl.backbones.bag_of_words`); 0 counts none. None is 4096;
             with a module of TF-Hub 0.
         pooling: How an encoder's tokens become one vector of a text: "mean", "cls", or "layers",
             the means of what each block gives, side by side. "auto" takes "layers"; with a module

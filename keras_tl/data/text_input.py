@@ -49,7 +49,7 @@ class TextInput:
         for name, value, low, high, usual in (
             ("max_tokens", self.max_tokens, least, LARGEST_MAX_TOKENS, 128),
             ("windows", self.windows, 1, LARGEST_WINDOWS, 1),
-            ("bag_of_words", self.bag_of_words, 0, LARGEST_BAG, 8192),
+            ("bag_of_words", self.bag_of_words, 0, LARGEST_BAG, 4096),
         ):
             if not low <= value <= high:
                 raise InputError(f"{name} from {low} to {high}", repr(value), f"Try {usual}.")
