@@ -234,6 +234,11 @@ def same(one, other):
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
+def close(one, other):
+    """Values below 4, but for their last bit."""
+    return all(np.allclose(a, b, rtol=0, atol=2.4e-7) for a, b in zip(one, other, strict=True))
+
+
 @pytest.mark.parametrize(("build", "last_layers"), GRAPHS, ids=lambda x: getattr(x, "__name__", ""))
 def test_graphs_of_other_forms(build, last_layers):
     model = build()
@@ -244,14 +249,15 @@ def test_graphs_of_other_forms(build, last_layers):
     outputs = parts.suffix(features)
     keras.tree.assert_same_structure(outputs, model.output)
     assert same(outputs, model(x))
-    # One after the other the operations are the same, so the bits are too.
+    # One after the other the operations are the same. With several outputs the last bit of an
+    # update was seen to differ on some processors, though its gradient did not.
     expected, start = step(model, model, x, y, "mse", eagerly=True)
-    assert same(step(model, parts.suffix, features, y, "mse", eagerly=True)[0], expected)
+    assert close(step(model, parts.suffix, features, y, "mse", eagerly=True)[0], expected)
     frozen_ids = {id(v) for layer in parts.prefix.layers for v in layer.variables}
     for variable, value, was in zip(model.variables, expected, start, strict=True):
         assert np.array_equal(value, was) == (id(variable) in frozen_ids or not variable.trainable)
     wrong = keras.tree.map_structure(lambda f: np.array(f)[..., ::-1], features)
-    assert not same(step(model, parts.suffix, wrong, y, "mse", eagerly=True)[0], expected)
+    assert not close(step(model, parts.suffix, wrong, y, "mse", eagerly=True)[0], expected)
 
 
 def test_a_mask_goes_over_the_cut_beside_what_it_masks():
