@@ -55,7 +55,8 @@ class Checkpoint:
     order of the samples: where nothing else is random, the weights in the end are those of a
     training that ran through. Keras' callbacks are kept, and those of your own where they are
     `keras_tl.training.saver.Kept`; for the steps of an epoch that were done yours see the figures
-    so far.
+    so far. What one that serves several phases had gathered when a phase ended is kept of
+    ModelCheckpoint alone: the others begin anew with each.
 
     Args:
         folder: The folder; made when there is something to keep.
