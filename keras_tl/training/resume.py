@@ -114,7 +114,7 @@ class Checkpoint:
         self.assign(model.variables, state["model"])
         set_random_state(state["random"])
         history[:] = state["history"]
-        self._callbacks = state.get("callbacks", [])
+        self._callbacks = state.get("callbacks", [[] for _ in state["reports"]])
         self.place = self._kept_place(len(state["reports"]))
         self._say(state["reports"])
         return state["reports"]
@@ -141,10 +141,9 @@ class Checkpoint:
 
     def give_back(self, callbacks: Iterable[keras.callbacks.Callback], phase: int) -> None:
         """Gives the callbacks of a phase that is done what they had gathered when it ended."""
-        states = self._callbacks[phase : phase + 1]
-        for state in states:
-            for kept, of_one in zip(kept_between_phases(callbacks), state, strict=False):
-                kept.restore(of_one)
+        states = self._callbacks[phase]
+        for kept, state in zip(kept_between_phases(callbacks), states, strict=False):
+            kept.restore(state)
 
     def feed_from(self, steps: int, epochs: int) -> tuple[int, int]:
         """The epoch and the step in it that data are wanted from."""
