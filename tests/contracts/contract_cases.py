@@ -87,8 +87,9 @@ class Case:
         mode = OTHER_MODE.get(spec.preprocessing, "tf")
         wrong = keras.applications.imagenet_utils.preprocess_input(self.pixels.copy(), mode=mode)
         right = preprocess_input(spec, self.pixels)
-        computed = np.array(reference(np.concatenate([right, wrong])))
-        self.expected, self.wrongly_fed = np.split(computed, 2)
+        # In a batch as long as ours: in one of another length some processors round otherwise, and
+        # with random weights a deep EfficientNet makes 1e-3 and more of that.
+        self.expected, self.wrongly_fed = np.array(reference(right)), np.array(reference(wrong))
         preprocessed = preprocess(keras.ops.convert_to_tensor(self.pixels), spec.preprocessing)
         self.expected_after = np.array(reference(preprocessed))
 
