@@ -73,6 +73,7 @@ def test_the_command_prints_a_table_and_writes_a_page(three_colors, weights, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.hour
 def test_two_processes_find_what_one_does(weights, tmp_path):
     random = np.random.default_rng(0)
     for index in range(75):

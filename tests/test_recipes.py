@@ -75,6 +75,7 @@ def photos(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.hour
 def test_vehicles_with_vgg16(photos, tmp_path, capsys):
     from keras_tl.recipes import vehicles_vgg16
 
