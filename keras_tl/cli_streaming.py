@@ -17,7 +17,7 @@ log = logging.getLogger("keras_tl")
 
 SHOWN, SHARDS = ("table", "csv", "json"), ("parquet", "tfrecord")
 # Columns that mean something for what is shown.
-SHOWN_COLUMNS = ("text_column", "encoding")
+SHOWN_COLUMNS = ("text_column", "id_column", "encoding")
 # Where the options of a Beam pipeline begin.
 PASSED_ON = "--"
 RUNNERS = ("local", "beam")
@@ -183,8 +183,9 @@ def _show(run: Any, options: argparse.Namespace) -> int:
     if run.config.has_texts:
         texts_of = _quietly("keras_tl.text_arguments").texts_of
         column = getattr(options, "text_column", None) or run.config.text_column
-        encoding = getattr(options, "encoding", run.config.encoding)
-        texts = texts_of(options.inputs, column, pair=run.config.pair, encoding=encoding)
+        how = {"encoding": run.config.encoding, **vars(options)}
+        how = {name: how.get(name) for name in ("encoding", "id_column")}
+        texts = texts_of(options.inputs, column, pair=run.config.pair, **how)
         outputs, source = measuring.predict_texts(run, texts)
     else:
         outputs, source = measuring.predict_files(run, _image_files(options.inputs))

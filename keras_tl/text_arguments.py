@@ -1,5 +1,7 @@
 """What `keras-tl predict` is given for a model of texts: texts, files, tables, standard input."""
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +23,12 @@ SHOWN_CHARACTERS = 60
 
 
 def texts_of(
-    arguments: Sequence[str], text_column: str, *, pair: bool = False, encoding: str = "utf-8"
+    arguments: Sequence[str],
+    text_column: str,
+    *,
+    pair: bool = False,
+    encoding: str = "utf-8",
+    id_column: str | None = None,
 ) -> Source:
     """Reads the texts that a command line names.
 
@@ -32,14 +39,23 @@ def texts_of(
         text_column: The tables' column of texts, or two separated by a comma.
         pair: Whether the model takes pairs of texts, which only tables have.
         encoding: Of files and of standard input.
+        id_column: The tables' column of ids; None names the lines.
 
     Returns:
-        The texts, without labels, in their order; what shows nothing is listed as skipped.
+        The texts, without labels, in their order; what shows nothing is listed as skipped. Of
+        several arguments the lines of a table have its path before them.
 
     Raises:
         InputError: A file is not there or cannot be read, or there is no text.
     """
-    sources = [_read(argument, text_column, pair, encoding) for argument in arguments]
+    several = len(arguments) > 1
+    how: dict[str, Any] = {"pair": pair, "encoding": encoding}
+    sources = [
+        _read_table(argument, text_column, id_column, several, **how)
+        if Path(argument).suffix.lower() in TABLES and os.path.isfile(argument)
+        else _read(argument, text_column, **how)
+        for argument in arguments
+    ]
     return replace(
         sources[0],
         ids=np.concatenate([source.ids for source in sources]),
@@ -51,28 +67,45 @@ def texts_of(
     )
 
 
+def _read_table(
+    path: str, text_column: str, id_column: str | None, several: bool, **how: Any
+) -> Source:
+    """The texts of a table. Its labels and splits decide nothing here: they need not be right."""
+    columns: dict[str, Any] = {"label_column": None, "split_column": None, "id_column": id_column}
+    source = from_text_csv(path, text_column, **columns, **how)
+    if not several or id_column is not None:
+        return source
+    skipped = tuple(replace(each, id=f"{path} {each.id}") for each in source.skipped)
+    return replace(source, ids=f"{path} " + source.ids, skipped=skipped)
+
+
 def _read(argument: str, text_column: str, pair: bool, encoding: str) -> Source:
     if is_blank(argument):
         fix = "Write what it says between the quotes."
         raise InputError("a text in which something can be seen", repr(argument), fix)
-    path = Path(argument) if len(argument) < 4096 and "\n" not in argument else None
-    if path and path.suffix.lower() in TABLES and path.is_file():
-        how: dict[str, Any] = {"label_column": None, "pair": pair, "encoding": encoding}
-        return from_text_csv(path, text_column, **how)
     if pair:
         fix = f"Write them to a table with the columns {text_column}."
         raise InputError("a table of pairs of texts", repr(_short(argument)), fix)
     if argument == STANDARD_INPUT:
-        lines = decoded(sys.stdin.buffer.read(), encoding, "standard input").splitlines()
-        texts = [line for line in lines if line.strip()]
-        return from_texts(texts, ids=[f"line {i}" for i in range(1, len(texts) + 1)])
-    if path and (path.is_file() or path.is_dir()):
-        files = [path] if path.is_file() else _text_files(path)
+        return _lines(decoded(sys.stdin.buffer.read(), encoding, "standard input"))
+    path = Path(argument)
+    # Those of `os.path` say of a text that is too long for a name that it is none.
+    if os.path.isfile(path) or os.path.isdir(path):
+        files = _text_files(path) if os.path.isdir(path) else [path]
         texts = [decoded(file.read_bytes(), encoding, str(file)) for file in files]
         return from_texts(texts, ids=list(map(str, files)))
-    if path and path.suffix.lower() in ENDINGS and " " not in argument:
+    if path.suffix.lower() in ENDINGS and not any(map(str.isspace, argument)):
         raise InputError("a file, a text or -", repr(argument), "There is no such file.")
     return from_texts([argument], ids=[_short(argument)])
+
+
+def _lines(text: str) -> Source:
+    """A text a line; lines without one are passed over, but counted."""
+    lines = {f"line {i}": line for i, line in enumerate(io.StringIO(text, newline=None), 1)}
+    texts = {name: line.rstrip("\n") for name, line in lines.items() if line.strip()}
+    if not texts:
+        raise InputError("a text a line from standard input", "none", "Write some to it.")
+    return from_texts(list(texts.values()), ids=list(texts))
 
 
 def _text_files(folder: Path) -> list[Path]:

@@ -195,8 +195,8 @@ def test_texts_are_predicted_from_arguments_files_lines_and_tables(
         "a lovely story",
         str(note),
         "line 1",
-        "line 2",
-        "line 2",
+        "line 3",
+        f"{table} line 2",
     ]
     texts = [
         "a lovely story",
@@ -236,7 +236,8 @@ def test_compare_speaks_of_texts_and_names_their_column(folder, capsys):
     assert command("compare", folder / "reviews.csv", *asked) == 0
     printed = capsys.readouterr().out
     assert "texts/s" in printed and "image" not in printed
-    assert f"reviews.csv --text-column text --backbone {folder / 'bert'} --out RUN" in printed
+    words = f"reviews.csv --text-column text --max-tokens 16 --backbone {folder / 'bert'} --out RUN"
+    assert words in printed
 
 
 def test_images_are_no_texts_for_a_module_of_texts(folder, tmp_path):

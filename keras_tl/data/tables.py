@@ -68,7 +68,7 @@ def read_notes(
     item_columns: Sequence[str],
     *,
     label_column: str | Sequence[str] | None,
-    split_column: str = SPLIT_COLUMN,
+    split_column: str | None = SPLIT_COLUMN,
     group_column: str | None = None,
     task: str = "auto",
     separator: str = "|",
@@ -80,7 +80,8 @@ def read_notes(
         frame: One row for each item.
         item_columns: The columns of the items themselves, which must be there too.
         label_column: The column of labels, or several; None reads none.
-        split_column: The column of splits; one of the default name may be missing.
+        split_column: The column of splits; one of the default name may be missing, and None reads
+            none.
         group_column: The column of groups; None takes "group" where there is one.
         task: "auto" or a task's name.
         separator: What stands between the classes of a multi-label cell.
@@ -96,16 +97,17 @@ def read_notes(
     if group_column is None and GROUP_COLUMN in frame.columns:
         group_column = GROUP_COLUMN
         LOG.info("Groups are those of column %r: no split divides one.", group_column)
-    has_splits = split_column != SPLIT_COLUMN or SPLIT_COLUMN in frame.columns
+    if split_column == SPLIT_COLUMN and SPLIT_COLUMN not in frame.columns:
+        split_column = None
     wanted = [*item_columns, *labelled]
-    wanted += [split_column] if has_splits else []
+    wanted += [split_column] if split_column is not None else []
     wanted += [group_column] if group_column is not None else []
     require_columns(frame, wanted)
     rows = [f"{frame.index.name or 'row'} {label}" for label in frame.index]
     if not rows:
         raise InputError("at least one row", "none", "Fill the table.")
     splits = [""] * len(rows)
-    if has_splits:
+    if split_column is not None:
         splits = [parse_split(str(cell or "")) for cell in cells(frame[split_column])]
     return Notes(
         rows,

@@ -34,7 +34,7 @@ def from_text_csv(
     *,
     label_column: str | Sequence[str] | None = "label",
     pair: bool = False,
-    split_column: str = SPLIT_COLUMN,
+    split_column: str | None = SPLIT_COLUMN,
     group_column: str | None = None,
     id_column: str | None = None,
     task: str = "auto",
@@ -88,7 +88,7 @@ def from_text_dataframe(
     *,
     label_column: str | Sequence[str] | None = "label",
     pair: bool = False,
-    split_column: str = SPLIT_COLUMN,
+    split_column: str | None = SPLIT_COLUMN,
     group_column: str | None = None,
     id_column: str | None = None,
     task: str = "auto",
@@ -107,7 +107,7 @@ def from_text_dataframe(
             predict).
         pair: Whether two columns are a pair of texts, which an encoder tells apart. Else they
             are joined, each on lines of its own.
-        split_column: See `from_dataframe`.
+        split_column: See `from_dataframe`; None reads none (to predict).
         group_column: See `from_dataframe`.
         id_column: The column of ids, each of them once; None names the rows.
         task: "auto" or a task's name.
