@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from keras_tl.cli_options import (
-    COLUMN_OPTIONS,
+    as_train_options,
     audit_options,
     column_options,
     compare_options,
@@ -152,30 +152,9 @@ def _compare(options: argparse.Namespace) -> int:
         leave_to_chief()
         print(import_module("keras_tl.comparison_table").format_comparison(comparison))
         best = ["--backbone", comparison.ranking[0].backbone]
-        told = shlex.join([config.data, *_columns_of(config), *_seen_as(config), *best])
+        told = shlex.join([config.data, *as_train_options(config), *best])
         print(f"Train with     keras-tl train {told} --out RUN")
     return 0
-
-
-def _seen_as(config: Any) -> list[str]:
-    """The options of a comparison that decide what a backbone sees, as `train` takes them."""
-    changed = {name: getattr(config, name) for name in ("image_size", "resize", "weights", "task")}
-    return [
-        word
-        for name, value in changed.items()
-        if value != getattr(type(config), name)
-        for word in (f"--{name.replace('_', '-')}", str(value))
-    ]
-
-
-def _columns_of(config: Any) -> list[str]:
-    """The options of a comparison that say what its items are, as `train` takes them."""
-    words = []
-    for option, *_ in COLUMN_OPTIONS:
-        name = option.removeprefix("--").replace("-", "_")
-        if (value := getattr(config, name)) != getattr(type(config), name):
-            words += [option, value]
-    return words + ["--pair"] * config.pair
 
 
 def _lr_find(options: argparse.Namespace) -> int:

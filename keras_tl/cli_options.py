@@ -17,7 +17,13 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
         "pretrained backbone, see keras-tl backbones; EfficientNetLite0, for texts MiniLM, if not "
         "given",
     ),
-    ("--weights", str, "W", "imagenet, none, or a .weights.h5, .keras or .h5 file"),
+    (
+        "--weights",
+        str,
+        "W",
+        "imagenet (for texts the encoder's own), none, or, for images, a .weights.h5, .keras or "
+        ".h5 file",
+    ),
     ("--image-size", int, "N", "height and width in pixels; the backbone's own if not given"),
     ("--resize", str, "MODE", "squash, crop, pad or shorter-crop"),
     ("--task", str, "TASK", "auto, single-label, multi-label or regression"),
@@ -165,6 +171,8 @@ MODEL_OPTIONS = (
     "--truncate",
     "--markup",
 )
+# Those that what an audit says depends on; it looks at what is there before it is resized.
+AUDIT_OPTIONS = (*(name for name in MODEL_OPTIONS if name != "--resize"), "--seed")
 COMPARE_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     (
         "--backbones",
@@ -221,6 +229,7 @@ def audit_options(command: ArgumentParser) -> None:
     about = "end with exit code 3 where something serious is found"
     command.add_argument("--strict", action="store_true", help=about)
     command.add_argument("--json", metavar="FILE", default=None, help="write the findings to FILE")
+    _settings(command, [row for row in TRAIN_OPTIONS if row[0] in AUDIT_OPTIONS])
     column_options(command)
 
 
@@ -315,6 +324,17 @@ def column_options(command: ArgumentParser) -> None:
     _settings(command, COLUMN_OPTIONS)
     about = "texts: two columns are a pair, rather than one text with the first above the second"
     command.add_argument("--pair", action="store_true", default=argparse.SUPPRESS, help=about)
+
+
+def as_train_options(config: Any) -> list[str]:
+    """The options with which `train` reads, divides and sees what a `CompareConfig` does."""
+    rows = (*COLUMN_OPTIONS, *(row for row in TRAIN_OPTIONS if row[0] in SHARED_OPTIONS))
+    words = []
+    for option in (*(row[0] for row in rows), "--seed"):
+        name = option.removeprefix("--").replace("-", "_")
+        if (value := getattr(config, name)) != getattr(type(config), name):
+            words += [option, str(value)]
+    return words + ["--pair"] * config.pair + ["--no-audit"] * (not config.audit)
 
 
 def _settings(

@@ -75,7 +75,7 @@ class TrainConfig:
             encoder, see `keras_tl.backbones.encoders.load_encoder`. None takes
             EfficientNetLite0, for texts MiniLM.
         weights: "imagenet", "none", or a weights file; for texts "imagenet" (whatever the encoder
-            was trained on) or "none".
+            was trained on) or "none". A module of TF-Hub has its own.
         image_size: Height and width in pixels; None takes the backbone's own.
         resize: "squash", "crop", "pad" or "shorter-crop".
         task: "auto", "single-label", "multi-label" or "regression".
@@ -293,6 +293,11 @@ class TrainConfig:
         else:
             fix = "Name the texts with --text-column, or leave it out."
             self._refuse(FOR_TEXTS, "images", fix)
+        if (self.backbone or "").startswith(HUB):
+            fix = "Leave it out: a module comes with its weights."
+            self._refuse({"weights": "imagenet"}, "a module of TF-Hub", fix)
+        elif self.has_texts:
+            choice("weights of a text encoder", self.weights, NAMED_WEIGHTS)
 
     def _check_companions(self) -> None:
         """Refuses what means nothing without another setting."""

@@ -109,13 +109,22 @@ def test_audit_says_what_it_finds_and_ends_with_3_where_it_is_strict(tmp_path, c
 
 
 def test_the_command_behind_a_comparison_reads_the_same_items():
+    from keras_tl.cli_options import as_train_options
     from keras_tl.compare_config import CompareConfig
 
     config = CompareConfig("my cells.csv", group_column="module", path_column="the file")
-    assert cli._columns_of(config) == ["--path-column", "the file", "--group-column", "module"]
+    assert as_train_options(config) == ["--path-column", "the file", "--group-column", "module"]
     config = CompareConfig("n.csv", text_column="title,text", pair=True, encoding="cp1252")
     words = ["--text-column", "title,text", "--encoding", "cp1252", "--pair"]
-    assert cli._columns_of(config) == words
+    assert as_train_options(config) == words
+    words = ["--text-column", "t", "--val-fraction", "0.2", "--max-tokens", "256"]
+    words += ["--windows", "2", "--markup", "keep", "--seed", "3", "--no-audit"]
+    settings = {"text_column": "t", "max_tokens": 256, "windows": 2, "markup": "keep"}
+    settings["val_fraction"] = 0.2
+    assert as_train_options(CompareConfig("n.csv", **settings, seed=3, audit=False)) == words
+    settings = {"image_size": 96, "weights": "none"}
+    words = ["--weights", "none", "--image-size", "96"]
+    assert as_train_options(CompareConfig("cells", **settings)) == words
 
 
 def test_texts_are_read_in_the_encoding_of_the_run_where_none_is_given(monkeypatch):

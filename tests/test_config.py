@@ -69,6 +69,14 @@ def test_wrong_values_are_refused(wrong):
         ({"lora_rank": 4}, "lora_rank=4 with fine_tune=auto. Take fine_tune=lora, or leave it out"),
         ({"views": 3, "augment": "none"}, "views=3 with augment=none. Leave it out"),
         ({"views": 3, "augment": "dihedral"}, "views=3 with augment=dihedral. Leave it out"),
+        (
+            {"weights": "none", "backbone": "hub:https://tfhub.dev/a/b/1"},
+            "weights='none' with a module of TF-Hub. Leave it out",
+        ),
+        (
+            {"weights": "mine.weights.h5", "text_column": "text"},
+            "weights of a text encoder to be one of imagenet, none, received 'mine.weights.h5'",
+        ),
     ],
 )
 def test_what_means_nothing_without_another_setting_is_refused(settings, said):
