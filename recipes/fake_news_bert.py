@@ -10,15 +10,15 @@ The run's folder holds the report, the figures and a SavedModel that takes strin
 
 Such sets are often told apart by what is no news: the name of an agency, a dateline, a story that
 is there twice. Duplicates are kept on one side of the split. Phrases that nearly decide the label
-alone are listed, then taken out of the measured stories: what the model scores without them is
-what may be expected of stories from elsewhere. Beside both stands TF-IDF, which sees only words.
+alone, and those that do without these, are taken out of the measured stories: what the model
+scores then may be expected of stories from elsewhere. Beside both stands TF-IDF.
 
 BERT is downloaded by KerasHub (`pip install 'keras_tl[text]'`); `--encoder MiniLM` needs no
 network. No set of fake news comes in a package. Measured instead on 2,225 stories of the BBC in
 five classes, with MiniLM, `--pooling mean --truncate head`, 64 tokens,
 `--fine-tune-learning-rate 3e-4 --fine-tune-epochs 2` and 4 minutes of processor time: 95.2 % of
 334 stories, TF-IDF 96.1 % (the difference may be chance); without phrases such as "Tory" or
-"Oscar" 94.9 %.
+"Oscar", looked for once, 94.9 %.
 """
 
 import argparse
@@ -37,15 +37,9 @@ BERT = "keras_hub:bert_base_en_uncased"
 DATELINE = re.compile(r"^\s*[A-Z][A-Za-z .,/]{1,40}\([^)]{2,40}\)\s*[-\u2013\u2014]\s*")
 
 
-def without_giveaways(source: Any, phrases: Sequence[str]) -> Any:
-    """The same stories without datelines and without some phrases."""
-    words = "|".join(map(re.escape, phrases))
-    given_away = re.compile(rf"\b(?:{words})\b" if phrases else r"(?!)", re.IGNORECASE)
-
-    def cleaned(text: str) -> str:
-        return given_away.sub(" ", DATELINE.sub("", text))
-
-    items = [tuple(map(cleaned, item)) for item in source.items]
+def without_datelines(source: Any) -> Any:
+    """The same stories without datelines."""
+    items = [tuple(DATELINE.sub("", text) for text in item) for item in source.items]
     return replace(source, items=items, hashes=np.full(len(items), "", object))
 
 
@@ -69,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     import keras_tl as ktl
     from keras_tl.backbones.host import tokenize_of
-    from keras_tl.data.audit.text_giveaways import giveaways
+    from keras_tl.data.audit.text_giveaways import phrases_to_take_out, without_phrases
     from keras_tl.data.pipeline import Samples
     from keras_tl.data.source import SPLITS
     from keras_tl.evaluation.metrics import format_confusion, summary
@@ -80,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = {k: v for k, v in vars(options).items() if k not in ("columns", "encoder")}
     config = ktl.TrainConfig(**settings, backbone=options.encoder, text_column=columns, pair=pair)
     data = prepare_data(config)
-    phrases = [found.phrase for found in giveaways(data.train.source)]
+    phrases = phrases_to_take_out(without_datelines(data.train.source))
     run = ktl.train(config, source=replace(data.source, given_splits=SPLITS), verbose=2)
     leave_to_chief()
     print(summary(run.metrics))
@@ -88,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(baseline_text(run.metrics, "stories"))
 
     model, info = run.model(), run.info
-    cleaned = without_giveaways(data.source.split(run.metrics["measured_on"]), phrases)
+    measured = without_datelines(data.source.split(run.metrics["measured_on"]))
+    cleaned = without_phrases(measured, phrases)
     stories = Samples(cleaned, info.text_input, tokenize=tokenize_of(model))
     without, _ = ktl.measure(model, stories, info, verbose=0)
     told = ", ".join(phrases) or "no phrase"

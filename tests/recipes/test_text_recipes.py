@@ -38,13 +38,12 @@ def test_fake_news(tmp_path, encoder, capsys):
     assert 0 <= float(re.search(r"accuracy (\d\.\d+)", line)[1]) <= 1
 
 
-def test_what_gives_a_story_away_is_taken_out():
-    from keras_tl.recipes.fake_news_bert import without_giveaways
+def test_datelines_are_taken_out():
+    from keras_tl.recipes.fake_news_bert import without_datelines
 
     source = from_texts([("A title", "WASHINGTON (Reuters) - The senate said, Reuters reports.")])
-    cleaned = without_giveaways(source, ["reuters"])
-    assert cleaned.items == [("A title", "The senate said,   reports.")]
-    assert without_giveaways(source, []).items == [("A title", "The senate said, Reuters reports.")]
+    cleaned = without_datelines(source)
+    assert cleaned.items == [("A title", "The senate said, Reuters reports.")]
     assert list(cleaned.hashes) == [""]
 
 

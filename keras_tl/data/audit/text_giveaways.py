@@ -6,13 +6,13 @@ datelines, signatures. Whether that is what it should learn, only the user can s
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from keras_tl.data.audit.findings import Finding
-from keras_tl.data.audit.text_words import Words, plain, read_words
+from keras_tl.data.audit.text_words import WORD, Words, plain, read_words
 from keras_tl.data.source import Source
 
 # A phrase gives the label away where so many of the texts with it are of one class (at least `SURE`
@@ -106,6 +106,40 @@ def giveaways(source: Source, words: Words | None = None) -> list[Giveaway]:
     return found
 
 
+def phrases_to_take_out(source: Source) -> list[str]:
+    """Finds what nearly decides the label alone, and what does once that is taken out.
+
+    Of phrases in the same texts `giveaways` names one; without it the next one shows.
+
+    Args:
+        source: Texts with classes.
+
+    Returns:
+        The phrases, for `without_phrases`.
+    """
+    phrases: list[str] = []
+    while found := [each.phrase for each in giveaways(without_phrases(source, phrases))]:
+        if set(found) <= set(phrases):  # from the end of a title to the beginning of its text
+            break
+        phrases += found
+    return phrases
+
+
+def without_phrases(source: Source, phrases: Sequence[str]) -> Source:
+    """The same texts without some phrases, whatever their case and the signs between their words.
+
+    Args:
+        source: Texts.
+        phrases: Words, or several in a row; their signs do not count.
+
+    Returns:
+        A source of as many texts, of which some may be empty.
+    """
+    told = {tuple(WORD.findall(plain(phrase))) for phrase in phrases}
+    items = [tuple(_cut(text, told) for text in item) for item in source.items]
+    return replace(source, items=items, hashes=np.full(len(items), "", object))
+
+
 def findings_on_giveaways(source: Source, words: Words | None = None) -> list[Finding]:
     """Says which words and phrases nearly decide the label alone.
 
@@ -184,6 +218,21 @@ def _overlap(holding: np.ndarray, known: set[int]) -> float:
     """The Jaccard index of two sets of texts."""
     common = len(known.intersection(holding.tolist()))
     return common / (len(holding) + len(known) - common)
+
+
+def _cut(text: str, phrases: set[tuple[str, ...]]) -> str:
+    """A text without rows of words, the longest first, which are compared as `read_words` does."""
+    found = list(WORD.finditer(text))
+    words = tuple(plain(match[0]) for match in found)
+    lengths = sorted({len(phrase) for phrase in phrases}, reverse=True)
+    kept, end, i = [], 0, 0
+    while i < len(words):
+        held = next((words[i : i + n] for n in lengths if words[i : i + n] in phrases), ())
+        if held:
+            kept.append(text[end : found[i].start()])
+            end = found[i + len(held) - 1].end()
+        i += len(held) or 1
+    return " ".join([*kept, text[end:]])
 
 
 def _as_written(phrase: list[str], item: tuple[str, ...]) -> str:

@@ -11,9 +11,9 @@ from scipy import sparse
 
 # Scripts that put no blanks between words, and pictures: there a character is a word.
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(f"[{_ALONE}\u2600-\u27bf\U0001f000-\U0001faff]|[^\\W_{_ALONE}]+")
+WORD = re.compile(f"[{_ALONE}\u2600-\u27bf\U0001f000-\U0001faff]|[^\\W_{_ALONE}]+")
 # Texts of fewer words are equal only where their characters are: ":)" is not ":(".
-FEW_WORDS = 3
+FEWWORDS = 3
 _SHIFT = 32
 
 
@@ -58,10 +58,10 @@ def read_words(items: Sequence[tuple[str, ...]]) -> Words:
     codes = []
     for i, item in enumerate(items):
         text = plain("\n".join(item))
-        words = _WORD.findall(text)
+        words = WORD.findall(text)
         numbers = np.array([index.setdefault(word, len(index)) for word in words], np.int64)
         counts[i] = len(words)
-        keys[i] = _key(words if len(words) >= FEW_WORDS else text.split())
+        keys[i] = _key(words if len(words) >= FEWWORDS else text.split())
         codes.append(np.unique(np.concatenate((numbers, _pairs(numbers)))))
     lengths = [len(row) for row in codes]
     known, columns = np.unique(np.concatenate([*codes, [0]])[:-1], return_inverse=True)

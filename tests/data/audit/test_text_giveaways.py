@@ -5,6 +5,8 @@ from keras_tl.data.audit.text_giveaways import (
     findings_on_boilerplate,
     findings_on_giveaways,
     giveaways,
+    phrases_to_take_out,
+    without_phrases,
 )
 from keras_tl.data.audit.text_words import read_words
 from keras_tl.data.texts import from_texts
@@ -51,6 +53,30 @@ def test_what_few_of_a_class_hold_is_not_named():
     labels = [source.class_names[k] for k in source.labels] + ["true"] * 76
     assert [entry.recall for entry in giveaways(from_texts(texts[:-1], labels[:-1]))] == [0.2]
     assert giveaways(from_texts(texts, labels)) == []
+
+
+def test_what_stands_behind_a_phrase_is_taken_out_too():
+    """Only the pair is named, for it is in the same texts; the name alone would still tell."""
+    source = news(80)
+    items = [(f"{text} said the envoy to reuters",) for (text,) in source.items[::2]]
+    labels = ["true"] * 80 + ["true"] * 20
+    others = [text for (text,) in source.items[1::2]]
+    both = from_texts([text for (text,) in items] + others, labels + ["fake"] * 100)
+    assert len(giveaways(both)) < len(phrases_to_take_out(both))
+    cleaned = without_phrases(both, phrases_to_take_out(both))
+    assert giveaways(cleaned) == []
+    assert not any("reuters" in text.lower() for (text,) in cleaned.items)
+
+
+def test_phrases_are_taken_out_however_they_are_written():
+    texts = [
+        "Washington, Reuters: a dull DAY",
+        "WASHINGTON (\uff32\uff25uters - day",
+        "\u65b0\u83ef\u793e reutersday",
+    ]
+    cleaned = without_phrases(from_texts(texts), ["WASHINGTON (Reuters", "dull", "\u65b0 \u83ef"])
+    assert cleaned.items == [(" : a   DAY",), ("  - day",), (" \u793e reutersday",)]
+    assert list(cleaned.hashes) == [""] * 3
 
 
 def test_a_regression_has_no_class_to_give_away():
