@@ -28,6 +28,7 @@ _HOMES = {
     "load_encoder": "keras_tl.backbones.encoders",
     "build_hub_model": "keras_tl.builders.hub",
     "load_hub_encoder": "keras_tl.backbones.hub",
+    "load_hub_layer": "keras_tl.backbones.hub",
     "add_head": "keras_tl.heads",
     "freezing": "keras_tl.freezing",
     "plans": "keras_tl.plans",

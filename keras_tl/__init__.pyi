@@ -1,7 +1,7 @@
 from keras_tl import backbones, freezing, plans
 from keras_tl.auditing import audit
 from keras_tl.backbones.encoders import load_encoder
-from keras_tl.backbones.hub import load_hub_encoder
+from keras_tl.backbones.hub import load_hub_encoder, load_hub_layer
 from keras_tl.backbones.load import load_backbone
 from keras_tl.builders.hub import build_hub_model
 from keras_tl.builders.image import build_image_model
@@ -62,6 +62,7 @@ __all__ = [
     "load_backbone",
     "load_encoder",
     "load_hub_encoder",
+    "load_hub_layer",
     "load_run",
     "measure",
     "plans",

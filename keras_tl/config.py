@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from keras_tl.backbones.hub_handles import parted
 from keras_tl.errors import InputError
 from keras_tl.setting_values import CHOICES, RANGES, choice, within
 
@@ -348,8 +349,8 @@ class TrainConfig:
         weights = self.weights if self.weights in NAMED_WEIGHTS else _absolute(self.weights)
         backbone = self.backbone or ""
         if backbone.startswith(HUB):
-            handles = backbone.removeprefix(HUB).split("+")
-            backbone = HUB + "+".join(map(_absolute, handles))
+            handles = parted(backbone.removeprefix(HUB))
+            backbone = HUB + "+".join(_absolute(handle) for handle in handles if handle)
         elif self.has_texts and backbone.lower() != MINILM.lower():
             backbone = _absolute(backbone)
         return replace(self, data=_absolute(self.data), weights=weights, backbone=backbone)

@@ -15,6 +15,7 @@ from keras_tl import freezing
 from keras_tl.backbones import registry
 from keras_tl.backbones.encoders import load_tokenizer
 from keras_tl.backbones.host import Tokenize
+from keras_tl.backbones.hub_handles import parted
 from keras_tl.backbones.load import check_image_size
 from keras_tl.backbones.markup import markup_share
 from keras_tl.builders.hub import build_hub_model
@@ -218,7 +219,7 @@ def tokenize_for(config: TrainConfig, spec: TextInput | None = None) -> Tokenize
     """What makes tokens for a run's encoder; None for one that takes strings as they are."""
     spec = spec or text_input_of(config)
     name = config.backbone or ""
-    if name.startswith(HUB) and "+" not in name:
+    if name.startswith(HUB) and not parted(name.removeprefix(HUB))[1]:
         return None
     sizes: dict[str, Any] = {name: getattr(spec, name) for name in TOKENIZED_BY}
     return Tokenize(load_tokenizer(name, **sizes))

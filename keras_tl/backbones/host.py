@@ -68,7 +68,7 @@ class Tokenize:
 
     def __init__(self, layer: keras.layers.Layer):
         self._layer = layer
-        self.counts = hasattr(layer, "count")
+        self.counts = bool(getattr(layer, "counts", False))
         config = {k: v for k, v in layer.get_config().items() if k not in ("name", "trainable")}
         facts = [type(layer).__name__, config]
         self.key = hashlib.sha256(

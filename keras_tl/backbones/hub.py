@@ -12,7 +12,7 @@ from keras.src.saving.serialization_lib import in_safe_mode
 from keras_tl.backbones import hub_files, hub_layer, hub_spec
 from keras_tl.backbones.hub_check import why_unsafe
 from keras_tl.backbones.hub_files import ModuleFiles
-from keras_tl.backbones.hub_handles import resolved
+from keras_tl.backbones.hub_handles import parted, resolved
 from keras_tl.backbones.hub_layer import HubLayer, HubModule, usable
 from keras_tl.backbones.hub_tokens import EncoderInputs, HubTokenizer, padding_of
 from keras_tl.errors import InputError, did_you_mean
@@ -72,6 +72,33 @@ def load_hub_backbone(
     return keras.Model(pixels, layer(scale(pixels)), name="hub")
 
 
+def load_hub_layer(
+    handle: str | Path, *, sample: Any = None, output: str = "", name: str = hub_spec.MODULE
+) -> HubLayer:
+    """Loads a TF-Hub module as a layer, for a functional model of one's own.
+
+    Args:
+        handle: See `keras_tl.backbones.hub_handles.resolved`.
+        sample: Two inputs to try it on: a tensor, strings, or a dictionary of tensors. None makes
+            them by the module's signature, with images of 224 pixels where that leaves the size
+            open.
+        output: Which of several named outputs is the layer's.
+        name: Of the layer; one for each in a model.
+
+    Returns:
+        The layer, frozen until `trainable` is set. It takes what the module takes (images most
+        often in 0..1), and gives its float32 output.
+
+    Raises:
+        InputError: As `load_hub_backbone`; or no sample is given, and none can be made.
+    """
+    with resolved(handle) as folder:
+        opened = _Opened(folder)
+        if sample is None:
+            sample = tf.nest.map_structure(_sample_by, opened.takes)
+        return opened.layer(sample, output, name)
+
+
 def load_hub_encoder(
     encoder: str | Path,
     preprocessor: str | Path,
@@ -129,7 +156,7 @@ def load_hub_text(
     Raises:
         InputError: See there; or the module takes no texts, no pairs, or no windows.
     """
-    encoder, _, preprocessor = handle.partition("+")
+    encoder, preprocessor = parted(handle)
     if windows != 1:
         raise InputError("1 window for a TF-Hub module", str(windows), "Leave windows out.")
     if preprocessor:
@@ -166,12 +193,25 @@ def load_hub_tokenizer(handle: str, *, max_tokens: int = 128, texts: int = 1) ->
         max_tokens: Tokens of a text.
         texts: 1, or 2 for pairs.
     """
-    with resolved(handle.rpartition("+")[2]) as folder:
+    module, preprocessor = parted(handle)
+    with resolved(preprocessor or module) as folder:
         return _Opened(folder).tokenizer(_sample_of(texts), max_tokens, texts)
 
 
 def _sample_of(texts: int) -> tf.Tensor:
     return tf.constant((["a text"] if texts == 1 else [["a title", "a text"]]) * SAMPLES)
+
+
+def _sample_by(spec: Any) -> tf.Tensor:
+    """Inputs of a signature; of images the size may be open."""
+    shape = spec.shape.as_list()[1:] if isinstance(spec, tf.TensorSpec) and spec.shape.rank else []
+    if len(shape) == 3:
+        shape = [side or IMAGE_SIZE for side in shape[:2]] + shape[2:]
+    if not isinstance(spec, tf.TensorSpec) or spec.shape.rank is None or None in shape:
+        fix = f"Give sample, {SAMPLES} inputs for it."
+        raise InputError("a module whose signature says what it takes", str(spec), fix)
+    value = "a text" if spec.dtype == tf.string else tf.zeros((), spec.dtype)
+    return tf.fill([SAMPLES, *shape], value)
 
 
 class _Opened:
@@ -198,7 +238,7 @@ class _Opened:
             return positional[0]
         return next(iter(named.values())) if len(named) == 1 else named
 
-    def layer(self, sample: Any, output: str = "") -> HubLayer:
+    def layer(self, sample: Any, output: str = "", name: str = hub_spec.MODULE) -> HubLayer:
         """Makes the layer, whose output is known from calling the module on a sample."""
         found = self._call(sample)
         if isinstance(found, dict):
@@ -208,7 +248,7 @@ class _Opened:
             output = ""
         _refuse_no_features(found)
         shape, dtype = found.shape[1:].as_list(), found.dtype.name
-        return self._made(HubLayer, hub_spec.MODULE, output, shape, dtype)
+        return self._made(HubLayer, name, output, shape, dtype)
 
     def tokenizer(self, sample: tf.Tensor, max_tokens: int, texts: int) -> HubTokenizer:
         """Makes the layer of a preprocessor."""

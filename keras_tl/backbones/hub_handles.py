@@ -13,7 +13,25 @@ from keras_tl.errors import InputError
 SAVED_MODEL = "saved_model.pb"
 # What the TF1 Hub format has beside it.
 TF1_MODULE = "tfhub_module.pb"
+URLS = ("http://", "https://")
 OTHER_WAY = "Or download the module's .tar.gz on its page, and give that file or its folder."
+
+
+def parted(handle: str) -> tuple[str, str]:
+    """Parts "ENCODER+PREPROCESSOR"; the plus sign of a path parts nothing.
+
+    Args:
+        handle: One handle, or two.
+
+    Returns:
+        The two; of one, that and "".
+    """
+    signs = [place for place, sign in enumerate(handle) if sign == "+"]
+    if not signs or _path(handle):
+        return handle, ""
+    pairs = [(handle[:place], handle[place + 1 :]) for place in signs]
+    there = (pair for pair in pairs if all(end.startswith(URLS) or _path(end) for end in pair))
+    return next(there, pairs[0])
 
 
 @contextmanager
@@ -45,18 +63,24 @@ def resolved(handle: str | Path) -> Iterator[Path]:
 
 def _local(handle: str) -> Path | None:
     """The folder or file that a handle names; None for a URL."""
-    # There may be no such user, and a URL may be no name that a file can have.
-    with suppress(OSError, RuntimeError):
-        path = Path(handle).expanduser()
-        if path.is_dir() or path.is_file():
-            return path
-    if handle.startswith(("http://", "https://")):
-        return None
+    path = _path(handle)
+    if path or handle.startswith(URLS):
+        return path
     raise InputError(
         "a TF-Hub handle: the folder or .tar.gz of a SavedModel, or its URL",
         f"{handle[:200]!r}, which is none of them",
         "Check the path.",
     )
+
+
+def _path(handle: str) -> Path | None:
+    """The folder or file that a handle names, if there is one."""
+    # There may be no such user, and a URL may be no name that a file can have.
+    with suppress(OSError, RuntimeError):
+        path = Path(handle).expanduser()
+        if path.is_dir() or path.is_file():
+            return path
+    return None
 
 
 def _extract(archive: Path, folder: Path) -> Path:

@@ -98,6 +98,9 @@ class HubLayer(keras.layers.Layer):
     """
 
     def __init__(self, module: HubModule | dict[str, Any], **kwargs: Any):
+        if isinstance(module, str | Path):
+            fix = "Make the layer with keras_tl.load_hub_layer(handle)."
+            raise InputError("what describes a module", f"the handle {str(module)!r}", fix)
         super().__init__(**{"dtype": "float32", **kwargs})
         self.module = module if isinstance(module, HubModule) else _described(module)
         # Strings and tables do not compile; whether the rest does, nobody knows.

@@ -51,6 +51,23 @@ class HubTokenizer(HubLayer):
         pieces = [loaded.tokenize(segment) for segment in segments]
         return loaded.bert_pack_inputs(pieces, tf.constant(self.module.shape[1]))
 
+    @property
+    def counts(self) -> bool:
+        """Whether `count` can be called; see `keras_tl.backbones.host`."""
+        return self._packs(self._loaded())
+
+    def count(self, text: tf.Tensor) -> tf.Tensor:
+        """Counts the tokens of whole texts, special ones left out.
+
+        Args:
+            text: Strings `[batch]`, or `[batch, 2]` for pairs.
+
+        Returns:
+            int32 `[batch]`, not limited by `max_tokens`.
+        """
+        segments = [text] if text.shape.rank == 1 else tf.unstack(text, axis=1)
+        return tf.add_n([_pieces_of(self._loaded().tokenize(segment)) for segment in segments])
+
     def check(self, sample: tf.Tensor, texts: int) -> None:
         """Refuses a preprocessor that does not give what was asked for.
 
@@ -84,6 +101,12 @@ class HubTokenizer(HubLayer):
     @staticmethod
     def _packs(loaded: Any) -> bool:
         return hasattr(loaded, "tokenize") and hasattr(loaded, "bert_pack_inputs")
+
+
+def _pieces_of(pieces: tf.RaggedTensor) -> tf.Tensor:
+    """How many pieces rows have, of `[batch, (pieces)]` or `[batch, (words), (pieces)]`."""
+    counted = tf.ones_like(pieces, tf.int32)
+    return tf.reduce_sum(counted, axis=list(range(1, counted.shape.rank)))
 
 
 def padding_of(tokenizer: HubTokenizer, sample: tf.Tensor) -> int:

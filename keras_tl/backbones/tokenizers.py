@@ -109,6 +109,9 @@ class Tokenizer(keras.layers.Layer):
         """Splits strings (`[batch]`) into token ids, int32 `[batch, (any number)]`."""
         raise NotImplementedError
 
+    # Whether `count` can be called; see `keras_tl.backbones.host`.
+    counts = True
+
     def count(self, text: tf.Tensor) -> tf.Tensor:
         """Counts the tokens of whole texts, special ones included, as one window would have them.
 

@@ -23,9 +23,13 @@ from keras_tl.backbones.host import Tokenize, behind_host, tokenize_of
 from keras_tl.backbones.hub import (
     load_hub_backbone,
     load_hub_encoder,
+    load_hub_layer,
     load_hub_text,
     load_hub_tokenizer,
 )
+from keras_tl.backbones.hub_handles import parted
+from keras_tl.backbones.hub_layer import HubLayer
+from keras_tl.backbones.hub_tokens import _pieces_of
 from keras_tl.builders.hub import build_hub_model
 from keras_tl.errors import InputError
 
@@ -175,6 +179,70 @@ def test_an_encoder_and_its_preprocessor(published, texts):
     np.testing.assert_allclose(behind_host(model)(tokens), expected, atol=1e-6)
     in_pipeline = next(iter(tf.data.Dataset.from_tensors(texts).map(tokenize_of(model))))
     np.testing.assert_array_equal(in_pipeline, tokens)
+
+
+def test_tokens_of_whole_texts_are_counted(published):
+    """By hand: special ones, padding and what is cut do not count."""
+    handle = f"{published['encoder'][0]}+{published['preprocessor'][0]}"
+    singles = Tokenize(load_hub_tokenizer(handle, max_tokens=5))
+    assert singles.counts
+    texts = [("good film",), ("",), ("a b c d e f g h",)]
+    assert singles.count(texts).tolist() == [2, 0, 8]
+    pairs = Tokenize(load_hub_tokenizer(handle, max_tokens=8, texts=2))
+    assert pairs.count([("good film", "very bad indeed"), ("", "a")]).tolist() == [5, 1]
+
+
+def test_word_pieces_within_words_are_counted():
+    pieces = tf.ragged.constant([[[1, 2], [3]], [], [[4, 5, 6]]], dtype=tf.int32)
+    assert _pieces_of(pieces).numpy().tolist() == [3, 0, 3]
+
+
+def test_a_module_is_a_layer_of_a_model_of_ones_own(published, tmp_path):
+    folder, module = published["image"]
+    layer = load_hub_layer(folder, name="first")
+    images = keras.Input((16, 16, 3))
+    model = keras.Model(images, keras.layers.Dense(2)(layer(images)))
+    pixels = PIXELS / 255
+    np.testing.assert_allclose(layer(pixels), module(tf.constant(pixels)), atol=1e-6)
+    assert not layer.trainable_weights
+    layer.trainable = True
+    kernel = layer.weights[0].numpy()
+    model.compile("sgd", "mse")
+    model.fit(pixels, np.ones((4, 2)), verbose=0)
+    assert np.abs(layer.weights[0].numpy() - kernel).max() > 0
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again(pixels), model(pixels), atol=1e-6)
+    assert load_hub_layer(published["text"][0])(TEXTS).shape == (4, 5)
+
+
+def test_a_layer_of_an_encoder_has_one_of_its_outputs(published):
+    folder, module = published["encoder"]
+    words = {name: tf.ones([2, 8], tf.int32) for name in ("input_word_ids", "input_mask")}
+    words["input_type_ids"] = tf.zeros([2, 8], tf.int32)
+    layer = load_hub_layer(folder, sample=words, output="sequence_output")
+    expected = module(words, training=False)["sequence_output"]
+    np.testing.assert_allclose(layer(words), expected, atol=1e-6)
+    with pytest.raises(InputError, match=r"signature says what it takes.*Give sample, 2 inputs"):
+        load_hub_layer(folder)
+
+
+def test_a_layer_made_of_a_handle_is_refused():
+    with pytest.raises(InputError, match=r"the handle 'https://tfhub.dev/x'.*load_hub_layer"):
+        HubLayer("https://tfhub.dev/x")
+
+
+def test_a_plus_sign_in_a_path_parts_no_handles(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("c++/mod", "pre+1"):
+        (tmp_path / name).mkdir(parents=True)
+    url = "https://tfhub.dev/encoder/1"
+    assert parted("c++/mod") == ("c++/mod", "")
+    assert parted("c++/mod+pre+1") == ("c++/mod", "pre+1")
+    assert parted(f"{url}+pre+1") == (url, "pre+1")
+    assert parted(f"{url}+{url}") == (url, url)
+    assert parted("no+such+thing") == ("no", "such+thing")
+    assert parted(url) == (url, "")
 
 
 def test_handles_of_texts(published):
