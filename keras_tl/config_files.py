@@ -1,5 +1,7 @@
 """Settings from files and from options: read, checked by name and type, and nothing executed."""
 
+import errno
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -13,6 +15,8 @@ from keras_tl.errors import InputError, did_you_mean
 SCALARS = (str, int, float, bool, type(None))
 # Characters of a value, bits of a number; lists and mappings in each other.
 LONGEST, DEEPEST = 4096, 8
+# Bytes of a file.
+LARGEST = 2**20
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -28,11 +32,11 @@ def read_config(path: str | Path) -> dict[str, Any]:
         InputError: Not YAML, another schema version, or a key that does not exist.
     """
     try:
-        facts = _parse(Path(path).read_text(encoding="utf-8"))
+        facts = _parse(_text(Path(path)))
     except OSError as error:
         raise InputError("a configuration file", str(path), f"{error.strerror}.") from error
     # Dates that are none and numbers of thousands of digits are mere ValueErrors.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         first = " ".join(str(error).split())[:300]
         raise InputError("a YAML file", str(path), f"It does not parse: {first}.") from error
     if not isinstance(facts, dict):
@@ -54,12 +58,24 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return facts
 
 
+def _text(path: Path) -> str:
+    """What is in the file. To read a pipe or a device might never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "It is no file")
+    if path.exists() and path.stat().st_size > LARGEST:
+        raise OSError(errno.EFBIG, f"It has more than {LARGEST:,} bytes")
+    return path.read_text(encoding="utf-8")
+
+
 def _parse(text: str) -> Any:
     """Reads YAML without what makes more of a few lines than there is memory or time for."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"it has the alias *{event.anchor}")
+        # A tag makes of a value what it is not; PyYAML's own then fail in many ways.
+        if tag := getattr(event, "tag", None):
+            raise ValueError(f"it has the tag {tag}")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
@@ -78,6 +94,15 @@ def _refuse_odd(name: Any, value: Any) -> None:
     if length > LONGEST or bits > LONGEST:
         kind = f"{length} characters" if length else f"a number of {bits} bits"
         raise InputError(f"a value of some {LONGEST} characters for {name!r}", kind, fix)
+    if isinstance(value, str) and not _is_plain(value):
+        raise InputError(f"a value for {name!r} that UTF-8 can hold, without NUL", repr(value), fix)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a file can hold a text, and the name of one can be it."""
+    with suppress(UnicodeEncodeError):
+        return b"\0" not in text.encode()
+    return False
 
 
 def make_config(settings: dict[str, Any]) -> TrainConfig:

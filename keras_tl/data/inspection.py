@@ -133,6 +133,8 @@ def _look_at(path: str, max_file_bytes: int, settings: dict[str, Any]) -> _Findi
         facts = os.stat(path)
     except OSError as error:
         return _unreadable(error)
+    except ValueError:  # a NUL, or half of a character
+        return _Finding(reason="no name that a file can have")
     # Reading a pipe or a device might never end.
     if not stat.S_ISREG(facts.st_mode):
         return _Finding(reason="not a regular file")

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from keras_tl.errors import InputError, did_you_mean
 LOG = logging.getLogger("keras_tl")
 
 SPLIT_COLUMN = "split"
+# How half of a character may be written in JSON, and both halves too.
+HALF = re.compile(r"\\u[dD]")
 GROUP_COLUMN = "group"
 DELIMITERS = (",", ";", "\t", " ")
 JSON_EXTENSIONS = (".jsonl", ".ndjson", ".json")
@@ -329,9 +332,15 @@ def _json_lines(text: str, path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def parsed_json(text: str, where: str) -> Any:
-    """Parses JSON that was found at a place, which an error names."""
+    """Parses JSON that was found at a place, which an error names.
+
+    Halves of characters, which no file can hold, become question marks.
+    """
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        if HALF.search(text):
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+        return found
     except (ValueError, RecursionError) as error:
         raise InputError("JSON", f"{where}: {error}", "Correct it.") from error
 

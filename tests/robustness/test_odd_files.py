@@ -1,5 +1,6 @@
 """Files that are odd by their names, their kind or who may read them, beside good ones."""
 
+import json
 import os
 import socket
 import subprocess
@@ -11,11 +12,13 @@ import pytest
 from robustness.corpus import pictures
 from robustness.ending import deadline, listing
 
+from keras_tl.config_files import read_config
 from keras_tl.data.folders import from_folder
 from keras_tl.data.frames import from_csv
 from keras_tl.data.image_input import ImageInput
-from keras_tl.data.inspection import inspect
+from keras_tl.data.inspection import inspect, refused_unread
 from keras_tl.data.open import open_data
+from keras_tl.data.streams import open_stream
 from keras_tl.errors import InputError
 
 PNG = pictures.WHOLE["png"][1]
@@ -137,6 +140,28 @@ def test_the_same_as_a_table(make, tmp_path):
         with deadline(), pytest.raises(InputError) as error:
             open_data(str(path), text_column=column)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_the_same_as_settings(make, tmp_path):
+    path = tmp_path / "config.yaml"
+    make(path)
+    with deadline(), pytest.raises(InputError):
+        read_config(path)
+
+
+def test_names_that_no_file_can_have_are_left_out(folder):
+    """A NUL, half of a character (JSON can write one), and too many letters."""
+    names = ["a/\0.png", "\ud800.png", "n" * 5000 + ".png"]
+    for number, name in enumerate(names):
+        table = folder / f"{number}.jsonl"
+        good = [(f"{label}/{n}.png", label) for label in "ab" for n in range(3)]
+        rows = [{"path": path, "label": label} for path, label in [*good, (name, "a")]]
+        table.write_text("\n".join(map(json.dumps, rows)))
+        found = inspect(from_csv(table), INPUT, max_bad_fraction=1.0)
+        assert len(found) == 6 and len(found.skipped) == 1
+        refused = [bool(refused_unread(item.content)) for item in open_stream(table)]
+        assert refused == [False] * 6 + [True]
 
 
 def test_links_in_a_circle_are_walked_once(folder):
