@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from keras_tl.errors import InputError
-from keras_tl.files import atomic_write_text, remove_leftovers
+from keras_tl.files import remove_leftovers
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
 from keras_tl.training.state_files import (
@@ -64,7 +64,7 @@ class Checkpoint:
         keeps: Whether this process writes; of several only the chief does.
     """
 
-    PHASE, STEP, NOTES = "phase.npz", "step.npz", "notes.json"
+    PHASE, STEP, NOTES = "phase.npz", "step.npz", "notes.npz"
 
     def __init__(self, folder: str | Path, seconds: float = 30.0, *, keeps: bool = True):
         self.folder = Path(folder)
@@ -182,12 +182,12 @@ class Checkpoint:
         """Keeps what was decided before training, ready for JSON."""
         if not self.keeps:
             return
-        atomic_write_text(self.folder / self.NOTES, json.dumps(notes))
+        write_state(self.folder / self.NOTES, notes)
 
     def notes(self) -> dict[str, Any]:
         """What `note` kept; empty where that is nothing."""
         path = self.folder / self.NOTES
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_state(path) if path.is_file() else {}
 
     def remove(self) -> None:
         """Removes the folder: what was trained is kept elsewhere."""

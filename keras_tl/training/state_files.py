@@ -3,6 +3,7 @@
 import json
 import random
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,18 @@ from keras_tl.errors import InputError
 from keras_tl.files import atomic_file
 
 ARRAY = "array"
+# What a damaged archive raises, by where it is: in its lists, its flags, its places, its content.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    OSError,
+    MemoryError,
+)
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
@@ -42,13 +55,14 @@ def read_state(path: Path) -> dict[str, Any]:
     def full(value: dict[str, Any]) -> Any:
         return arrays[value[ARRAY]] if set(value) == {ARRAY} else value
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [file[f"arr_{index}"] for index in range(len(file.files) - 1)]
-            return json.loads(file["facts"].tobytes(), object_hook=full)
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-        fix = f"Delete {path.parent} to begin anew."
-        raise InputError("a whole checkpoint", f"{path}, which is damaged", fix) from error
+    with path.open("rb") as opened:
+        try:
+            with np.load(opened, allow_pickle=False) as file:
+                arrays = [file[f"arr_{index}"] for index in range(len(file.files) - 1)]
+                return json.loads(file["facts"].tobytes(), object_hook=full)
+        except DAMAGED as error:
+            fix = f"Delete {path.parent} to begin anew."
+            raise InputError("a whole checkpoint", f"{path}, which is damaged", fix) from error
 
 
 def values(variables: Iterable[Any]) -> list[np.ndarray]:

@@ -1,0 +1,42 @@
+"""What a training that is under way is kept in, whole and damaged."""
+
+import numpy as np
+import pytest
+from robustness.corpus.case import cuts, flips
+
+from keras_tl.errors import InputError
+from keras_tl.training.resume import Checkpoint
+from keras_tl.training.state_files import read_state, write_state
+
+STATE = {"epoch": 3, "weights": [np.arange(6.0).reshape(2, 3), np.int64([1])], "name": "head"}
+
+
+def as_text(state):
+    return repr({**state, "weights": [array.tolist() for array in state["weights"]]})
+
+
+def test_what_is_read_is_what_was_written_or_the_file_is_said_to_be_damaged(tmp_path):
+    path = tmp_path / "step.npz"
+    write_state(path, STATE)
+    content = path.read_bytes()
+    assert as_text(read_state(path)) == as_text(STATE)
+    refused = 0
+    for _, damaged in (*cuts(content, 40), *flips(content, 400)):
+        path.write_bytes(damaged)
+        try:
+            assert as_text(read_state(path)) == as_text(STATE)  # a date or a flag was hit
+        except InputError as error:
+            assert f"which is damaged. Delete {tmp_path}" in str(error)
+            refused += 1
+    assert refused > 300
+
+
+def test_notes_are_kept_likewise(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "checkpoint")
+    assert checkpoint.notes() == {}
+    checkpoint.note({"phases": 2, "decision": {"why": "a probe"}})
+    assert checkpoint.notes() == {"phases": 2, "decision": {"why": "a probe"}}
+    path = checkpoint.folder / Checkpoint.NOTES
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="damaged"):
+        checkpoint.notes()
