@@ -9,7 +9,7 @@ import yaml
 
 from keras_tl.backbones.hub_handles import parted
 from keras_tl.errors import InputError
-from keras_tl.setting_values import CHOICES, RANGES, choice, within
+from keras_tl.setting_values import CHOICES, RANGES, choice, plain, within
 
 SCHEMA_VERSION = 1
 PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
@@ -237,6 +237,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Fills in what is left out; refuses what is known to be wrong before any work is done."""
+        for name, value in asdict(self).items():
+            if isinstance(value, str):
+                plain(name, value)
         if self.fine_tune in FEW_WEIGHTS and self.fine_tune_learning_rate is None:
             object.__setattr__(self, "fine_tune_learning_rate", FEW_WEIGHTS_RATE)
         for name, value in DEFAULTS[self.has_texts].items():

@@ -1,7 +1,6 @@
 """Settings from files and from options: read, checked by name and type, and nothing executed."""
 
 import errno
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -94,15 +93,6 @@ def _refuse_odd(name: Any, value: Any) -> None:
     if length > LONGEST or bits > LONGEST:
         kind = f"{length} characters" if length else f"a number of {bits} bits"
         raise InputError(f"a value of some {LONGEST} characters for {name!r}", kind, fix)
-    if isinstance(value, str) and not _is_plain(value):
-        raise InputError(f"a value for {name!r} that UTF-8 can hold, without NUL", repr(value), fix)
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a file can hold a text, and the name of one can be it."""
-    with suppress(UnicodeEncodeError):
-        return b"\0" not in text.encode()
-    return False
 
 
 def make_config(settings: dict[str, Any]) -> TrainConfig:

@@ -1,5 +1,7 @@
 """The values that settings may have, and what is said of others."""
 
+from contextlib import suppress
+
 from keras_tl.errors import InputError, did_you_mean
 
 # The values that settings may have. They are written out here, because what they name is in
@@ -54,6 +56,15 @@ def choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> N
         listed = f"{', '.join(choices)} {more}".strip()
         hint = did_you_mean(value, choices, f"Choose {listed}.")
         raise InputError(f"{name} to be one of {listed}", repr(value), hint)
+
+
+def plain(name: str, value: str) -> None:
+    """Refuses a text that no file can hold, or that no file can be called."""
+    with suppress(UnicodeEncodeError):
+        if b"\0" not in value.encode():
+            return
+    fix = "Choose another one, or rename it."
+    raise InputError(f"{name} in characters of UTF-8 other than NUL", repr(value), fix)
 
 
 def within(name: str, value: float | None, low: float, high: float) -> None:

@@ -21,14 +21,20 @@ from typing import Any, TextIO
 
 from keras_tl.data.streams import Item
 from keras_tl.errors import InputError
-from keras_tl.files import atomic_file, atomic_write_text, csv_writer, remove_leftovers
-from keras_tl.locks import Hold
+from keras_tl.files import (
+    atomic_file,
+    atomic_write_text,
+    csv_writer,
+    has_others,
+    remove_leftovers,
+)
+from keras_tl.locks import LOCK, Hold
+from keras_tl.setting_values import plain
 from keras_tl.shard_formats import Columns, ShardFormat
 
 INDEX = "extract.json"
 SKIPPED = "skipped.csv"
 PROGRESS = "progress"
-LOCK = ".lock"
 FORMAT_VERSION = 1
 PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
 
@@ -66,11 +72,12 @@ class ShardFolder:
 
     def __init__(self, path: str | Path, name: str, form: ShardFormat, settings: dict[str, Any]):
         self.path = Path(path)
+        plain("out", str(path))
         self._name, self._form = name, form
         self._settings = json.loads(json.dumps(settings))
         before = self._before()
         self.path.mkdir(parents=True, exist_ok=True)
-        self._hold = Hold(self.path / LOCK, shared=False)
+        self._hold = Hold(self.path / LOCK, shared=False, fix="Choose another --out.")
         if not self._hold.alone:
             fix = "Wait for it, or choose another --out."
             raise InputError("a folder of its own", f"{self.path}, which is being filled", fix)
@@ -168,7 +175,7 @@ class ShardFolder:
             raise InputError("a folder", f"the file {self.path}", fix)
         index = self.path / INDEX
         if not index.is_file():
-            if self.path.is_dir() and set(map(_name, self.path.iterdir())) - {LOCK}:
+            if self.path.is_dir() and has_others(self.path, LOCK):
                 received = f"{self.path}, which has other things in it"
                 raise InputError("a new folder", received, fix)
             return None
@@ -218,7 +225,3 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _written(path: Path) -> TextIO:
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-
-
-def _name(path: Path) -> str:
-    return path.name

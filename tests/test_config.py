@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import yaml
 
@@ -56,6 +58,8 @@ def test_a_missing_file_is_refused(tmp_path):
         {"label_smoothing": 2},
         {"augment": "heavy"},
         {"engine": "onnx"},
+        {"out": "r\0un"},
+        {"data": os.fsdecode(b"ph\xff")},
     ],
 )
 def test_wrong_values_are_refused(wrong):

@@ -255,6 +255,18 @@ def test_no_two_fill_one_folder(photos, tiny, tmp_path, monkeypatch):
     assert "being filled" in str(refused[0].value)
 
 
+def test_a_folder_whose_name_is_no_utf8_is_refused(photos, tiny, tmp_path):
+    with pytest.raises(InputError, match="out in characters of UTF-8"):
+        ktl.extract(str(photos), tmp_path / os.fsdecode(b"\xff"), **tiny)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_kill_in_the_first_write_leaves_is_no_reason_to_refuse(photos, tiny, tmp_path):
+    (tmp_path / ".01234567-extract.json").write_text("half")
+    assert ktl.extract(str(photos), tmp_path, **tiny).items == 60
+    assert not (tmp_path / ".01234567-extract.json").exists()
+
+
 def test_no_more_than_a_shard_is_held(photos, tiny, tmp_path, monkeypatch):
     """Items are found as they are needed: beyond a shard, as many as are being decoded."""
     listing = tmp_path / "long.txt"
