@@ -86,7 +86,8 @@ class HubLayer(keras.layers.Layer):
 
     Frozen it is in inference as a whole: `training` is False, and nothing in it moves. Trainable,
     it adds the module's regularization losses. It computes in float32 whatever the dtype policy.
-    Whether batch normalization in it trains, `training` decides alone. On several devices its
+    Batch normalization cannot be told apart in it: with `statistics_frozen` a module with variables
+    that no gradient moves is in inference while it trains, without dropout. On several devices
     moving statistics are those of the first one.
 
     A `.keras` file has the module's graph and assets inside. In safe mode they are checked before
@@ -94,15 +95,19 @@ class HubLayer(keras.layers.Layer):
 
     Args:
         module: See `HubModule`; a dictionary of its attributes will do.
+        statistics_frozen: Whether moving statistics stay; policies set it by `batch_norm`.
         **kwargs: Of `keras.layers.Layer`.
     """
 
-    def __init__(self, module: HubModule | dict[str, Any], **kwargs: Any):
+    def __init__(
+        self, module: HubModule | dict[str, Any], statistics_frozen: bool = False, **kwargs: Any
+    ):
         if isinstance(module, str | Path):
             fix = "Make the layer with keras_tl.load_hub_layer(handle)."
             raise InputError("what describes a module", f"the handle {str(module)!r}", fix)
         super().__init__(**{"dtype": "float32", **kwargs})
         self.module = module if isinstance(module, HubModule) else _described(module)
+        self.statistics_frozen = statistics_frozen
         # Strings and tables do not compile; whether the rest does, nobody knows.
         self.supports_jit = False
         self.loaded: Any = None
@@ -150,7 +155,8 @@ class HubLayer(keras.layers.Layer):
         loaded = self._loaded()
         options = {}
         if self.module.takes_training:
-            options["training"] = bool(training) and self.trainable
+            held = self.statistics_frozen and not all(v.trainable for v in self.module.variables)
+            options["training"] = bool(training) and self.trainable and not held
         if self.trainable:
             for loss in getattr(loaded, "regularization_losses", ()):
                 self.add_loss(loss())
@@ -164,7 +170,9 @@ class HubLayer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The layer's settings and the description of its module."""
-        return {**super().get_config(), "module": _Described(asdict(self.module), self)}
+        module = _Described(asdict(self.module), self)
+        own = {"module": module, "statistics_frozen": self.statistics_frozen}
+        return {**super().get_config(), **own}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "HubLayer":
@@ -378,14 +386,9 @@ def describe_variables(loaded: Any, endpoint: str) -> tuple[HubVariable, ...]:
         while name in {other.name for other in described}:
             name, count = f"{base}_{count}", count + 1
         trains = id(variable) in listed if listed else variable.trainable
-        described.append(
-            HubVariable(
-                name,
-                tuple(variable.shape.as_list()),
-                variable.dtype.name,
-                bool(trains and variable.dtype.is_floating),
-            )
-        )
+        trains = bool(trains and variable.dtype.is_floating)
+        shape = tuple(variable.shape.as_list())
+        described.append(HubVariable(name, shape, variable.dtype.name, trains))
     return tuple(described)
 
 

@@ -63,6 +63,9 @@ class Policy(ABC):
             # Keras passes over a flag that is as it was, whatever those of the weights are.
             layer.trainable = False
             layer.trainable = layer.name not in frozen
+            # A module of TF-Hub, which may have batch normalization within.
+            if hasattr(layer, "statistics_frozen"):
+                layer.statistics_frozen = self.batch_norm == "frozen"
         self.choose_weights(model)
         return summarize(model, self)
 

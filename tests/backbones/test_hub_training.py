@@ -29,7 +29,7 @@ from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.phases import Phase
 
 HEAD = Phase(freezing.All(), 3, 0.1, name="head")
-TUNING = Phase(freezing.AllButLast(1), 2, 0.003, name="fine-tuning")
+TUNING = Phase(freezing.AllButLast(1, batch_norm="trained"), 2, 0.003, name="fine-tuning")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,38 @@ def test_phases_train_the_head_and_then_the_module(folder, colors):
     # Kernel and gamma by gradients, the moving mean by training mode.
     moved = [float(np.abs(a - b).max()) for a, b in zip(before, weights(model), strict=True)]
     assert min(moved) > 1e-4
+
+
+def test_moving_statistics_stay_unless_a_policy_lets_them_go(folder, three_colors, tmp_path):
+    model, pixels = built(folder), three_colors[0].astype(np.float32)
+    before = weights(model)
+    freezing.Nothing().apply(model)
+    np.testing.assert_array_equal(model(pixels, training=True), model(pixels))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.get_layer("hub_module").statistics_frozen
+    for policy, moves in ((freezing.Nothing(), False), (TUNING.freezing, True)):
+        run_phases(
+            model,
+            [Phase(policy, 1, 0.003)],
+            Samples(from_arrays(*three_colors), ImageInput(size=16)),
+            batch_size=10,
+            verbose=0,
+        )
+        kernel, _, mean = weights(model)
+        assert np.abs(kernel - before[0]).max() > 1e-4
+        assert (np.abs(mean - before[2]).max() > 1e-4) == moves
+    assert np.abs(model(pixels, training=True) - model(pixels)).max() > 1e-3
+
+
+def test_a_module_without_statistics_trains_with_its_dropout(tmp_path):
+    hub_modules.publish(hub_modules.Preprocessor(tmp_path), tmp_path / "preprocessor")
+    hub_modules.publish(hub_modules.Encoder(), tmp_path / "encoder")
+    folders = {"preprocessor": tmp_path / "preprocessor", "max_tokens": 8}
+    model = build_hub_model(tmp_path / "encoder", **folders, outputs=2, dropout=0.0)
+    freezing.Nothing().apply(model)
+    texts = tf.constant(["good film", "very bad"])
+    assert np.abs(model(texts, training=True) - model(texts)).max() > 1e-3
 
 
 def test_computed_once_is_what_plain_training_gives(folder, colors):
@@ -182,7 +214,8 @@ from keras_tl.training.phases import Phase
 labels = np.arange(60) % 3
 images = np.random.default_rng(0).integers(0, 255, (60, 16, 16, 3)).astype("uint8")
 data = Samples(from_arrays(images, labels), ImageInput(size=16))
-phases = [Phase(freezing.All(), 2, 0.05), Phase(freezing.AllButLast(1), 2, 0.003)]
+tuning = freezing.AllButLast(1, batch_norm="trained")
+phases = [Phase(freezing.All(), 2, 0.05), Phase(tuning, 2, 0.003)]
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
     model = build_hub_model({folder!r}, outputs=3)
