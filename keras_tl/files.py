@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,6 +26,7 @@ LOG = logging.getLogger("keras_tl")
 
 # What is written aside is called ".01234567-name".
 ASIDE_DIGITS = 8
+ASIDE = "." + "[0-9a-f]" * ASIDE_DIGITS + "-"
 # Where a change of several files waits until all of them are in place.
 CHANGES = ".changes"
 # What the disk says of a write for which there is no room; it does not say of which file.
@@ -225,11 +227,17 @@ def remove_leftovers(folder: str | Path, name: str = "*") -> None:
         folder: The folder.
         name: Of what, as a glob pattern.
     """
-    for path in Path(folder).glob("." + "[0-9a-f]" * ASIDE_DIGITS + f"-{name}"):
+    for path in Path(folder).glob(f"{ASIDE}{name}"):
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def has_others(folder: str | Path, *but: str) -> bool:
+    """Whether a folder has anything but some names and what `remove_leftovers` removes."""
+    others = {path.name for path in Path(folder).iterdir()}.difference(but)
+    return any(not fnmatchcase(name, f"{ASIDE}*") for name in others)
 
 
 @contextmanager

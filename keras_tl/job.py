@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_tl import strategies
+from keras_tl.agreement import check_data, check_settings
 from keras_tl.auditing import audit_with_labels
 from keras_tl.backbones.graph import to_stock
 from keras_tl.baselines import add_baseline
@@ -85,8 +86,11 @@ def train(
     """
     strategy = strategies.choose(place)
     workers = Workers(strategy)
-    with workers.results_in(config.out) as folder, workers.losses_told():
-        run = Run(folder)
+    with (
+        workers.results_in(config.out) as folder,
+        workers.losses_told(),
+        closing(Run(folder)) as run,
+    ):
         run.check_free(config)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -122,7 +126,9 @@ def _train(
     verbose: int,
 ) -> None:
     _check_tensorboard(config)
+    check_settings(workers, config)
     data = prepare_data(config, source)
+    check_data(workers, data.source)
     journal.lap("data", **({"audit": data.seen.seconds} if data.seen else {}))
     with strategy.scope():
         model = build_model(config, data)

@@ -12,12 +12,17 @@ except ImportError:  # On Windows, where what is mapped cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
 
 
+# The name of a folder's lock.
+LOCK = ".lock"
+
+
 class Hold:
     """A lock on a file, held until `release` or until the object is gone.
 
     Args:
         path: The lock's file; it is made, with its folder, and stays.
         shared: Where others have the lock, have it with them; else this object has not got it.
+        fix: What to do where there can be no lock.
 
     Attributes:
         alone: Whether nobody else has the lock, nor gets it before `share` or `release`.
@@ -26,7 +31,13 @@ class Hold:
         InputError: The file cannot be made or locked.
     """
 
-    def __init__(self, path: Path, *, shared: bool = True):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        shared: bool = True,
+        fix: str = "Set KERAS_TL_CACHE to another folder.",
+    ):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -36,7 +47,7 @@ class Hold:
             raise InputError(
                 f"a folder that can be written, {path.parent}",
                 error.strerror or str(error),
-                "Set KERAS_TL_CACHE to another folder.",
+                fix,
             ) from error
 
     def share(self) -> None:

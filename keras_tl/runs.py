@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from keras_tl.config import TrainConfig
 from keras_tl.config_files import make_config, read_config
 from keras_tl.errors import InputError
-from keras_tl.files import finish_changes, remove_leftovers
+from keras_tl.files import finish_changes, has_others, remove_leftovers
+from keras_tl.locks import LOCK, Hold
 
 # Settings that decide nothing of the training, so that a run may go on with others.
 FREE = ("out", "strict", "tensorboard", "baseline")
@@ -57,6 +58,7 @@ class Run:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
+        self._hold: Hold | None = None
 
     def path(self, name: str) -> Path:
         """Path of a file in the run."""
@@ -122,24 +124,9 @@ class Run:
             InputError: The file is missing or damaged, or a layer cannot be made here, as where
                 tensorflow-text is not installed, or could run code of its own (Lambda).
         """
-        import keras
+        from keras_tl.backbones.keras_archives import load_model
 
-        from keras_tl.backbones.weight_files import BROKEN, refuse_bomb
-
-        path = self.path(self.MODEL)
-        try:
-            refuse_bomb(path)
-            return keras.models.load_model(path, compile=False)
-        except BROKEN as error:
-            # Keras puts what a layer says into pages of its own.
-            cause: BaseException | None = error
-            while cause and not isinstance(cause, InputError):
-                cause = cause.__cause__ or cause.__context__
-            if cause:
-                raise cause from error
-            reason = " ".join(str(error).split())[:200]
-            fix = "Copy it again from where it was trained."
-            raise InputError(f"a Keras model in {path}", reason, fix) from error
+        return load_model(self.path(self.MODEL))
 
     def check_free(self, config: TrainConfig | None = None) -> None:
         """Refuses a folder that a run must not write to.
@@ -157,7 +144,7 @@ class Run:
             )
         foreign = self.folder.exists() and (
             not self.folder.is_dir()
-            or (any(self.folder.iterdir()) and not self.path(self.CONFIG).is_file())
+            or (has_others(self.folder, LOCK) and not self.path(self.CONFIG).is_file())
         )
         if foreign:
             raise InputError(
@@ -180,14 +167,31 @@ class Run:
             )
 
     def begin(self) -> None:
-        """Makes the folder; one that a killed run left is tidied."""
+        """Makes the folder, for this process alone until `close`; what a kill left is tidied.
+
+        Raises:
+            InputError: It cannot be written, another process trains in it, or has just finished.
+        """
+        fix = "Change --out."
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._hold = Hold(self.path(LOCK), shared=False, fix=fix)
+            if not self._hold.alone:
+                received = f"{self.folder}, in which another one is training"
+                raise InputError("a folder for this process alone", received, "Wait for it.")
+            self.check_free()
             remove_leftovers(self.folder)
         except OSError as error:
             raise InputError(
-                "a folder that can be written", f"{self.folder}: {error.strerror}", "Change --out."
+                "a folder that can be written", f"{self.folder}: {error.strerror}", fix
             ) from error
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        if self._hold and self._hold.alone:
+            self.path(LOCK).unlink(missing_ok=True)
+            self._hold.release()
+        self._hold = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"

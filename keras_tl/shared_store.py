@@ -5,13 +5,17 @@ one writes all read. Where each has a folder of its own, they tell each other wh
 Every function is called by all processes, in the same order, and gives all the same.
 """
 
+import hashlib
+
 import numpy as np
 
+from keras_tl.agreement import check_facts
 from keras_tl.feature_cache import Entry, ShardWriter
 from keras_tl.workers import Workers
 
 # So many bytes of features are told at once.
 CHUNK_BYTES = 32 * 2**20
+SAME = "Give all processes the same data, weights and settings."
 
 
 def nobody_has(entry: Entry, keys: list[str], workers: Workers) -> np.ndarray:
@@ -35,7 +39,7 @@ def exchange(entry: Entry, keys: list[str], workers: Workers) -> None:
         workers: The processes.
 
     Raises:
-        InputError: The disk is full or not writable.
+        InputError: The disk is full or not writable, or not all have the same keys.
         LostWorkerError: A process is gone.
     """
     if workers.count == 1:
@@ -86,7 +90,18 @@ def _distinct(keys: list[str]) -> np.ndarray:
 
 
 def _held(entry: Entry, keys: list[str], workers: Workers) -> np.ndarray:
-    """Which distinct keys each process has rows of: bool `[processes, keys]`."""
+    """Which distinct keys each process has rows of: bool `[processes, keys]`.
+
+    Raises:
+        InputError: They have other keys, or another entry. Rows are told by their places in the
+            keys, and would be taken for those of others.
+    """
+    facts = {"items": len(keys), "their content": _digest(keys), "frozen part": entry.folder.name}
+    check_facts(workers, "stored features of the same items in all processes", facts, SAME)
     distinct = _distinct(keys)
     held = ~np.isin(distinct, entry.missing(keys))
     return np.stack(workers.gather(held))
+
+
+def _digest(keys: list[str]) -> str:
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest()

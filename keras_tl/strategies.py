@@ -10,22 +10,25 @@ NeurIPS 2022).
 
 import functools
 import json
-import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import keras
 import tensorflow as tf
 
 from keras_tl.errors import InputError, did_you_mean
+from keras_tl.meeting import check_address, own_sigterm, wait_for_all
 
 P = ParamSpec("P")
 R = TypeVar("R")
 NAMES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
+# Tasks of a cluster that Keras 3 trains with.
+KINDS = ("chief", "worker")
 
-log = logging.getLogger("keras_tl")
+# What TF_CONFIG looks like.
+TF_CONFIG = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ class Place:
         if self.worker_index is None or not 0 <= self.worker_index < len(self.workers):
             fix = "Count from 0, a number for each process."
             raise InputError(f"a worker index in 0 to {len(self.workers) - 1}", given, fix)
-        if wrong := [worker for worker in self.workers if not worker.rpartition(":")[2].isdigit()]:
-            raise InputError("host:port for each worker", repr(wrong[0]), "Give its port.")
+        for worker in self.workers:
+            check_address(worker)
 
 
 DISTRIBUTING = (
@@ -98,7 +101,7 @@ def choose(place: Place | None = None) -> tf.distribute.Strategy:
         received = f"{place.strategy!r} behind {next(iter(_chosen)).strategy!r}"
         fix = "Take a process for each."
         raise InputError("one strategy in a process, as Keras wants it", received, fix)
-    _grow_memory_as_needed()
+    grow_memory_as_needed()
     strategy = _make(place)
     if isinstance(strategy, DISTRIBUTING):
         _chosen[place] = strategy
@@ -107,6 +110,7 @@ def choose(place: Place | None = None) -> tf.distribute.Strategy:
 
 def current() -> tf.distribute.Strategy:
     """The strategy in whose scope this is; outside of any, what `choose` made for this process."""
+    grow_memory_as_needed()
     if tf.distribute.has_strategy():
         return tf.distribute.get_strategy()
     return next(iter(_chosen.values()), tf.distribute.get_strategy())
@@ -161,13 +165,20 @@ def _hide_gpus() -> None:
         raise InputError("GPUs that TensorFlow does not use yet", "ones in use", fix) from error
 
 
-def _grow_memory_as_needed() -> None:
-    """Lets TensorFlow take a GPU's memory as it is needed; else it takes all of it at once."""
+@functools.cache
+def grow_memory_as_needed() -> None:
+    """Lets TensorFlow take a GPU's memory as it is needed; else it takes all of it at once.
+
+    To be called before it computes anything; where it has, memory is as it was set.
+    """
     for device in tf.config.list_physical_devices("GPU"):
-        try:
-            tf.config.experimental.set_memory_growth(device, True)
-        except RuntimeError:
-            log.info("%s is in use already: its memory is as it was set", device.name)
+        # Of one that was divided up each part has its share.
+        if tf.config.get_logical_device_configuration(device) is None:
+            try:
+                tf.config.experimental.set_memory_growth(device, True)
+            except RuntimeError as error:
+                if "initialized" not in str(error):
+                    raise
 
 
 def _multi_worker(place: Place) -> tf.distribute.Strategy:
@@ -185,7 +196,10 @@ def _multi_worker(place: Place) -> tf.distribute.Strategy:
     else:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        _refuse_late_start()
+        with own_sigterm():
+            wait_for_all(*members(resolver))
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except RuntimeError as error:
         raise InputError(
             "several workers before TensorFlow computes anything",
@@ -197,24 +211,69 @@ def _multi_worker(place: Place) -> tf.distribute.Strategy:
         raise InputError("workers that can be reached", received, "Start all of them.") from error
 
 
-def _cluster() -> dict[str, Sequence[str]] | None:
+def members(resolver: Any) -> tuple[list[str], int]:
+    """The addresses of all processes, the chief's first, and which of them is this one's."""
+    cluster = resolver.cluster_spec().as_dict()
+    chiefs, workers = (list(cluster.get(kind, ())) for kind in KINDS)
+    first = len(chiefs) if resolver.task_type == "worker" else 0
+    return chiefs + workers, first + (resolver.task_id or 0)
+
+
+def _refuse_late_start() -> None:
+    """Raises the `RuntimeError` that TensorFlow would raise behind the waiting."""
+    threads = tf.config.threading.get_inter_op_parallelism_threads()
+    # What is there already it takes at any time.
+    tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _cluster() -> dict[str, list[str]] | None:
     """The tasks of TF_CONFIG; None where it is not set, or names one process.
 
     Raises:
-        InputError: It cannot be read, or has tasks that Keras 3 has no use for.
+        InputError: It cannot be read, has tasks that Keras 3 has no use for, or does not say
+            which of them this process is.
     """
     text = os.environ.get("TF_CONFIG")
     if not text:
         return None
-    fix = 'Set it to {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", ...}}.'
     try:
-        cluster = json.loads(text)["cluster"]
-        counts = {kind: len(tasks) for kind, tasks in cluster.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError("TF_CONFIG with a cluster and a task", repr(text), fix) from error
-    if others := set(counts) - {"chief", "worker"}:
-        raise InputError("TF_CONFIG with workers", f"one with {', '.join(sorted(others))}", fix)
-    return cluster if sum(counts.values()) > 1 else None
+        given = json.loads(text)
+        cluster = dict(given["cluster"])
+        addresses = [address for tasks in cluster.values() for address in _listed(tasks)]
+    except (ValueError, KeyError, TypeError) as error:
+        expected = "TF_CONFIG with a cluster and a task"
+        raise InputError(expected, repr(text), f"Set it to {TF_CONFIG}.") from error
+    if others := set(cluster) - set(KINDS):
+        received = f"one with {', '.join(sorted(others))}"
+        raise InputError("TF_CONFIG with workers", received, f"Set it to {TF_CONFIG}.")
+    if len(cluster.get("chief", ())) > 1:
+        received = f"{len(cluster['chief'])} of them"
+        raise InputError("TF_CONFIG with one chief", received, f"Set it to {TF_CONFIG}.")
+    for address in addresses:
+        check_address(address)
+    if len(addresses) < 2:
+        return None
+    _check_task(given.get("task"), cluster)
+    return cluster
+
+
+def _listed(tasks: Any) -> list[Any]:
+    if not isinstance(tasks, list):
+        raise TypeError(f"a {type(tasks).__name__}")
+    return tasks
+
+
+def _check_task(task: Any, cluster: dict[str, list[str]]) -> None:
+    """Refuses what does not say which process of a cluster this one is."""
+    kind, index = (task.get(n) for n in ("type", "index")) if isinstance(task, dict) else ("", "")
+    known, number = list(cluster), str(index)
+    # TensorFlow takes a number's text too.
+    if kind in known and number.isdecimal() and int(number) < len(cluster[kind]):
+        return
+    counts = " and ".join(f"{len(cluster[name])} {name}" for name in known)
+    fix = f"Set it to {TF_CONFIG}, with a number from 0 for each process."
+    raise InputError(f"TF_CONFIG with a task out of {counts}", f"the task {task!r}", fix)
 
 
 def _tpu(place: Place) -> tf.distribute.Strategy:

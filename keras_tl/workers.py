@@ -9,17 +9,21 @@ import json
 import logging
 import os
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from keras_tl.errors import LostWorkerError
+from keras_tl.strategies import members
 
+R = TypeVar("R")
 # Collectives move numbers of 32 bits on every kind of network.
 WORD = 4
 # So many are told at once: a state of a large model has more than an int32 counts.
@@ -51,13 +55,9 @@ class Workers:
         self.count, self.index = 1, 0
         self.hosts: list[str] = []
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            resolver = strategy.cluster_resolver
-            cluster = resolver.cluster_spec().as_dict()
-            chiefs = len(cluster.get("chief", ()))
-            addresses = [*cluster.get("chief", ()), *cluster.get("worker", ())]
+            addresses, self.index = members(strategy.cluster_resolver)
             self.hosts = [address.rpartition(":")[0].strip("[]") for address in addresses]
             self.count = max(len(addresses), 1)
-            self.index = (resolver.task_id or 0) + chiefs * (resolver.task_type == "worker")
             self._strategy = strategy
         self._shared: dict[Path, bool] = {}
 
@@ -208,4 +208,21 @@ class Workers:
 
     def _told(self, words: np.ndarray) -> np.ndarray:
         with self.losses_told():
-            return self._collect(tf.constant(words)).numpy()
+            return _interruptibly(lambda: self._collect(tf.constant(words)).numpy())
+
+
+def _interruptibly(wait: Callable[[], R]) -> R:
+    """Waits in another thread, so that signals end it: within TensorFlow Python heeds none."""
+    if threading.current_thread() is not threading.main_thread():
+        return wait()
+    done: Future[R] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(wait())
+        except BaseException as error:
+            done.set_exception(error)
+
+    # A daemon, or the process would wait for it in the end.
+    threading.Thread(target=run, daemon=True).start()
+    return done.result()

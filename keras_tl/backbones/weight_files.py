@@ -4,14 +4,10 @@ Only arrays, names and shapes are read, with h5py and json: nothing is deseriali
 Python objects, so that no code in a file can run.
 """
 
-import io
 import itertools
-import json
 import logging
-import lzma
 import re
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,30 +19,14 @@ import h5py
 import keras
 import numpy as np
 
+from keras_tl.backbones import keras_archives
 from keras_tl.backbones.graph import auto_number, clean_name, set_weights, snake_case
 from keras_tl.errors import InputError
 
 _log = logging.getLogger("keras_tl")
 
-_WEIGHTS_MEMBER, _CONFIG_MEMBER = "model.weights.h5", "config.json"
-# Keras stores the archive's members as they are; a much smaller one is a bomb.
-_MAX_EXPANSION = 100
 # Parts of a Keras 3 file that hold no layer's weights.
 _NOT_LAYERS = {"optimizer", "seed_generator"}
-
-# What h5py, zipfile, json and a look into their contents raise on damaged files.
-BROKEN = (
-    OSError,
-    EOFError,
-    LookupError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -165,7 +145,7 @@ def _readable(path: Path) -> Iterator[None]:
     """Turns what reading a broken file raises into one InputError."""
     try:
         yield
-    except BROKEN as error:
+    except keras_archives.BROKEN as error:
         raise InputError(
             "a .weights.h5, .keras or .h5 file with Keras weights",
             f"{path} ({' '.join(str(error).split())[:200]})",
@@ -177,35 +157,12 @@ def _readable(path: Path) -> Iterator[None]:
 def _opened(path: Path) -> Iterator[tuple[h5py.File, dict[str, Any]]]:
     """Opens a file's HDF5 part, with the model's configuration where the file has one."""
     with _readable(path):
+        keras_archives.check_file(path)
         archive = zipfile.is_zipfile(path)
-        content, config = _unzipped(path) if archive else (path, {})
-        file = h5py.File(content, "r")
+        config = keras_archives.read_config(path) if archive else {}
+        file = h5py.File(keras_archives.read_weights(path) if archive else path, "r")
     with file:
         yield file, config
-
-
-def _unzipped(path: Path) -> tuple[io.BytesIO, dict[str, Any]]:
-    """The weights, in memory, and the configuration in a `.keras` archive."""
-    refuse_bomb(path)
-    with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read(_CONFIG_MEMBER))
-        return io.BytesIO(archive.read(_WEIGHTS_MEMBER)), config
-
-
-def refuse_bomb(path: Path) -> None:
-    """Looks at the members of an archive before any is unpacked.
-
-    Args:
-        path: A zip archive.
-
-    Raises:
-        ValueError: A member expands more than is usual.
-        zipfile.BadZipFile: It is no archive.
-    """
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if info.file_size > _MAX_EXPANSION * max(info.compress_size, 1):
-                raise ValueError(f"{info.filename} expands more than {_MAX_EXPANSION} times")
 
 
 def _saved_layers(file: h5py.File, config: dict[str, Any]) -> list[_Saved]:
@@ -232,8 +189,10 @@ def _member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
 
 def _keras2_layers(root: h5py.Group) -> Iterator[_Saved]:
     """Yields the layers of a Keras-2 file; a nested model's one by one."""
+    seen: set[int] = set()
     for group_name in _attribute(root, "layer_names"):
         group = _member(root, group_name)
+        keras_archives.meet(group, seen)
         by_layer: dict[str, list[h5py.Dataset]] = defaultdict(list)
         for weight_name in _attribute(group, "weight_names"):
             by_layer[weight_name.rpartition("/")[0]].append(_member(group, weight_name))
@@ -259,17 +218,14 @@ def _attribute(group: h5py.Group, name: str) -> list[str]:
 # Keras 3: groups like layers/functional/layers/conv2d_3/vars, numbered by class
 
 
-def _weighted_paths(group: h5py.Group, path: str = "") -> Iterator[str]:
+def _weighted_paths(file: h5py.File) -> Iterator[str]:
     """Yields the path of every group that holds a layer's weights."""
-    for part in group:
-        if part in _NOT_LAYERS or not isinstance(group.get(part, getlink=True), h5py.HardLink):
+    for path, item in keras_archives.objects(file):
+        *parents, part = path.split("/")
+        if part != "vars" or not parents or _NOT_LAYERS & set(parents):
             continue
-        child = group[part]
-        if part == "vars" and isinstance(child, h5py.Group):
-            if path and len(child):
-                yield path
-        elif isinstance(child, h5py.Group):
-            yield from _weighted_paths(child, f"{path}/{part}" if path else part)
+        if isinstance(item, h5py.Group) and len(item):
+            yield "/".join(parents)
 
 
 def _keras3_layer(file: h5py.File, path: str, names_by_path: dict[str, str]) -> _Saved:

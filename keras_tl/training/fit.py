@@ -115,6 +115,7 @@ def run_phases(
     store = store and store.for_a_run().among(sharing.workers)
     val = val if val is not None and len(val) else None
     batch_size = whole_batch(batch_size, len(train), sharing.devices * micro_batches)
+    sharing.check_alike(model, phases, train, val, store, batch_size, seed, class_weights)
     check_task(task, phases, class_weights, train.targets())
     weights = sample_weights(train.targets(), class_weights)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}

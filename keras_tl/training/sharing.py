@@ -6,17 +6,21 @@ item: no device ever gets an empty batch, of which a mean would be no number.
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tl.agreement import SAME_COMMAND, check_facts, check_items, check_weights
 from keras_tl.allocator import keep_freed_memory
+from keras_tl.data.one_hot import OneHotRows
 from keras_tl.errors import InputError
 from keras_tl.ring import Ring, join
 from keras_tl.training.images import Images
+from keras_tl.training.phases import Phase
+from keras_tl.training.resume import facts_of
 from keras_tl.training.sampling import Order
 from keras_tl.workers import Workers
 
@@ -42,6 +46,47 @@ class Sharing:
         self.workers = Workers(strategy)
         self.devices = strategy.num_replicas_in_sync
         self.local = self.devices // self.workers.count
+
+    def check_alike(
+        self,
+        model: keras.Model,
+        phases: Sequence[Phase],
+        train: Images,
+        val: Images | None,
+        store: Any,
+        *others: Any,
+    ) -> None:
+        """Refuses a training that is not the same one in all processes; all call this.
+
+        Args:
+            model: The whole model.
+            phases: What is to be done.
+            train: The images to learn from.
+            val: Those that choose the best epoch.
+            store: Where features are kept, or None.
+            *others: What `facts_of` takes besides.
+
+        Raises:
+            InputError: Something differs.
+        """
+        if self.workers.count == 1:
+            return
+        for what, images in (("training items", train), ("validation items", val)):
+            keys, targets = ([], []) if images is None else (images.keys, images.targets())
+            # Of very many classes the rows are made as they are asked for.
+            labels = targets.labels if isinstance(targets, OneHotRows) else targets
+            check_items(self.workers, what, {"content": keys, "target": labels})
+        facts = facts_of(phases, train, val, *others) | {"feature store": store is not None}
+        facts |= {f"phase {n + 1}": phase for n, phase in enumerate(facts.pop("phases"))}
+        # Such a text is too long to be shown.
+        facts |= {
+            f"{name} of phase {n + 1}": value
+            for n, phase in enumerate(phases)
+            for name, value in vars(phase).items()
+            if isinstance(value, int | float | str)
+        }
+        check_facts(self.workers, "the same training in all processes", facts, SAME_COMMAND)
+        check_weights(self.workers, model)
 
     def order(self, order: Order, batch_size: int) -> Order:
         """The rows of an epoch that this process reads, device by device in every batch.

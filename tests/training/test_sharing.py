@@ -2,13 +2,18 @@
 
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
+from together import together
 
+from keras_tl import freezing
 from keras_tl.data import one_hot
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
+from keras_tl.errors import InputError
+from keras_tl.training.phases import Phase
 from keras_tl.training.sharing import Sharing, batches_of
 from keras_tl.workers import Workers
 
@@ -85,3 +90,42 @@ def test_very_many_classes_are_not_held_as_a_matrix(monkeypatch):
     [(_, targets)] = batches_of(data, [np.array([2, 0, 1])]).as_numpy_iterator()
     np.testing.assert_array_equal(targets, np.eye(3)[[2, 0, 1]])
     np.testing.assert_array_equal(asked, [[2, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rate": 0.2}, "received phase 1, learning_rate of phase 1 (0.1 in process 0, 0.2 in"),
+        ({"seed": 1}, "received seed (0 in process 0, 1 in process 1)"),
+        ({"store": None}, "received feature store (True in process 0, False in process 1)"),
+        ({"label": 1}, "the same training items in all processes, received target of item 0"),
+        ({"pixel": 9}, "received content of item 0"),
+        ({"items": 4}, "the same training items in all processes, received 5 items in process 0"),
+        ({"val": True}, "validation items in all processes, received 0 items in process 0, 5 in"),
+        ({"size": 16}, "received data"),
+        ({"weight": 2.0}, "received another net/dense/kernel in process 1"),
+    ],
+)
+def test_processes_that_do_not_train_the_same(changes, said):
+    def checking(rate=0.1, seed=0, label=0, pixel=0, items=5, size=8, weight=1.0, **others):
+        pixels = np.zeros((items, 8, 8, 3), np.uint8)
+        pixels[0] = pixel
+        source = from_arrays(pixels, np.array([label, 1, 0, 1, 1])[:items], class_names=("a", "b"))
+        train = Samples(source, ImageInput(size=size))
+        layers = [keras.Input([3]), keras.layers.Dense(2, name="dense")]
+        model = keras.Sequential(layers, name="net")
+        model.set_weights([np.full((3, 2), weight), np.zeros(2)])
+
+        def run(workers):
+            made = Sharing.__new__(Sharing)
+            made.workers = workers
+            val, store = others.get("val") and train, others.get("store", "a store")
+            phases = [Phase(freezing.Nothing(), 2, rate)]
+            made.check_alike(model, phases, train, val, store, 8, seed, None)
+
+        return run
+
+    assert together(checking(), checking()) == [None, None]
+    errors = together(checking(), checking(**changes))
+    assert len({str(error) for error in errors}) == 1
+    assert isinstance(errors[0], InputError) and said in str(errors[0])

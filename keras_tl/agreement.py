@@ -1,0 +1,167 @@
+"""What must be the same in all processes of a training, compared before they depend on it.
+
+Every function is called by all processes, in the same order, and where something differs raises
+the same error in all of them. One process agrees with itself.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_tl.data.source import Source
+from keras_tl.errors import InputError
+from keras_tl.workers import Workers
+
+# Settings that may differ: of the data the content is compared, and the chief alone writes.
+FREE = ("data", "out")
+# With other versions the order of items may be another, and so may numbers.
+PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
+# Longer texts are not shown.
+SHOWN = 80
+# Names of files need not be text.
+ESCAPED = "backslashreplace"
+# Kinds of CPUs differ in the last bits of what they have trained.
+TOLERANCE = 1e-3
+SAME_COMMAND = "Start all with the same options, but for the number of the process."
+SAME_DATA = "Give all processes the same data."
+
+
+def check_settings(workers: Workers, config: Any, **more: Any) -> None:
+    """Refuses settings that differ, and other versions of what computes with them.
+
+    Args:
+        workers: The processes.
+        config: The settings, a dataclass. Of what is a path only the last part counts: where
+            things are may differ between machines.
+        **more: Further ones.
+
+    Raises:
+        InputError: They do.
+    """
+    settings = {name: _placeless(value) for name, value in (asdict(config) | more).items()}
+    facts = {name: value for name, value in settings.items() if name not in FREE}
+    facts |= {name: version(name) for name in PACKAGES}
+    check_facts(workers, "the same settings in all processes", facts, SAME_COMMAND)
+
+
+def check_data(workers: Workers, source: Source) -> None:
+    """Refuses data that differ in their items, the order of these, their labels or splits.
+
+    Args:
+        workers: The processes.
+        source: The data, inspected and divided.
+
+    Raises:
+        InputError: They do.
+    """
+    columns = {"id": source.ids, "content": source.hashes, "label": source.labels}
+    check_items(workers, "data", columns | {"split": source.splits})
+    facts = {"class names": source.class_names, "task": source.task}
+    check_facts(workers, "the same data in all processes", facts, SAME_DATA)
+
+
+def check_items(workers: Workers, what: str, columns: Mapping[str, Any]) -> None:
+    """Refuses items that are not the same ones in the same order.
+
+    Args:
+        workers: The processes.
+        what: What they are, for the error.
+        columns: What is compared, by name: a value for each item.
+
+    Raises:
+        InputError: Their number differs, or one of the values.
+    """
+    if workers.count == 1:
+        return
+    expected = f"the same {what} in all processes"
+    for name, values in columns.items():
+        counts = [int(told[0]) for told in workers.gather(np.array([len(values)]))]
+        if other := _other(counts):
+            received = f"{counts[0]} items in process 0, {counts[other]} in process {other}"
+            raise InputError(expected, received, SAME_DATA)
+        digests = np.array([_digest(value) for value in values], np.uint64)
+        # One number is told unless they differ.
+        told = workers.gather(np.array([_digest(digests)], np.uint64))
+        if other := _other([int(each[0]) for each in told]):
+            rows = workers.gather(digests)
+            first = int(np.flatnonzero(rows[0] != rows[other])[0])
+            here, there = (workers.share(str(values[first]), n) for n in (0, other))
+            # Behind the ids these are the same everywhere.
+            ids = columns.get("id") if name != "id" else None
+            item = f"item {first}" if ids is None else f"item {first}, {ids[first]}"
+            received = _difference(f"{name} of {item}", here, there, other)
+            raise InputError(expected, received, SAME_DATA)
+
+
+def check_facts(workers: Workers, expected: str, facts: Mapping[str, Any], fix: str) -> None:
+    """Refuses facts that differ.
+
+    Args:
+        workers: The processes.
+        expected: What is expected, for the error.
+        facts: What is compared, by name: what has the same text is the same.
+        fix: How to mend it.
+
+    Raises:
+        InputError: They do.
+    """
+    if workers.count == 1:
+        return
+    mine = json.dumps({name: str(value) for name, value in facts.items()}).encode()
+    told = [json.loads(each.tobytes()) for each in workers.gather(np.frombuffer(mine, np.uint8))]
+    if other := _other(told):
+        here, there = told[0], told[other]
+        differing = [name for name in here | there if here.get(name) != there.get(name)]
+        said = [_difference(name, here.get(name), there.get(name), other) for name in differing]
+        raise InputError(expected, ", ".join(said), fix)
+
+
+def check_weights(workers: Workers, model: keras.Model) -> None:
+    """Refuses a model whose weights are others in another process, as from another file.
+
+    Args:
+        workers: The processes.
+        model: The model, the same graph in all of them.
+
+    Raises:
+        InputError: They are.
+    """
+    if workers.count == 1:
+        return
+    values = (keras.ops.convert_to_numpy(weight) for weight in model.weights)
+    sizes = np.array([np.abs(value.astype(np.float64)).sum() for value in values])
+    told = [np.resize(each, len(sizes)) for each in workers.gather(sizes)]
+    alike = [np.isclose(told[0], each, rtol=TOLERANCE, equal_nan=True) for each in told]
+    if other := _other([bool(each.all()) for each in alike]):
+        path = model.weights[int(np.argmin(alike[other]))].path
+        received = f"another {path} in process {other} than in process 0"
+        raise InputError("the same weights in all processes", received, "Give all the same file.")
+
+
+def _other(told: Sequence[Any]) -> int:
+    """The first process that differs from process 0; 0 where none does."""
+    return next((number for number, each in enumerate(told) if each != told[0]), 0)
+
+
+def _difference(name: str, here: str | None, there: str | None, other: int) -> str:
+    if len(f"{here}{there}") > SHOWN:
+        return name
+    return f"{name} ({here} in process 0, {there} in process {other})"
+
+
+def _placeless(value: Any) -> Any:
+    """Of a path that exists its last part."""
+    path = Path(value.removeprefix("hub:")) if isinstance(value, str) and value else None
+    return path.name if path and path.exists() else value
+
+
+def _digest(value: Any) -> int:
+    raw = value.tobytes() if isinstance(value, np.ndarray) else str(value).encode(errors=ESCAPED)
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
