@@ -71,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         options.command.error(f"unrecognized arguments: {' '.join(unknown)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A GPU's memory is taken as it is needed, by commands that choose no strategy too.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("keras_tl").setLevel(logging.INFO)
     return exit_code_of(lambda: options.run(options), "keras-tl")

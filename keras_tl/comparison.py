@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tl import freezing, strategies
+from keras_tl.agreement import check_data, check_settings
 from keras_tl.backbones import registry
 from keras_tl.compare_config import CompareConfig
 from keras_tl.config import HUB, NAMED_WEIGHTS
@@ -174,7 +175,9 @@ def _compare(
     workers: Workers,
     verbose: int,
 ) -> Comparison:
+    check_settings(workers, config)
     data = prepare_data(config.training(""), source)
+    check_data(workers, data.source)
     if config.few_shot and data.task != "single-label":
         fix = "Leave --few-shot out."
         raise InputError("one class for each item for --few-shot", data.task, fix)

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_tl import strategies
+from keras_tl.agreement import check_data, check_settings
 from keras_tl.config import TrainConfig
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError
@@ -71,7 +72,10 @@ def _find(
     strategy: tf.distribute.Strategy,
     verbose: int,
 ) -> list[LearningRates]:
+    workers = Workers(strategy)
+    check_settings(workers, config, fine_tuning=fine_tuning, steps=steps)
     data = prepare_data(config, source)
+    check_data(workers, data.source)
     with strategy.scope():
         model = build_model(config, data)
     phases = plan_for(model, data, config)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from keras_tl.errors import LostWorkerError
+from keras_tl.errors import InputError, LostWorkerError
 from keras_tl.strategies import members
 
 R = TypeVar("R")
@@ -28,7 +28,9 @@ R = TypeVar("R")
 WORD = 4
 # So many are told at once: a state of a large model has more than an int32 counts.
 MOST_BYTES = 2**28
-# How TensorFlow says that another process is gone.
+# How TensorFlow says that another process has something else.
+OTHERS = "Shape mismatch in the collective"
+# How it says that one is gone.
 GONE = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -169,9 +171,16 @@ class Workers:
 
         Raises:
             LostWorkerError: It is.
+            InputError: It is not, but has other tensors, as of a model for other classes.
         """
         try:
             yield
+        except tf.errors.InvalidArgumentError as error:
+            if self.count == 1 or OTHERS not in str(error.message):
+                raise
+            said = str(error.message).partition(OTHERS)[2].partition(". ")[2].partition(". ")[0]
+            fix = "Give all processes the same data and settings."
+            raise InputError("the same model in all processes", said, fix) from error
         except (*GONE, tf.errors.InternalError, tf.errors.UnknownError) as error:
             # Other errors have other causes too, and one process has no others to lose.
             lines = str(error.message).splitlines()

@@ -37,6 +37,7 @@ def gpus(monkeypatch):
 @pytest.fixture(autouse=True)
 def none_chosen(monkeypatch):
     monkeypatch.setattr(strategies, "_chosen", {})
+    monkeypatch.setattr(strategies, "wait_for_all", lambda *_: pytest.fail("It waits for others."))
     monkeypatch.delenv("TF_CONFIG", raising=False)
 
 

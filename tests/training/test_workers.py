@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_tl import ring, workers
+from keras_tl.errors import InputError
 
 TESTS = str(Path(__file__).parents[1])
 START = f"""
@@ -295,3 +297,24 @@ def test_what_is_long_is_told_in_parts(monkeypatch):
     for value in (b"", b"12345678", b"a state of a large model"):
         assert Two().share_bytes(value) == value
     assert max(longest) == 8
+
+
+def test_tensors_of_other_shapes_are_a_line():
+    two = workers.Workers()
+    two.count = 2
+    said = (
+        "{{function_node ...}} Collective ops is aborted by: Shape mismatch in the collective "
+        "instance 141. Op at device CPU:0 expected shape [16,2] but another member in the group "
+        "expected shape [16,3]. This is likely due to different input shapes."
+    )
+    with pytest.raises(InputError) as told, two.losses_told():
+        raise tf.errors.InvalidArgumentError(None, None, said)
+    assert str(told.value) == (
+        "Expected the same model in all processes, received Op at device CPU:0 expected shape "
+        "[16,2] but another member in the group expected shape [16,3]. Give all processes the "
+        "same data and settings."
+    )
+    for count, other in ((1, said), (2, "an image of another size")):
+        two.count = count
+        with pytest.raises(tf.errors.InvalidArgumentError), two.losses_told():
+            raise tf.errors.InvalidArgumentError(None, None, other)
