@@ -236,7 +236,7 @@ def test_the_command_prints_the_ranking(photos, capsys):
     out = capsys.readouterr().out
     assert out.index("1. TinyNet") < out.index("2. BlindNet")
     assert "test split was not looked at" in out
-    assert " --image-size 16 --weights none --backbone TinyNet --out RUN" in out
+    assert " --weights none --image-size 16 --backbone TinyNet --out RUN" in out
 
 
 @pytest.mark.slow
