@@ -22,9 +22,10 @@ def test_fake_news(tmp_path, encoder, capsys):
     from keras_tl.recipes import fake_news_bert
 
     table = pd.read_csv(write_reviews(tmp_path / "plain.csv", count=240))
-    # What gives the label away: a source that only true stories name.
+    # What gives the label away: a source that only true stories name, not in datelines alone.
     given_away = table["label"] == "positive"
-    table.loc[given_away, "text"] = "ROME (Reuters) - " + table.loc[given_away, "text"]
+    told = "ROME (Reuters) - " + table.loc[given_away, "text"] + ", as Reuters reports"
+    table.loc[given_away, "text"] = told
     table.to_csv(tmp_path / "news.csv", index=False)
     sizes = ["--max-tokens", "16", "--epochs", "3", "--fine-tune-epochs", "1"]
     out = ["--out", str(tmp_path / "run"), "--encoder", encoder]
@@ -34,7 +35,7 @@ def test_fake_news(tmp_path, encoder, capsys):
     assert run.info.text_input.texts == 2
     assert "TF-IDF with logistic regression reaches" in said
     line = next(line for line in said.splitlines() if line.startswith("Without datelines and"))
-    assert "euters" in line or "rome" in line.lower()
+    assert "euters" in line and "rome" not in line.lower()
     assert 0 <= float(re.search(r"accuracy (\d\.\d+)", line)[1]) <= 1
 
 

@@ -1,6 +1,7 @@
 """Weights, models and encoders that are broken, hostile or of something else."""
 
 import io
+import os
 import shutil
 import sys
 
@@ -108,6 +109,32 @@ def test_a_runs_model_is_read_or_refused_in_one_line(case, good, tmp_path):
     before = listing(tmp_path)
     check(case, lambda: Run(tmp_path).model())
     assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", models.LARGE)
+def test_a_runs_model_of_more_weights_than_it_holds_is_one_line(name, tmp_path):
+    (tmp_path / Run.MODEL).write_bytes(models.LARGE[name])
+    before = listing(tmp_path)
+    with deadline(), pytest.raises(InputError) as error:
+        Run(tmp_path).model()
+    assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
+    assert listing(tmp_path) == before
+
+
+def test_a_runs_model_of_the_weights_that_it_holds_is_read(tmp_path):
+    """The twin: the same layers, of as many units as there are weights."""
+    (tmp_path / Run.MODEL).write_bytes(models.SMALL)
+    assert Run(tmp_path).model().count_params() == 40
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5", "weights.h5"])
+def test_weights_that_are_no_file_are_one_line(kind, target, tmp_path):
+    os.mkfifo(tmp_path / f"pipe.{kind}")
+    (tmp_path / f"zeros.{kind}").symlink_to("/dev/zero")
+    (tmp_path / f"folder.{kind}").mkdir()
+    for path in [*tmp_path.iterdir(), tmp_path / f"nothing.{kind}"]:
+        with deadline(), pytest.raises(InputError, match=r"\(not (a file|there)\)"):
+            load_weights(target, path)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,13 @@ def ids():
         *archives.ARCHIVES,
     )
     odd = [f"file: {name}" for name in (*odd_files.NAMES, *odd_files.KINDS)]
-    return [case.id for case in cases] + [*pictures.TURNED, *models.CODE, *archives.BOMBS, *odd]
+    return [case.id for case in cases] + [
+        *pictures.TURNED,
+        *models.CODE,
+        *models.LARGE,
+        *archives.BOMBS,
+        *odd,
+    ]
 
 
 def test_there_are_more_than_five_hundred_of_them():

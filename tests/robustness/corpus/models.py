@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import h5py
 import numpy as np
 from robustness.corpus.case import EITHER, REFUSED, cuts, flips
 
@@ -202,6 +203,117 @@ def odd_archives() -> Iterator[Damaged]:
         yield Damaged(f"keras archive with {label}", "keras", damage, EITHER)
 
 
+def hdf5(fill: Callable[[h5py.File], object]) -> bytes:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        fill(file)
+    return content.getvalue()
+
+
+def linked_twice(levels: int) -> bytes:
+    """Weights of one layer, under two names in each of so many groups: of 2^levels layers."""
+
+    def fill(file: h5py.File) -> None:
+        inner = file.create_group(f"g{levels}")
+        inner.create_group("vars")["0"] = np.zeros((3, 3), np.float32)
+        for level in reversed(range(levels)):
+            outer = file.create_group(f"g{level}")
+            outer["a"], outer["b"] = inner, inner
+            inner = outer
+
+    return hdf5(fill)
+
+
+def named_often(count: int) -> bytes:
+    """Weights of Keras 2: one layer of `count` arrays, under as many names."""
+
+    def fill(file: h5py.File) -> None:
+        group = file.create_group("0")
+        names = [f"{number:05}".encode() for number in range(count)]
+        for name in names:
+            group[name.decode()] = np.zeros(1, np.float32)
+            file[f"x{name.decode()}"] = group
+        group.attrs["weight_names"] = names
+        file.attrs["layer_names"] = [b"x" + name for name in names]
+
+    return hdf5(fill)
+
+
+def named_within_itself() -> bytes:
+    def fill(file: h5py.File) -> None:
+        file["a/b"] = file.create_group("a")
+        file["a/b/vars/0"] = np.zeros(3, np.float32)
+
+    return hdf5(fill)
+
+
+def odd_weights() -> Iterator[Damaged]:
+    changes = {
+        "groups that hold the next one twice": linked_twice(40),
+        "a group that holds itself": named_within_itself(),
+    }
+    for label, content in changes.items():
+        yield Damaged(f"weights.h5 with {label}", "weights.h5", instead(content))
+        member = with_member("model.weights.h5", content)
+        yield Damaged(f"keras archive of weights with {label}", "keras", member)
+    yield Damaged("h5 of a layer of 300 names", "h5", instead(named_often(300)))
+
+
+def two_layers(units: int, mean_of: int = 4, weight: Callable | None = None) -> bytes:
+    """A `.keras` archive with weights for four inputs, a mean, and twice four units.
+
+    Args:
+        units: How many units its configuration says.
+        mean_of: How many numbers the mean is for.
+        weight: Makes the first layer's weight, of a group and a name.
+    """
+
+    def layer(name: str, kind: str, inputs: int, **config: object) -> dict:
+        return {
+            "class_name": kind,
+            "module": "keras.layers",
+            "config": {"name": name, **config},
+            "build_config": {"input_shape": [None, inputs]},
+        }
+
+    layers = [
+        layer("given", "InputLayer", 4, batch_shape=[None, 4]),
+        layer("scaled", "Normalization", mean_of, axis=[-1], mean=0.0, variance=1.0),
+        layer("one", "Dense", 4, units=units),
+        layer("two", "Dense", units, units=units),
+    ]
+    config = {"name": "small", "layers": layers, "build_input_shape": [None, 4]}
+    about = {"class_name": "Sequential", "module": "keras", "config": config}
+
+    def fill(file: h5py.File) -> None:
+        for name in ("dense", "dense_1"):
+            group = file.create_group(f"layers/{name}/vars")
+            if weight and name == "dense":
+                weight(group, "0")
+            else:
+                group["0"] = np.zeros((4, 4), np.float32)
+            group["1"] = np.zeros(4, np.float32)
+
+    members = {"metadata.json": b"{}", "config.json": json.dumps(about).encode()}
+    return archive(members | {"model.weights.h5": hdf5(fill)})
+
+
+def nothing_but_its_fill_value(group: h5py.Group, name: str) -> None:
+    """An array of 3 GB in a few hundred bytes."""
+    group.create_dataset(name, (30_000, 25_000), np.float32, chunks=(1000, 1000), fillvalue=1)
+
+
+# Small `.keras` files that ask for more memory than they are worth.
+LARGE = {
+    "model of layers of 20,000 units": two_layers(20_000),
+    "model of layers of 300,000 units": two_layers(300_000),
+    "model of layers of 10^18 units": two_layers(10**18),
+    "model of a mean for 10^9 numbers": two_layers(4, mean_of=10**9),
+    "model of an array of 3 GB": two_layers(4, weight=nothing_but_its_fill_value),
+}
+SMALL = two_layers(4)
+
+
 def odd_checkpoints() -> Iterator[Damaged]:
     pickled: dict[str, bytes] = {
         "a class of numpy": b"\x80\x02cnumpy\nndarray\n.",
@@ -240,6 +352,7 @@ def all_weights() -> Iterator[Damaged]:
         yield from at_random(kind)
         yield from foreign(kind)
     yield from odd_archives()
+    yield from odd_weights()
     yield from odd_checkpoints()
 
 
