@@ -138,10 +138,7 @@ class Run:
             InputError: It holds a whole run, files that no run wrote, or an unfinished run with
                 other settings.
         """
-        if self.is_whole:
-            raise InputError(
-                "a folder for a new run", f"{self.folder}, a finished run", "Choose another --out."
-            )
+        self._check_unfinished()
         foreign = self.folder.exists() and (
             not self.folder.is_dir()
             or (has_others(self.folder, LOCK) and not self.path(self.CONFIG).is_file())
@@ -155,6 +152,12 @@ class Run:
 
         if config and self.path(self.CHECKPOINT).is_dir():
             self._check_same(config)
+
+    def _check_unfinished(self) -> None:
+        if self.is_whole:
+            raise InputError(
+                "a folder for a new run", f"{self.folder}, a finished run", "Choose another --out."
+            )
 
     def _check_same(self, config: TrainConfig) -> None:
         now, then = (asdict(c) for c in (config.with_absolute_paths(), self.config))
@@ -179,7 +182,7 @@ class Run:
             if not self._hold.alone:
                 received = f"{self.folder}, in which another one is training"
                 raise InputError("a folder for this process alone", received, "Wait for it.")
-            self.check_free()
+            self._check_unfinished()
             remove_leftovers(self.folder)
         except OSError as error:
             raise InputError(

@@ -47,3 +47,9 @@ def test_files_that_no_run_wrote_are(tmp_path, name):
     with pytest.raises(InputError, match="which has other things in it"):
         Run(tmp_path).check_free()
     assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_process_that_was_told_the_chiefs_checkpoint_may_begin(tmp_path):
+    """Its folder is a temporary one, with nothing else in it."""
+    (tmp_path / Run.CHECKPOINT).mkdir()
+    Run(tmp_path).begin()

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_tl.backbones import keras_archives
 from keras_tl.backbones.keras_archives import load_model, objects
+from keras_tl.backbones.weight_files import load_weights
 from keras_tl.errors import InputError
 
 LAYERS = keras.layers
@@ -59,6 +60,14 @@ def test_an_archive_that_was_packed_again_is_read(path, model):
         for name, content in members.items():
             archive.writestr(name, content)
     check(load_model(path), model)
+
+
+def test_an_archive_that_expands_is_refused_by_what_it_says(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", bytes(40_000_000))
+    for read in (load_model, lambda path: load_weights(keras.Sequential(), path)):
+        with pytest.raises(InputError, match="expands more than 20 times, to 40000000 bytes"):
+            read(tmp_path / "x.keras")
 
 
 @pytest.mark.parametrize("shapes", [[(1000, 1000)], [(300, 300)] * 4, [()] * 3000])
