@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ import numpy as np
 
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError
+from keras_tl.versions import versions
 from keras_tl.workers import Workers
 
 # Settings that may differ: of the data the content is compared, and the chief alone writes.
 FREE = ("data", "out")
-# With other versions the order of items may be another, and so may numbers.
-PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
 # Longer texts are not shown.
 SHOWN = 80
 # Names of files need not be text.
@@ -47,7 +45,8 @@ def check_settings(workers: Workers, config: Any, **more: Any) -> None:
     """
     settings = {name: _placeless(value) for name, value in (asdict(config) | more).items()}
     facts = {name: value for name, value in settings.items() if name not in FREE}
-    facts |= {name: version(name) for name in PACKAGES}
+    # With other versions the order of items may be another, and so may numbers.
+    facts |= versions()
     check_facts(workers, "the same settings in all processes", facts, SAME_COMMAND)
 
 

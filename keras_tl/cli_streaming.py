@@ -183,9 +183,10 @@ def _show(run: Any, options: argparse.Namespace) -> int:
     if run.config.has_texts:
         texts_of = _quietly("keras_tl.text_arguments").texts_of
         column = getattr(options, "text_column", None) or run.config.text_column
-        how = {"encoding": run.config.encoding, **vars(options)}
-        how = {name: how.get(name) for name in ("encoding", "id_column")}
-        texts = texts_of(options.inputs, column, pair=run.config.pair, **how)
+        how: dict[str, Any] = {"pair": run.config.pair}
+        how["encoding"] = getattr(options, "encoding", run.config.encoding)
+        how["id_column"] = getattr(options, "id_column", None)
+        texts = texts_of(options.inputs, column, **how)
         outputs, source = measuring.predict_texts(run, texts)
     else:
         outputs, source = measuring.predict_files(run, _image_files(options.inputs))

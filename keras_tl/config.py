@@ -1,7 +1,6 @@
 """Everything that decides a training run, as one value that can be written down."""
 
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,10 @@ import yaml
 
 from keras_tl.backbones.hub_handles import parted
 from keras_tl.errors import InputError
-from keras_tl.setting_values import CHOICES, RANGES, choice, plain, within
+from keras_tl.setting_values import CHOICES, RANGES, choice, in_utf8, within
+from keras_tl.versions import versions
 
 SCHEMA_VERSION = 1
-PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
 MINILM = "MiniLM"
 # How a handle of a TF-Hub module begins, of an encoder's two joined by "+".
 HUB = "hub:"
@@ -239,7 +238,7 @@ class TrainConfig:
         """Fills in what is left out; refuses what is known to be wrong before any work is done."""
         for name, value in asdict(self).items():
             if isinstance(value, str):
-                plain(name, value)
+                in_utf8(name, value)
         if self.fine_tune in FEW_WEIGHTS and self.fine_tune_learning_rate is None:
             object.__setattr__(self, "fine_tune_learning_rate", FEW_WEIGHTS_RATE)
         for name, value in DEFAULTS[self.has_texts].items():
@@ -360,8 +359,7 @@ class TrainConfig:
 
     def to_yaml(self) -> str:
         """Returns the settings, the schema's version and those of the packages as YAML."""
-        packages = {name: version(name) for name in PACKAGES}
-        facts = {"schema_version": SCHEMA_VERSION, **asdict(self), "versions": packages}
+        facts = {"schema_version": SCHEMA_VERSION, **asdict(self), "versions": versions()}
         return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 
 

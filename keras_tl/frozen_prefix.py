@@ -206,5 +206,6 @@ def _constant(argument: Any) -> str:
 
 
 def _without_names(config: dict[str, Any]) -> dict[str, Any]:
-    left_out = ("name", "trainable", "seed", *CONFIG_KEYS)
+    # What a policy sets decides nothing of what is frozen.
+    left_out = ("name", "trainable", "statistics_frozen", "seed", *CONFIG_KEYS)
     return {k: v for k, v in config.items() if k not in left_out}

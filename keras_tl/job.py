@@ -158,15 +158,20 @@ def _train(
     info = describe(config, data)
     _save(model, info, data.source, run)
     journal.lap("export")
-    about = {
+    about = _about(data, result, decision)
+    how: dict[str, Any] = {"store": store, "engine": config.engine, "verbose": verbose}
+    _measure_run(run, model, info, data, about, journal, **how)
+    checkpoint.remove()
+
+
+def _about(data: Data, result: TrainingResult, decision: dict[str, Any] | None) -> dict[str, Any]:
+    """What is told beside the figures."""
+    return {
         "images": data.counts,
         "skipped": [{"id": s.id, "reason": s.reason} for s in data.source.skipped],
         "phases": [_phase_facts(report) for report in result.phases],
         **({"fine_tune_decision": decision} if decision else {}),
     }
-    how: dict[str, Any] = {"store": store, "engine": config.engine, "verbose": verbose}
-    _measure_run(run, model, info, data, about, journal, **how)
-    checkpoint.remove()
 
 
 def _check_tensorboard(config: TrainConfig) -> None:

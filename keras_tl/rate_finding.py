@@ -59,7 +59,7 @@ def find_rates(
     keras.utils.set_random_seed(config.seed)
     try:
         with workers.losses_told(), workers.chief_speaks():
-            return _find(config, fine_tuning, steps, source, strategy, verbose)
+            return _find(config, fine_tuning, steps, source, workers, strategy, verbose)
     finally:
         keras.config.set_dtype_policy(previous)
 
@@ -69,10 +69,10 @@ def _find(
     fine_tuning: bool,
     steps: int,
     source: Source | None,
+    workers: Workers,
     strategy: tf.distribute.Strategy,
     verbose: int,
 ) -> list[LearningRates]:
-    workers = Workers(strategy)
     check_settings(workers, config, fine_tuning=fine_tuning, steps=steps)
     data = prepare_data(config, source)
     check_data(workers, data.source)

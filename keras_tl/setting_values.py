@@ -58,7 +58,7 @@ def choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> N
         raise InputError(f"{name} to be one of {listed}", repr(value), hint)
 
 
-def plain(name: str, value: str) -> None:
+def in_utf8(name: str, value: str) -> None:
     """Refuses a text that no file can hold, or that no file can be called."""
     with suppress(UnicodeEncodeError):
         if b"\0" not in value.encode():

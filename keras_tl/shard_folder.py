@@ -14,7 +14,6 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,14 +28,14 @@ from keras_tl.files import (
     remove_leftovers,
 )
 from keras_tl.locks import LOCK, Hold
-from keras_tl.setting_values import plain
+from keras_tl.setting_values import in_utf8
 from keras_tl.shard_formats import Columns, ShardFormat
+from keras_tl.versions import versions
 
 INDEX = "extract.json"
 SKIPPED = "skipped.csv"
 PROGRESS = "progress"
 FORMAT_VERSION = 1
-PACKAGES = ("keras_tl", "tensorflow", "keras", "numpy")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class ShardFolder:
 
     def __init__(self, path: str | Path, name: str, form: ShardFormat, settings: dict[str, Any]):
         self.path = Path(path)
-        plain("out", str(path))
+        in_utf8("out", str(path))
         self._name, self._form = name, form
         self._settings = json.loads(json.dumps(settings))
         before = self._before()
@@ -82,8 +81,7 @@ class ShardFolder:
             fix = "Wait for it, or choose another --out."
             raise InputError("a folder of its own", f"{self.path}, which is being filled", fix)
         remove_leftovers(self.path)
-        versions = {package: version(package) for package in PACKAGES}
-        self._facts = before or {"versions": versions}
+        self._facts = before or {"versions": versions()}
         if not before:
             self._write_index(complete=False)
         (self.path / PROGRESS).mkdir(exist_ok=True)

@@ -81,8 +81,8 @@ def test_machines_may_have_things_elsewhere(tmp_path):
 
 def test_versions_that_differ_are_named(monkeypatch):
     found = iter(["1", "2"] * 9)
-    monkeypatch.setattr(agreement, "version", lambda _: next(found))
-    monkeypatch.setattr(agreement, "PACKAGES", ("keras",))
+    monkeypatch.setattr("keras_tl.versions.version", lambda _: next(found))
+    monkeypatch.setattr("keras_tl.versions.PACKAGES", ("keras",))
     assert "received keras (" in refused(settings(CONFIG), settings(CONFIG))
 
 

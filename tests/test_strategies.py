@@ -28,8 +28,7 @@ def gpus(monkeypatch):
     monkeypatch.setattr(now, "list_physical_devices", lambda kind: [kind + n for n in "012"])
     divided = {"GPU2": ["its parts"]}
     monkeypatch.setattr(now, "get_logical_device_configuration", divided.get)
-    grow = lambda device, on: changed.append((device, on))  # noqa: E731
-    monkeypatch.setattr(now.experimental, "set_memory_growth", grow)
+    monkeypatch.setattr(now.experimental, "set_memory_growth", lambda *what: changed.append(what))
     yield changed
     strategies.grow_memory_as_needed.cache_clear()
 

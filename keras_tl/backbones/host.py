@@ -18,6 +18,8 @@ from keras_tl.topology import call_again
 
 TOKENS = "tokens"
 COUNTED_AT_ONCE = 256
+# Settings of a layer that say nothing of the tokens it makes.
+FREE = ("name", "trainable", "statistics_frozen")
 
 # What is behind the host layer of a model, made once: prefixes of it are joined in one graph.
 _behind: weakref.WeakKeyDictionary[keras.Model, keras.Model] = weakref.WeakKeyDictionary()
@@ -69,7 +71,7 @@ class Tokenize:
     def __init__(self, layer: keras.layers.Layer):
         self._layer = layer
         self.counts = bool(getattr(layer, "counts", False))
-        config = {k: v for k, v in layer.get_config().items() if k not in ("name", "trainable")}
+        config = {k: v for k, v in layer.get_config().items() if k not in FREE}
         facts = [type(layer).__name__, config]
         self.key = hashlib.sha256(
             json.dumps(facts, sort_keys=True, default=str).encode()

@@ -13,7 +13,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,9 @@ from keras_tl.export.saved_model import export_saved_model
 from keras_tl.extraction import open_scorer, run_columns
 from keras_tl.runs import Run
 from keras_tl.scorers import Scorer, prediction_scorer
-from keras_tl.shard_folder import FORMAT_VERSION, INDEX, PACKAGES
+from keras_tl.shard_folder import FORMAT_VERSION, INDEX
 from keras_tl.shard_formats import ShardFormat
+from keras_tl.versions import versions
 
 # In this process, or in several of this machine. Beam's own default would download another one.
 LOCAL_RUNNER = "FnApiRunner"
@@ -215,7 +215,7 @@ def _write_index(
         "format_version": FORMAT_VERSION,
         "complete": True,
         "settings": settings,
-        "versions": {package: version(package) for package in (*PACKAGES, "apache-beam")},
+        "versions": versions("apache-beam"),
         "items": _counted(result, READ),
         "skipped": _counted(result, SKIPPED),
         "shards": [{"file": file.replace("\\", "/").rpartition("/")[2]} for file in sorted(files)],

@@ -61,8 +61,10 @@ def read_state(path: Path) -> dict[str, Any]:
                 arrays = [file[f"arr_{index}"] for index in range(len(file.files) - 1)]
                 return json.loads(file["facts"].tobytes(), object_hook=full)
         except DAMAGED as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             fix = f"Delete {path.parent} to begin anew."
-            raise InputError("a whole checkpoint", f"{path}, which is damaged", fix) from error
+            received = f"{path}, which is damaged ({reason})"
+            raise InputError("a whole checkpoint", received, fix) from error
 
 
 def values(variables: Iterable[Any]) -> list[np.ndarray]:

@@ -255,6 +255,9 @@ def test_handles_of_texts(published):
     assert alone.key == tokenize_of(model).key
     np.testing.assert_array_equal(alone(TEXTS), tokenize_of(model)(TEXTS))
     assert alone.key != Tokenize(load_hub_tokenizer(both, max_tokens=9)).key
+    # What a policy sets says nothing of the tokens.
+    freezing.All().apply(model)
+    assert alone.key == tokenize_of(model).key
     strings = load_hub_text(str(published["text"][0]))
     np.testing.assert_allclose(strings(TEXTS), published["text"][1](TEXTS), atol=1e-6)
     for handle, options, message in (

@@ -26,7 +26,8 @@ def test_what_is_read_is_what_was_written_or_the_file_is_said_to_be_damaged(tmp_
         try:
             assert as_text(read_state(path)) == as_text(STATE)  # a date or a flag was hit
         except InputError as error:
-            assert f"which is damaged. Delete {tmp_path}" in str(error)
+            assert "which is damaged (" in str(error) and "\n" not in str(error)
+            assert str(error).endswith(f"). Delete {tmp_path} to begin anew.")
             refused += 1
     assert refused > 300
 

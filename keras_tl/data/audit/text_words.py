@@ -13,7 +13,7 @@ from scipy import sparse
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 WORD = re.compile(f"[{_ALONE}\u2600-\u27bf\U0001f000-\U0001faff]|[^\\W_{_ALONE}]+")
 # Texts of fewer words are equal only where their characters are: ":)" is not ":(".
-FEWWORDS = 3
+FEW_WORDS = 3
 _SHIFT = 32
 
 
@@ -61,7 +61,7 @@ def read_words(items: Sequence[tuple[str, ...]]) -> Words:
         words = WORD.findall(text)
         numbers = np.array([index.setdefault(word, len(index)) for word in words], np.int64)
         counts[i] = len(words)
-        keys[i] = _key(words if len(words) >= FEWWORDS else text.split())
+        keys[i] = _key(words if len(words) >= FEW_WORDS else text.split())
         codes.append(np.unique(np.concatenate((numbers, _pairs(numbers)))))
     lengths = [len(row) for row in codes]
     known, columns = np.unique(np.concatenate([*codes, [0]])[:-1], return_inverse=True)
