@@ -9,7 +9,6 @@ import pytest
 from processes import told_by
 from together import together
 
-from keras_tl import agreement
 from keras_tl.agreement import check_data, check_settings, check_weights
 from keras_tl.config import TrainConfig
 from keras_tl.data.source import Source
