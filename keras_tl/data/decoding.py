@@ -13,6 +13,7 @@ from keras_tl.data import gif, image_headers
 from keras_tl.data.exif import flips, orient, orientation
 from keras_tl.data.image_headers import KINDS, PIXEL_COUNTERS, UNKNOWN, VP8X, numbers, raw, text
 from keras_tl.data.image_input import DECODER_VERSION, RESIZE_MODES, ImageInput
+from keras_tl.data.threads import a_few_at_a_time
 
 __all__ = ["DECODER_VERSION", "RESIZE_MODES", "ImageInput", "check", "decode", "fit_to_input"]
 
@@ -25,6 +26,9 @@ SMALL_FILE = 2**17
 MAX_SCANS = 100
 # Matches what has more of them, and perhaps something else: of bytes, RE2 knows those below 128.
 _MANY_SCANS = rf"(?:\C*\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)){{{MAX_SCANS + 1}}}\C*"
+# Pixels of an image that waits for its turn, by kind and then of no kind; a JPEG is mostly decoded
+# at a part of its size.
+LARGE = (50_000_000, *[25_000_000] * (len(KINDS) - 1), 0)
 # What a JPEG's sides can be divided by while it is decoded.
 JPEG_RATIOS = (1, 2, 4, 8)
 
@@ -39,7 +43,7 @@ class _Picture(NamedTuple):
 
 
 @tf.autograph.experimental.do_not_convert
-def decode(contents: tf.Tensor, image_input: ImageInput) -> tf.Tensor:
+def decode(contents: tf.Tensor, image_input: ImageInput, in_turn: bool = False) -> tf.Tensor:
     """Decodes an image file, turns it upright and brings it to the model's size.
 
     The kind is told by content, not by name. Grey becomes RGB; transparency is put on white;
@@ -53,6 +57,8 @@ def decode(contents: tf.Tensor, image_input: ImageInput) -> tf.Tensor:
     Args:
         contents: The file, a scalar string.
         image_input: Size and way of resizing.
+        in_turn: Where many are decoded at once, decode those of more than `LARGE` pixels a few
+            at a time: each takes hundreds of megabytes.
 
     Returns:
         uint8 `[size, size, 3]`, RGB, 0..255.
@@ -64,14 +70,12 @@ def decode(contents: tf.Tensor, image_input: ImageInput) -> tf.Tensor:
     """
     contents = tf.convert_to_tensor(contents)
 
-    def plain_jpeg() -> _Picture:
+    def plain_jpeg() -> tf.Tensor:
         with _checked_size(PIXEL_COUNTERS[0](contents), image_input):
-            return _read_jpeg(contents, image_input)
+            return _resize(_read_jpeg(contents, image_input), image_input)
 
-    picture = tf.cond(
-        _is_plain_jpeg(contents), plain_jpeg, lambda: _any_picture(image_input)(contents)
-    )
-    return _resize(picture, image_input)
+    any_image = _in_turn if in_turn else _any_image
+    return tf.cond(_is_plain_jpeg(contents), plain_jpeg, lambda: any_image(image_input)(contents))
 
 
 @tf.autograph.experimental.do_not_convert
@@ -147,24 +151,50 @@ def _read(
 
 
 @functools.lru_cache(maxsize=32)
-def _any_picture(image_input: ImageInput) -> Callable[[tf.Tensor], _Picture]:
-    """Reads a file of any kind and turns it upright, as a graph of its own.
+def _any_image(image_input: ImageInput) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Reads a file of any kind, turns it upright and resizes it, as a graph of its own."""
 
-    It is not inlined: operations in the branch of a conditional that is not taken cost time, too.
+    @_own_graph
+    def any_image(contents: tf.Tensor) -> tf.Tensor:
+        picture, image_kind = _read(
+            contents, image_input, lambda: _read_jpeg(contents, image_input)
+        )
+        upright = _upright(picture, orientation(contents, image_kind))
+        return _resize(upright, image_input)
+
+    return any_image
+
+
+@functools.lru_cache(maxsize=32)
+def _in_turn(image_input: ImageInput) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The same, where a large image waits for its turn."""
+    read = _any_image(image_input)
+
+    @_own_graph
+    def in_turn(contents: tf.Tensor) -> tf.Tensor:
+        image_kind = image_headers.kind(contents)
+        pixels = image_headers.pixel_count(contents, image_kind)
+        limit = tf.gather(tf.constant(LARGE, tf.int64), image_kind)
+        return tf.cond(
+            pixels > limit,
+            lambda: a_few_at_a_time(lambda: read(contents), tf.strings.length(contents)),
+            lambda: read(contents),
+        )
+
+    return in_turn
+
+
+def _own_graph(function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A graph of a file's content that is not inlined where it is called.
+
+    Operations in the branch of a conditional that is not taken cost time, too.
     """
-
-    @tf.function(
+    return tf.function(
+        function,
         input_signature=[tf.TensorSpec([], tf.string)],
         autograph=False,
         experimental_attributes={"_noinline": True},
     )
-    def any_picture(contents: tf.Tensor) -> _Picture:
-        picture, image_kind = _read(
-            contents, image_input, lambda: _read_jpeg(contents, image_input)
-        )
-        return _upright(picture, orientation(contents, image_kind))
-
-    return any_picture
 
 
 def _is_plain_jpeg(contents: tf.Tensor) -> tf.Tensor:

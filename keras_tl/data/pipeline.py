@@ -346,11 +346,11 @@ class Samples:
         first = items[0] if items else ""
         if isinstance(first, str):
             paths = tf.constant(items, tf.string)
-            read = _traced(decode, image_input)
+            read = _traced(decode, image_input, True)
             return lambda index: read(tf.io.read_file(paths[index]))
         # Looked up one by one: as tensors, the items would be in memory twice.
         if isinstance(first, bytes):
-            dtype, rank, fit = tf.string, 0, _traced(decode, image_input)
+            dtype, rank, fit = tf.string, 0, _traced(decode, image_input, True)
         else:
             dtype, rank, fit = tf.uint8, 3, _traced(fit_to_input, image_input)
 

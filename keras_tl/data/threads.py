@@ -1,5 +1,6 @@
 """The threads that images are decoded on."""
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -7,6 +8,8 @@ import tensorflow as tf
 from keras_tl.cores import usable_cores
 
 THREADS_OF_A_CORE = 2
+# Of what takes much memory, one is under way for so many cores, and so many in all.
+CORES_OF_A_TURN, MOST_TURNS = 2, 8
 
 
 def parallel_map(dataset: tf.data.Dataset, function: Callable[..., tf.Tensor]) -> tf.data.Dataset:
@@ -32,3 +35,24 @@ def shared_options() -> tf.data.Options:
     options.threading.private_threadpool_size = THREADS_OF_A_CORE * usable_cores()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return options
+
+
+def a_few_at_a_time(function: Callable[[], tf.Tensor], number: tf.Tensor) -> tf.Tensor:
+    """Runs a function once few others that were given here are under way, in a `tf.data` graph.
+
+    A thread that waits goes on with something else.
+
+    Args:
+        function: What to run; no function given here may be within it.
+        number: int32, at least 0: which of the turns is waited for, modulo how many there are.
+    """
+    turns = [functools.partial(section.execute, function) for section in _sections()]
+    return tf.switch_case(number % len(turns), turns)
+
+
+@functools.cache
+def _sections() -> list[tf.CriticalSection]:
+    """One for each turn; of one shared name, two would be the same."""
+    count = max(min(usable_cores() // CORES_OF_A_TURN, MOST_TURNS), 1)
+    with tf.init_scope(), tf.device("CPU:0"):
+        return [tf.CriticalSection(shared_name=f"keras_tl_turn_{n}") for n in range(count)]
