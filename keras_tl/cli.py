@@ -94,7 +94,7 @@ def _parser() -> _Parser:
     command = add("evaluate", _evaluate, "Measure a run's model on labelled images or texts.")
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
     command.add_argument("data", metavar="DATA", help="as for train")
-    column_options(command)
+    column_options(command, groups=False)
     predict_options(add("predict", predict, "Predict images or texts with a run's model."))
     text = "Write embeddings of any number of images or texts: what a backbone makes of them."
     extract_options(add("extract", extract, text))

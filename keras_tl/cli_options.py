@@ -319,9 +319,9 @@ def threshold_options(command: ArgumentParser) -> None:
     command.add_argument("--positive", metavar="CLASS", default=None, help=about)
 
 
-def column_options(command: ArgumentParser) -> None:
-    """Adds the names of a table's columns."""
-    _settings(command, COLUMN_OPTIONS)
+def column_options(command: ArgumentParser, *, groups: bool = True) -> None:
+    """Adds the names of a table's columns; those of groups where items are divided."""
+    _settings(command, [row for row in COLUMN_OPTIONS if groups or row[0] != "--group-column"])
     about = "texts: two columns are a pair, rather than one text with the first above the second"
     command.add_argument("--pair", action="store_true", default=argparse.SUPPRESS, help=about)
 

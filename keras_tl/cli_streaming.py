@@ -16,7 +16,7 @@ from keras_tl.quiet import quiet
 log = logging.getLogger("keras_tl")
 
 SHOWN, SHARDS = ("table", "csv", "json"), ("parquet", "tfrecord")
-# Columns that mean something for what is shown.
+# Columns that mean something for texts that are shown.
 SHOWN_COLUMNS = ("text_column", "id_column", "encoding")
 # Where the options of a Beam pipeline begin.
 PASSED_ON = "--"
@@ -41,7 +41,7 @@ def predict_options(command: argparse.ArgumentParser) -> None:
     about += "list (.txt) then"
     command.add_argument("--out", metavar="FOLDER", default=argparse.SUPPRESS, help=about)
     _streaming_options(command)
-    column_options(command)
+    column_options(command, groups=False)
 
 
 def extract_options(command: argparse.ArgumentParser) -> None:
@@ -62,12 +62,15 @@ def extract_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--format", choices=SHARDS, default=SHARDS[0], help=about)
     model_input_options(command)
     _streaming_options(command)
-    column_options(command)
+    column_options(command, groups=False)
 
 
 def _streaming_options(command: argparse.ArgumentParser) -> None:
-    about = "items read for a shard: what a kill can lose"
-    command.add_argument("--shard-items", type=positive, metavar="N", default=10_000, help=about)
+    about = "items read for a shard: what a kill can lose; 10000 if not given"
+    suppressed = argparse.SUPPRESS
+    command.add_argument(
+        "--shard-items", type=positive, metavar="N", default=suppressed, help=about
+    )
     about = "beam: an Apache Beam pipeline, whose own options stand behind --, such as -- --runner "
     about += "FlinkRunner"
     command.add_argument("--runner", choices=RUNNERS, default=RUNNERS[0], help=about)
@@ -108,10 +111,10 @@ def extract(options: argparse.Namespace) -> int:
         settings["run"] = settings.pop("run_folder")
     if options.runner == "beam":
         how: dict[str, Any] = {"format": options.format}
-        how["pipeline_options"] = getattr(options, "pipeline_options", ())
+        how |= _of_pipeline(options)
         run_pipeline = _beam().extract
         return _told(run_pipeline(options.data, options.out, **how, **settings), options)
-    how = {"format": options.format, "shard_items": options.shard_items}
+    how = {"format": options.format, **_of_shards(options)}
     done = _quietly("keras_tl.extraction").extract(options.data, options.out, **how, **settings)
     return _told(done.index, options)
 
@@ -124,7 +127,7 @@ def predict(options: argparse.Namespace) -> int:
     beside = (*OWN, "run_folder", "inputs", "top")
     columns = {k: v for k, v in vars(options).items() if k not in beside}
     if "out" not in vars(options):
-        _refuse_for_shards(options, columns)
+        _refuse_for_shards(options, columns, SHOWN_COLUMNS if run.config.has_texts else ())
         return _show(run, options)
     form = getattr(options, "format", SHARDS[0])
     if form not in SHARDS:
@@ -135,16 +138,31 @@ def predict(options: argparse.Namespace) -> int:
         raise InputError("one INPUT for --out", str(len(options.inputs)), fix)
     how, data = {"format": form, **columns}, options.inputs[0]
     if options.runner == "beam":
-        how["pipeline_options"] = getattr(options, "pipeline_options", ())
+        how |= _of_pipeline(options)
         return _told(_beam().predict(run, data, options.out, **how), options)
-    how["shard_items"] = options.shard_items
+    how |= _of_shards(options)
     streamed = _quietly("keras_tl.extraction").predict_to_shards(run, data, options.out, **how)
     return _told(streamed.index, options)
 
 
-def _refuse_for_shards(options: argparse.Namespace, columns: dict[str, Any]) -> None:
+def _of_shards(options: argparse.Namespace) -> dict[str, Any]:
+    """What is given for the shards that are written here."""
+    return {k: v for k, v in vars(options).items() if k == "shard_items"}
+
+
+def _of_pipeline(options: argparse.Namespace) -> dict[str, Any]:
+    """What is given for a pipeline, which decides itself how large its shards are."""
+    if "shard_items" in vars(options):
+        raise InputError("--shard-items with --runner local", "--runner beam", "Leave it out.")
+    return {"pipeline_options": getattr(options, "pipeline_options", ())}
+
+
+def _refuse_for_shards(
+    options: argparse.Namespace, columns: dict[str, Any], shown: Sequence[str]
+) -> None:
     """Refuses what makes sense with `--out` alone."""
-    given = [f"--{name.replace('_', '-')}" for name in columns if name not in SHOWN_COLUMNS]
+    given = [f"--{name.replace('_', '-')}" for name in columns if name not in shown]
+    given += ["--shard-items"] * ("shard_items" in vars(options))
     if options.runner == "beam":
         given.append("--runner beam")
     if (form := getattr(options, "format", SHOWN[0])) in SHARDS:

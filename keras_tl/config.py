@@ -282,6 +282,12 @@ class TrainConfig:
         return {name: getattr(self, name) for name in names}
 
     @property
+    def item_columns(self) -> dict[str, Any]:
+        """Those of them that say what an item is, not what is known of it."""
+        names = ("text_column", "pair", "encoding") if self.has_texts else ("path_column",)
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def has_texts(self) -> bool:
         """Whether the run is one of texts."""
         return self.text_column is not None

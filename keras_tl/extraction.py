@@ -146,7 +146,7 @@ def predict_to_shards(
     form = shard_formats.get(format)
     _refuse_of_the_model(columns)
     scorer = prediction_scorer(run)
-    stream = _opened(data, scorer, {**run_columns(run), **columns})
+    stream = _opened(data, scorer, {**run.config.item_columns, **columns})
     return _fill(scorer, stream, out, form, shard_items, "tensorflow", verbose)
 
 
@@ -165,11 +165,12 @@ def open_scorer(
     """
     if run is None:
         config = extraction_config(data, backbone=backbone, **settings)
-        return backbone_scorer(config, layer), config.columns
+        columns = {k: v for k, v in config.columns.items() if k != "group_column"}
+        return backbone_scorer(config, layer), columns
     run = run if isinstance(run, Run) else load_run(run)
     _refuse_of_the_model(settings if backbone is None else {"backbone": backbone, **settings})
     columns = {name: value for name, value in settings.items() if name != "engine"}
-    return run_scorer(run, layer), {**run_columns(run), **columns}
+    return run_scorer(run, layer), {**run.config.item_columns, **columns}
 
 
 def extraction_config(data: Data, **settings: Any) -> TrainConfig:
@@ -190,14 +191,6 @@ def _refuse_of_the_model(settings: dict[str, Any]) -> None:
     if given := [name for name in OF_THE_MODEL if name in settings]:
         received = f"also {', '.join(given)}"
         raise InputError("a run, whose model is there already", received, "Leave that out.")
-
-
-def run_columns(run: Run) -> dict[str, Any]:
-    """The columns of items, by the names that they had in a run's own data."""
-    config = run.config
-    if run.info.text_input is None:
-        return {"path_column": config.path_column}
-    return {name: getattr(config, name) for name in ("text_column", "pair", "encoding")}
 
 
 def _opened(data: Data, scorer: Scorer, columns: dict[str, Any]) -> Stream:

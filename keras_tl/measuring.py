@@ -85,8 +85,8 @@ def evaluate_run(
         data: See `keras_tl.data.open.open_data`.
         split: Which split to measure where the data has splits of its own.
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
-        **columns: See `keras_tl.data.open.open_data`; for texts the run's own are taken where
-            they are left out.
+        **columns: See `keras_tl.data.open.open_data`; the run's own columns of items and labels
+            are taken where they are left out.
 
     Returns:
         The figures.
@@ -95,8 +95,7 @@ def evaluate_run(
         InputError: Unusable data, or classes the model does not know.
     """
     info, model = run.info, run.model()
-    if info.text_input is not None:
-        columns = {**run.config.columns, **columns}
+    columns = {**run.config.item_columns, "label_column": run.config.label_column, **columns}
     source = open_data(data, task=info.task, class_names=info.class_names, **columns)
     if source.given_splits:
         source = _only(source, split)

@@ -414,6 +414,17 @@ def test_the_commands(run, photos, weights, tmp_path, capsys):
         (("predict", "{run}", "{photos}", "--format", "parquet"), "--out"),
         (("predict", "{run}", "{photos}", "--beam"), "--out"),
         (("predict", "{run}", "{photos}", "--label-column", "x"), "--label-column"),
+        (("predict", "{run}", "{photos}", "--text-column", "x"), "--text-column"),
+        (("predict", "{run}", "{photos}", "--shard-items", "5"), "--shard-items"),
+        (
+            ("predict", "{run}", "{photos}", "--out", "{out}", "--beam", "--shard-items", "5"),
+            "received --runner beam",
+        ),
+        (
+            ("extract", "{photos}", "--out", "{out}", "--beam", "--shard-items", "5"),
+            "received --runner beam",
+        ),
+        (("extract", "{photos}", "--out", "{out}", "--group-column", "x"), "--group-column"),
         (("predict", "{run}", "{photos}", "--out", "{out}", "--format", "csv"), "parquet or"),
         (("predict", "{run}", "{photos}", "{photos}", "--out", "{out}"), "one INPUT"),
     ],

@@ -171,6 +171,18 @@ def test_new_texts_are_measured(folder, run):
     assert metrics["accuracy"] > 0.7
 
 
+def test_columns_that_evaluation_has_no_use_for_need_not_be_there(folder, run, monkeypatch):
+    path = write_reviews(folder / "renamed.csv", count=20, seed=9)
+    table = pd.read_csv(path).rename(columns={"text": "body", "label": "verdict"})
+    table.to_csv(path, index=False)
+    named = {"text_column": "body", "label_column": "verdict"}
+    columns = {**named, "group_column": "author", "id_column": "number", "split_column": "part"}
+    expected = evaluate_run(run, str(path), verbose=0, **named)
+    config = replace(run.config, **columns)
+    monkeypatch.setattr(type(run), "config", config)
+    assert evaluate_run(run, str(path), verbose=0) == expected
+
+
 def test_images_are_refused_by_a_model_of_texts(run, tmp_path):
     with pytest.raises(InputError, match="Expected a model of images, received one of texts"):
         predict_files(run, [str(tmp_path / "a.jpg")])

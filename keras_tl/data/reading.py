@@ -186,8 +186,9 @@ def _decoded(
 def decoder(image_input: ImageInput) -> Callable[[tf.Tensor], tf.Tensor]:
     """`decode` for these settings as one graph, traced once."""
     spec = tf.TensorSpec([], tf.string)
-    read = functools.partial(decode, image_input=image_input, in_turn=True)
-    return tf.function(read, input_signature=[spec], autograph=False)
+    return tf.function(
+        lambda c: decode(c, image_input, True), input_signature=[spec], autograph=False
+    )
 
 
 @functools.lru_cache(maxsize=8)
