@@ -39,8 +39,8 @@ from keras_tl.feature_cache import FeatureStore
 from keras_tl.features import Features
 from keras_tl.files import scratch_array
 from keras_tl.preparing import Data, build_model, image_size_of, text_input_of, tokenize_for
-from keras_tl.probing import MOST_CLASSES, first_view, loss_of
-from keras_tl.training.passes import PrefixPass
+from keras_tl.probing import MOST_CLASSES, first_view
+from keras_tl.training.passes import PrefixPass, batch_loss
 from keras_tl.training.phases import Phase
 from keras_tl.training.planning import later_prefixes
 
@@ -153,7 +153,7 @@ def can_be_probed(source: Source) -> bool:
 def plain_features(
     config: TrainConfig, data: Data, *, engine: str = "auto", verbose: int = 1
 ) -> np.ndarray:
-    """Features of images or texts as they are, stored where training finds them.
+    """Features of images or texts as they are, stored where a training finds those it needs so.
 
     Args:
         config: The settings: backbone and weights.
@@ -256,7 +256,8 @@ def head_features(
         return None, "the first phase does not keep the whole backbone frozen"
     view = first_view(data.train, phases)
     run = PrefixPass(parts.prefix, store.for_a_run(), later, engine, verbose)
-    loss = loss_of(parts.suffix, data.train, data.task)
+    built = phases[0].build_loss(data.task, data.train.targets())
+    loss = batch_loss(parts.suffix, built, data.train)
     if why := run.settle(data.train, [view], loss, data.val):
         return None, f"features are not stored, {why}"
     run.to_come += data.counts["test"]

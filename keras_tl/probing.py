@@ -6,7 +6,7 @@ that the fine-tuning will read: so what is looked at here costs a later run noth
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from keras_tl.evaluation.verdict import Verdict, judge
 from keras_tl.feature_cache import Features, FeatureStore
 from keras_tl.preparing import Data, nouns_of, plan_for
 from keras_tl.training.images import Images
-from keras_tl.training.passes import SMALL_ITEM, PrefixPass, item_bytes
+from keras_tl.training.passes import SMALL_ITEM, PrefixPass, batch_loss, item_bytes
 from keras_tl.training.phases import Phase
 from keras_tl.training.planning import LaterPrefix, View, later_prefixes, views_of
 
@@ -201,6 +201,7 @@ def features_of(
     """
     images = parts[0].images
     later = later_prefixes(model, phases, images)[0]
+    phases[1].freezing.apply(model)
     tuned = frozen_prefix.split(model).prefix
     phases[0].freezing.apply(model)
     head = frozen_prefix.split(model)
@@ -209,7 +210,8 @@ def features_of(
     if early is not tuned:
         later = [*later, LaterPrefix(early, views)]
     run = PrefixPass(head.prefix, store, later, engine, verbose)
-    run.settle(images, views[:1], loss_of(head.suffix, images, task))
+    loss = phases[0].build_loss(task, images.targets())
+    run.settle(images, views[:1], batch_loss(head.suffix, loss, images))
     run.to_come = sum(len(part.images) for part in parts)
     found, seconds = [], []
     for part in parts:
@@ -328,19 +330,6 @@ def _speed(computed: Sequence[int], seconds: Sequence[float]) -> float | None:
     """Images a second of all parts but the first."""
     count, taken = sum(computed[1:]), sum(seconds[1:])
     return count / taken if count >= READ_ITEMS // 8 else None
-
-
-def loss_of(
-    suffix: keras.Model, images: Images, task: str
-) -> Callable[[list[np.ndarray], np.ndarray], float]:
-    """The loss of a batch, from the prefix's outputs: what `run_phases` looks at too."""
-    loss = tasks.get(task).build_loss(0.0)
-
-    def measure(outputs: list[np.ndarray], indices: np.ndarray) -> float:
-        x = outputs[0] if len(outputs) == 1 else outputs
-        return float(loss(images.targets()[indices], suffix(x, training=False)))
-
-    return measure
 
 
 def _per_class(labels: np.ndarray, task: str) -> float:

@@ -9,7 +9,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -36,13 +36,13 @@ from keras_tl.training.head_start import start_fitted
 from keras_tl.training.images import Images
 from keras_tl.training.mixup import mixup
 from keras_tl.training.model import parts_of, training_model
-from keras_tl.training.passes import Pass, PrefixPass
+from keras_tl.training.passes import Pass, PrefixPass, batch_loss
 from keras_tl.training.phases import Phase
-from keras_tl.training.planning import LaterPrefix, later_prefixes, views_of
+from keras_tl.training.planning import LaterPrefix, View, later_prefixes, views_of
 from keras_tl.training.refinement import REFINED_LOSS, RefinedLoss
 from keras_tl.training.reports import PhaseReport, TrainingResult
 from keras_tl.training.resume import Checkpoint, facts_of
-from keras_tl.training.sampling import Order, order_of, sample_weights
+from keras_tl.training.sampling import order_of, sample_weights
 from keras_tl.training.saver import Saver
 from keras_tl.training.sharing import Sharing, batches_of
 
@@ -118,6 +118,7 @@ def run_phases(
     sharing.check_alike(model, phases, train, val, store, batch_size, seed, class_weights)
     check_task(task, phases, class_weights, train.targets())
     weights = sample_weights(train.targets(), class_weights)
+    data = _Data(train, val, task, batch_size, weights)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}
     # Applies every policy once, so that one that does not fit is refused before any work; adapters
     # are made here.
@@ -139,16 +140,26 @@ def run_phases(
         if are_pretrained(phases):
             warn_of_fast_rate(model, phase)
         place = (checkpoint, index)
-        runner = _PhaseRun(model, phase, store, later[index], engine, place, sharing, verbose)
-        runner.compile(train, task, batch_size, micro_batches, starts, each_step)
+        runner = _PhaseRun(model, phase, data, store, later[index], engine, place, sharing, verbose)
+        runner.compile(micro_batches, starts, each_step)
         extra = [*own, PhaseLog(phase.name, result.history, on_epoch)]
         with sharing.workers.losses_told(), memory_told(batch_size, micro_batches):
-            seconds = runner.run(train, val, task, batch_size, weights, seed + 7919 * index, extra)
+            seconds = runner.run(seed + 7919 * index, extra)
         result.phases.append(runner.report(summary, seconds))
         if checkpoint:
             reports = [report.kept() for report in result.phases]
             checkpoint.end_phase(model, result.history, reports, own)
     return result
+
+
+class _Data(NamedTuple):
+    """What all phases are given."""
+
+    train: Images
+    val: Images | None
+    task: str
+    batch_size: int
+    weights: np.ndarray | None
 
 
 class _PhaseRun:
@@ -158,6 +169,7 @@ class _PhaseRun:
         self,
         model: keras.Model,
         phase: Phase,
+        data: _Data,
         store: FeatureStore | None,
         later: Sequence[LaterPrefix],
         engine: str,
@@ -165,10 +177,13 @@ class _PhaseRun:
         sharing: Sharing,
         verbose: int,
     ):
-        self.whole, self.phase, self.verbose = model, phase, verbose
+        self.whole, self.phase, self.data, self.verbose = model, phase, data, verbose
         self.sharing = sharing
         self.checkpoint, self.index = place
+        self.steps = len(data.train) // data.batch_size
         self.val_parts: list[np.ndarray] | None = None
+        if data.val is not None:
+            self.val_parts = sharing.parts(len(data.val), data.batch_size)
         self.prefix: PrefixPass | None = None
         self.head_is_fitted = False
         self.cut: tuple[str, ...] = ()
@@ -186,54 +201,30 @@ class _PhaseRun:
             self.cut, part, self.cut_for_mixup = parts.last_layers, parts.suffix, parts.prefix
         self.part = part
 
-    def run(
-        self,
-        train: Images,
-        val: Images | None,
-        task: str,
-        batch_size: int,
-        weights: np.ndarray | None,
-        seed: int,
-        callbacks: list[keras.callbacks.Callback],
-    ) -> dict[str, float]:
-        """Feeds and fits; returns the seconds of both."""
-        started = time.perf_counter()
-        order = order_of(self.phase.sampling, train, seed, task)
-        order = self.sharing.order(order, batch_size)
-        if val is not None:
-            self.val_parts = self.sharing.parts(len(val), batch_size)
-        batches, validation = self.feeds(train, val, batch_size, order, weights, seed)
-        prepared = time.perf_counter()
-        # By the loss that is refined the best epoch of exclusive classes is chosen.
-        refined = None
-        if val is not None and task == "single-label":
-            refined = val.targets().argmax(axis=1)
-        if refined is not None and self.val_parts is not None:
-            refined = refined[np.concatenate(self.val_parts)]
-        self.fit(batches, validation, refined, callbacks)
-        return {"passes": prepared - started, "training": time.perf_counter() - prepared}
-
-    def compile(
-        self,
-        train: Images,
-        task: str,
-        batch_size: int,
-        micro_batches: int,
-        starts: dict[int, np.ndarray],
-        each_step: bool,
-    ) -> None:
-        self.steps = len(train) // batch_size
+    def compile(self, micro_batches: int, starts: dict[int, np.ndarray], each_step: bool) -> None:
+        """Compiles what trains; before `run`."""
         with self.sharing.strategy.scope():
             self.fitted = training_model(self.part, self.whole)
             self.fitted.micro_batches = micro_batches
             treatments = self.phase.treatments(self.whole, starts)
             self.fitted.compile(
                 optimizer=self.phase.build_optimizer(self.steps, treatments),
-                loss=self.phase.build_loss(task, train.targets()),
-                metrics=list(tasks.get(task).metrics),
+                loss=self._loss(),
+                metrics=list(tasks.get(self.data.task).metrics),
                 steps_per_execution=1 if each_step else self._steps_at_once,
             )
             self.sharing.add_up_gradients(self.fitted.optimizer)
+
+    def run(self, seed: int, callbacks: list[keras.callbacks.Callback]) -> dict[str, float]:
+        """Feeds and fits; returns the seconds of both."""
+        started = time.perf_counter()
+        batches, validation = self.feeds(seed)
+        prepared = time.perf_counter()
+        self.fit(batches, validation, callbacks)
+        return {"passes": prepared - started, "training": time.perf_counter() - prepared}
+
+    def _loss(self) -> keras.losses.Loss:
+        return self.phase.build_loss(self.data.task, self.data.train.targets())
 
     def report(self, summary: FreezingSummary, seconds: dict[str, float]) -> PhaseReport:
         """What is to be known of the phase."""
@@ -251,17 +242,9 @@ class _PhaseRun:
             return 0, 0
         return self.checkpoint.feed_from(self.steps, self.phase.epochs)
 
-    def feeds(
-        self,
-        train: Images,
-        val: Images | None,
-        batch_size: int,
-        order: Order,
-        weights: np.ndarray | None,
-        seed: int,
-    ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
+    def feeds(self, seed: int) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
         """Training and validation batches; the frozen prefix runs here, and mixup behind it."""
-        batches, validation = self._unmixed(train, val, batch_size, order, weights)
+        batches, validation = self._unmixed(seed)
         if self.phase.mixup:
             log.info("Mixup acts %s", f"at {' and '.join(self.cut)}" if self.cut else "on pixels")
             epoch, step = self._first
@@ -270,46 +253,44 @@ class _PhaseRun:
             batches = mixup(batches, self.phase.mixup, seed + self.sharing.workers.index, first)
         return batches, validation
 
-    def _unmixed(
-        self,
-        train: Images,
-        val: Images | None,
-        batch_size: int,
-        order: Order,
-        weights: np.ndarray | None,
-    ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
-        epoch, step = self._first
-        local = self.sharing.local
-        how: dict[str, Any] = {
-            "order": order,
-            "epochs": self.phase.epochs - epoch,
-            "first_epoch": epoch,
-            "first_step": step * local,
-            "steps": self.steps * local,
-            "weights": weights,
-        }
-        batch_size //= self.sharing.devices
+    def _unmixed(self, seed: int) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
+        how = self._order(seed)
         if self.prefix is None:
-            # Where nothing would be computed twice, no view needs to come twice.
-            endless = not self.has_prefix
-            batches = train.batches(batch_size, drop_remainder=True, endless_views=endless, **how)
-            plain = None if val is None else self._plain(val, batch_size)
-            if self.cut_for_mixup is None:
-                return batches, plain
-            run = functools.partial(run_in_batches, self.cut_for_mixup)
-            return run(batches), None if plain is None else run(plain)
-        where, views = " and ".join(self.cut), views_of(train, self.phase.epochs)
-        if why := self.prefix.settle(train, views, self._batch_loss(train), val):
+            return self._uncut(how)
+        train, where = self.data.train, " and ".join(self.cut)
+        views = views_of(train, self.phase.epochs)
+        loss = batch_loss(self.part, self._loss(), train)
+        if why := self.prefix.settle(train, views, loss, self.data.val):
             log.info("Frozen up to %s: computed again at every step, %s", where, why)
-            batches = train.batches(batch_size, drop_remainder=True, **how)
-            plain = None if val is None else self.prefix.recompute(self._plain(val, batch_size))
-            return self.prefix.recompute(batches), plain
+            plain = self._plain()
+            batches = train.batches(self._batch_size, drop_remainder=True, **how)
+            recompute = self.prefix.recompute
+            return recompute(batches), None if plain is None else recompute(plain)
         log.info("Frozen up to %s: computed once for each item", where)
-        features = [self.prefix.features(train, view) for view in views]
-        validation = held = None
+        return self._stored(self.prefix, views, how)
+
+    def _uncut(self, how: dict[str, Any]) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
+        """Batches of the model's own inputs."""
+        # Where nothing would be computed twice, no view needs to come twice.
+        endless, plain = not self.has_prefix, self._plain()
+        batches = self.data.train.batches(
+            self._batch_size, drop_remainder=True, endless_views=endless, **how
+        )
+        if self.cut_for_mixup is None:
+            return batches, plain
+        run = functools.partial(run_in_batches, self.cut_for_mixup)
+        return run(batches), None if plain is None else run(plain)
+
+    def _stored(
+        self, prefix: PrefixPass, views: Sequence[View], how: dict[str, Any]
+    ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
+        """Batches of stored features; a head's start is fitted to them."""
+        train, val, weights = self.data.train, self.data.val, self.data.weights
+        features = [prefix.features(train, view) for view in views]
+        held = validation = None
         if val is not None:
-            held = val, self.prefix.features(val)
-            validation = self._stored(*held, batch_size)
+            held = val, prefix.features(val)
+            validation = self._validation(*held)
         if self.phase.head_start == "fitted":
             fit_to, how_often = (train, features[0]), self.phase.sampling
             workers = self.sharing.workers
@@ -317,35 +298,44 @@ class _PhaseRun:
         asked = sum(done.images for done in self.passes)
         computed = sum(done.computed for done in self.passes)
         log.info("  %d passes, %d items: %d computed now", len(self.passes), asked, computed)
-        return feature_batches(features, train, batch_size, **how), validation
+        return feature_batches(features, train, self._batch_size, **how), validation
 
-    def _plain(self, val: Images, batch_size: int) -> tf.data.Dataset:
+    @property
+    def _batch_size(self) -> int:
+        """Of one device."""
+        return self.data.batch_size // self.sharing.devices
+
+    def _order(self, seed: int) -> dict[str, Any]:
+        """Which items training is fed with, and from where on."""
+        epoch, step = self._first
+        local = self.sharing.local
+        order = order_of(self.phase.sampling, self.data.train, seed, self.data.task)
+        return {
+            "order": self.sharing.order(order, self.data.batch_size),
+            "epochs": self.phase.epochs - epoch,
+            "first_epoch": epoch,
+            "first_step": step * local,
+            "steps": self.steps * local,
+            "weights": self.data.weights,
+        }
+
+    def _plain(self) -> tf.data.Dataset | None:
         """Validation batches of this process's devices."""
-        parts = self.val_parts
-        return val.batches(batch_size) if parts is None else batches_of(val, parts)
+        val, parts = self.data.val, self.val_parts
+        if val is None:
+            return None
+        return val.batches(self._batch_size) if parts is None else batches_of(val, parts)
 
-    def _stored(self, val: Images, stored: Features, batch_size: int) -> tf.data.Dataset:
+    def _validation(self, val: Images, stored: Features) -> tf.data.Dataset:
         """The same of stored features."""
         if self.val_parts is None:
-            return feature_batches([stored], val, batch_size)
+            return feature_batches([stored], val, self._batch_size)
         return features_of(stored, val, self.val_parts)
-
-    def _batch_loss(self, train: Images) -> Callable[[list[np.ndarray], np.ndarray], float]:
-        """The loss of a batch in inference, from the prefix's outputs."""
-
-        def loss(outputs: list[np.ndarray], indices: np.ndarray) -> float:
-            x = outputs[0] if len(outputs) == 1 else outputs
-            y = tf.constant(train.targets()[indices])
-            predictions = self.fitted(x, training=False)
-            return float(self.fitted.compute_loss(x, y, predictions, training=False))
-
-        return loss
 
     def fit(
         self,
         batches: tf.data.Dataset,
         validation: tf.data.Dataset | None,
-        refined: np.ndarray | None,
         callbacks: list[keras.callbacks.Callback],
     ) -> None:
         first = next(iter(batches.take(1)))
@@ -358,7 +348,7 @@ class _PhaseRun:
         if self.phase.averaging is not None:
             chosen.append(AveragedWeights(self.phase.averaging, self.phase.epochs))
         if validation is not None:
-            chosen += self._judges(validation, refined)
+            chosen += self._judges(validation)
         epochs, (epoch, step) = self.phase.epochs, self._first
         callbacks = [guard, *chosen, *callbacks]
         if self.checkpoint:
@@ -385,10 +375,9 @@ class _PhaseRun:
         """Steps of a validation. Of several devices Keras would count each batch."""
         return None if self.val_parts is None else len(self.val_parts) // self.sharing.local
 
-    def _judges(
-        self, validation: tf.data.Dataset, targets: np.ndarray | None
-    ) -> list[keras.callbacks.Callback]:
-        """What chooses the best epoch; with targets by the loss that is refined."""
+    def _judges(self, validation: tf.data.Dataset) -> list[keras.callbacks.Callback]:
+        """What chooses the best epoch; that of exclusive classes by the loss that is refined."""
+        targets = self._val_classes()
         best = functools.partial(BestWeights, self.phase.patience, good_start=self.head_is_fitted)
         if targets is None:
             batches = self.sharing.distribute(validation)
@@ -398,3 +387,10 @@ class _PhaseRun:
         refined = RefinedLoss(validation, targets, self.sharing.workers)
         refined.set_model(self.fitted)
         return [refined, best(refined.measure(), REFINED_LOSS)]
+
+    def _val_classes(self) -> np.ndarray | None:
+        """The exclusive classes of validation, in the order of its batches."""
+        if self.data.val is None or self.data.task != "single-label":
+            return None
+        classes = self.data.val.targets().argmax(axis=1)
+        return classes if self.val_parts is None else classes[np.concatenate(self.val_parts)]

@@ -338,3 +338,21 @@ def _seconds_to_store(arrays: list[np.ndarray], store: FeatureStore) -> float:
     except OSError as error:
         raise no_room(store.root, error) from error
     return time.perf_counter() - started
+
+
+def batch_loss(
+    suffix: keras.Model, loss: keras.losses.Loss, images: Images
+) -> Callable[[list[np.ndarray], np.ndarray], float]:
+    """What `PrefixPass.settle` measures: a batch's loss, from the prefix's outputs and indices.
+
+    Args:
+        suffix: The model behind the cut.
+        loss: The loss of the phase.
+        images: The images that the indices count.
+    """
+
+    def measure(outputs: list[np.ndarray], indices: np.ndarray) -> float:
+        x = outputs[0] if len(outputs) == 1 else outputs
+        return float(loss(images.targets()[indices], suffix(x, training=False)))
+
+    return measure
