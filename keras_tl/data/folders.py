@@ -277,7 +277,22 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
+def require_utf8(path: str | os.PathLike[str]) -> None:
+    """Refuses data that no TensorFlow op could open: their own path, made absolute, is no UTF-8.
+
+    Args:
+        path: The folder or the file.
+
+    Raises:
+        InputError: So it is.
+    """
+    whole = os.path.abspath(path)
+    if not _is_utf8(whole):
+        raise InputError("data at a path in UTF-8", repr(whole), "Rename or move them.")
+
+
 def _require_folder(root: Path) -> Path:
+    require_utf8(root)
     if root.is_dir():
         return root
     if root.exists():

@@ -117,7 +117,8 @@ def from_csv(
     fix = "Name that of the images' paths, or of texts that of the texts: --text-column."
     require_columns(frame, [path_column], fix)
     folder = Path(os.path.abspath(path.parent if root is None else root))
-    _refuse_leaving(frame[path_column], folder)
+    for row, cell in frame[path_column].items():
+        refuse_leaving(_path(cell), str(folder), f"{frame.index.name} {row}")
     return from_dataframe(
         frame,
         root=folder,
@@ -131,20 +132,32 @@ def from_csv(
     )
 
 
-def _refuse_leaving(paths: pd.Series, root: Path) -> None:
-    for line, value in paths.items():
-        cell = str(value)
-        leaves = not Path(os.path.normpath(root / cell)).is_relative_to(root)
-        if leaves and not os.path.isabs(cell):
-            raise InputError(
-                f"paths inside {str(root)!r}",
-                f"{cell!r} in line {line}, which leaves it",
-                "Give the folder that all paths are inside of as root, or absolute paths.",
-            )
+def refuse_leaving(path: str, folder: str, where: str) -> None:
+    """Refuses a relative path that leads out of the folder.
+
+    Args:
+        path: The path, without blanks around it; an absolute one is taken as it is.
+        folder: The absolute path, or the address, of the folder.
+        where: The row that the path is in.
+
+    Raises:
+        InputError: So it is.
+    """
+    root, full = os.path.normpath(folder), os.path.normpath(os.path.join(folder, path))
+    if not os.path.isabs(path) and not Path(full).is_relative_to(root):
+        raise InputError(
+            f"paths inside {folder!r}",
+            f"{path!r} in {where}, which leaves it",
+            "Give the folder that all paths are inside of as root, or absolute paths.",
+        )
+
+
+def _path(cell: Any) -> str:
+    return "" if cell is None else str(cell).strip()
 
 
 def _read_paths(column: pd.Series, rows: Sequence[str]) -> list[str]:
-    paths = ["" if cell is None else str(cell).strip() for cell in cells(column)]
+    paths = list(map(_path, cells(column)))
     empty = [row for row, path in zip(rows, paths, strict=True) if not path]
     if empty:
         raise InputError(

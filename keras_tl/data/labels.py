@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from keras_tl.data.label_cells import as_numbers, is_list, is_missing, is_number, plain
 from keras_tl.errors import InputError, did_you_mean
 
 LOG = logging.getLogger("keras_tl")
 
 TASK_NAMES = ("single-label", "multi-label", "regression")
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# What is written between the classes of an item, in splits and predictions.
+_BETWEEN_CLASSES = "|"
 _WHOLE_WITH_POINT = re.compile(r"([+-]?\d+)\.0*")
 
 
@@ -64,12 +66,13 @@ def read_labels(
         The labels.
 
     Raises:
-        InputError: A label is missing, unknown, or does not fit the task.
+        InputError: A label is missing, unknown, or does not fit the task; or the name of one of
+            several classes holds "|".
     """
     _check_task(task)
-    cells = [_plain(value) for value in values]
+    cells = [plain(value) for value in values]
     _refuse_missing(cells, rows)
-    numbers = _as_numbers(cells)
+    numbers = as_numbers(cells)
     if task == "auto":
         task, why = _recognise(cells, numbers, separator)
         LOG.info("Task %s, because %s in %r.", task, why, name)
@@ -102,7 +105,8 @@ def read_label_columns(
         The labels.
 
     Raises:
-        InputError: A cell is missing or no number, or the numbers do not fit the task.
+        InputError: A cell is missing or no number, or the numbers do not fit the task; or the
+            name of one of several classes holds "|".
     """
     _check_task(task)
     numbers = {name: _column_numbers(name, values, rows) for name, values in columns.items()}
@@ -124,6 +128,7 @@ def read_label_columns(
     names = _in_order(tuple(numbers), class_names)
     ordered = table[:, [list(numbers).index(name) for name in names]]
     if task == "multi-label":
+        _refuse_joined(names)
         return Labels(ordered.astype(np.float32), names, task)
     return Labels(ordered.argmax(axis=1).astype(np.int64), names, task)
 
@@ -195,19 +200,8 @@ def _check_task(task: str) -> None:
         raise InputError("a task's name", repr(task), hint)
 
 
-def _plain(value: Any) -> Any:
-    """A Python value for a NumPy one, and text without blanks around it."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    return value.strip() if isinstance(value, str) else value
-
-
 def _refuse_missing(cells: Sequence[Any], rows: Sequence[str] | None) -> None:
-    missing = [i for i, cell in enumerate(cells) if _is_missing(cell)]
+    missing = [i for i, cell in enumerate(cells) if is_missing(cell)]
     if missing:
         named = [rows[i] if rows is not None else f"item {i}" for i in missing]
         raise InputError(
@@ -217,32 +211,15 @@ def _refuse_missing(cells: Sequence[Any], rows: Sequence[str] | None) -> None:
         )
 
 
-def _is_missing(cell: Any) -> bool:
-    return cell is None or cell == "" or (isinstance(cell, float) and np.isnan(cell))
-
-
-def _as_numbers(cells: Sequence[Any]) -> list[float] | None:
-    """The cells as numbers, or None where one of them is none."""
-    if all(_is_number(cell) for cell in cells):
-        return [float(cell) for cell in cells]
-    return None
-
-
-def _is_number(cell: Any) -> bool:
-    if isinstance(cell, str):
-        return _NUMBER.fullmatch(cell) is not None
-    return isinstance(cell, int | float) and not isinstance(cell, bool)
-
-
 def _column_numbers(
     name: str, values: Sequence[Any], rows: Sequence[str] | None
 ) -> list[float] | None:
-    cells = [_plain(value) for value in values]
+    cells = [plain(value) for value in values]
     _refuse_missing(cells, rows)
     cells = [int(cell) if isinstance(cell, bool) else cell for cell in cells]
-    numbers = _as_numbers(cells)
+    numbers = as_numbers(cells)
     if numbers is None:
-        word = next(cell for cell in cells if not _is_number(cell))
+        word = next(cell for cell in cells if not is_number(cell))
         raise InputError(
             f"numbers in label column {name!r}, as there are several label columns",
             repr(word),
@@ -255,7 +232,7 @@ def _recognise(
     cells: Sequence[Any], numbers: list[float] | None, separator: str
 ) -> tuple[str, str]:
     """The task that the cells of one column speak for, and why."""
-    if any(_is_list(cell) for cell in cells):
+    if any(is_list(cell) for cell in cells):
         return "multi-label", "there are lists"
     if any(isinstance(cell, str) and separator in cell for cell in cells):
         return "multi-label", f"there is a separator {separator!r}"
@@ -278,23 +255,21 @@ def _recognise_columns(table: np.ndarray, binary: bool, one_hot: bool) -> str:
     )
 
 
-def _is_list(cell: Any) -> bool:
-    return isinstance(cell, list | tuple | set | frozenset)
-
-
 def _regression(
     columns: Mapping[str, list[float] | None], target_names: Sequence[str] | None
 ) -> Labels:
-    for name, numbers in columns.items():
-        if numbers is None or not np.isfinite(numbers).all():
+    # A number that float32 cannot hold becomes infinite, and is refused as such.
+    with np.errstate(over="ignore"):
+        found = {name: np.array(numbers or (), np.float32) for name, numbers in columns.items()}
+    for name, values in found.items():
+        if columns[name] is None or not np.isfinite(values).all():
             raise InputError(
                 f"finite numbers in {name!r} for a regression",
-                "words" if numbers is None else "an infinite value",
+                "words" if columns[name] is None else "a value that is infinite in float32",
                 "Correct the column, or name another task.",
             )
     names = _in_order(tuple(columns), target_names)
-    values = np.array([columns[name] for name in names], np.float32).T
-    return Labels(values, names, "regression")
+    return Labels(np.stack([found[name] for name in names], axis=1), names, "regression")
 
 
 def _in_order(names: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -311,12 +286,13 @@ def _in_order(names: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str
 
 
 def _single_label(cells: Sequence[Any], numeric: bool, class_names: Sequence[str] | None) -> Labels:
-    lists = [cell for cell in cells if _is_list(cell)]
+    lists = [cell for cell in cells if is_list(cell)]
     if lists:
         raise InputError(
             "one class for each item", f"a list, {lists[0]!r}", "Name the task multi-label."
         )
-    texts = [class_text(cell, numeric) for cell in cells]
+    given = frozenset(class_names or ())
+    texts = [_class_of(cell, numeric, given) for cell in cells]
     names = _classes(texts, numeric, class_names)
     if class_names is None and len(names) < 2:
         raise InputError(
@@ -329,11 +305,13 @@ def _single_label(cells: Sequence[Any], numeric: bool, class_names: Sequence[str
 def _multi_label(cells: Sequence[Any], separator: str, class_names: Sequence[str] | None) -> Labels:
     parts = [_parts(cell, separator) for cell in cells]
     flat = [part for item in parts for part in item]
-    numbers = _as_numbers(flat)
-    texts = [[class_text(part, numbers is not None) for part in item] for item in parts]
-    names = _classes([text for item in texts for text in item], numbers is not None, class_names)
+    numeric = as_numbers(flat) is not None
+    given = frozenset(class_names or ())
+    texts = [[_class_of(part, numeric, given) for part in item] for item in parts]
+    names = _classes([text for item in texts for text in item], numeric, class_names)
     if not names:
         raise InputError("at least one class", "labels without any", "Fill the labels in.")
+    _refuse_joined(names)
     index = {name: i for i, name in enumerate(names)}
     values = np.zeros((len(cells), len(names)), np.float32)
     for row, item in enumerate(texts):
@@ -343,11 +321,28 @@ def _multi_label(cells: Sequence[Any], separator: str, class_names: Sequence[str
 
 def _parts(cell: Any, separator: str) -> list[Any]:
     """The classes of one multi-label cell."""
-    if _is_list(cell):
-        return [part for part in map(_plain, cell) if not _is_missing(part)]
+    if is_list(cell):
+        return [part for part in map(plain, cell) if not is_missing(part)]
     if isinstance(cell, str):
         return [part for part in (text.strip() for text in cell.split(separator)) if part]
     return [cell]
+
+
+def _class_of(cell: Any, numeric: bool, given: frozenset[str]) -> str:
+    """A cell's class: what is written in it where that is a class that was given."""
+    text = str(cell)
+    return text if text in given else class_text(cell, numeric)
+
+
+def _refuse_joined(names: Sequence[str]) -> None:
+    """Refuses classes that could not be told from several, once they are written."""
+    joined = [repr(name) for name in names if _BETWEEN_CLASSES in name]
+    if joined:
+        raise InputError(
+            f"classes without {_BETWEEN_CLASSES!r}, which stands between those of one item",
+            first_few(joined),
+            "Rename them.",
+        )
 
 
 def _classes(
@@ -389,7 +384,7 @@ def refuse_unknown_classes(found: Mapping[str, int], class_names: Sequence[str])
 def _mend(unknown: Sequence[str], class_names: Sequence[str]) -> str:
     """What to do about labels that are no class."""
     numbers = [name for name in (*unknown, *class_names) if name.isdecimal()]
-    if numbers == unknown and max(map(int, unknown)) < len(class_names):
+    if numbers == unknown and max(map(float, unknown)) < len(class_names):
         order = first_few([f"{i} is {name!r}" for i, name in enumerate(class_names)], 10)
         return f"Numbers do not say in which order: give names (here {order})."
     return did_you_mean(unknown[0], class_names, "Rename or leave out those labels.")

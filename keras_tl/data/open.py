@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_tl.data.folders import from_folder
+from keras_tl.data.folders import from_folder, require_utf8
 from keras_tl.data.frames import from_csv
 from keras_tl.data.source import Source
 from keras_tl.data.texts import from_text_csv, from_text_folder
@@ -54,8 +54,8 @@ def open_data(
         The items; nothing is decoded yet.
 
     Raises:
-        InputError: There is no such data, it is of no known kind, or has classes beside those
-            that were given.
+        InputError: There is no such data, it is of no known kind, its path is no UTF-8, or it
+            has classes beside those that were given.
     """
     if data.startswith(TFDS_PREFIX):
         name = data.removeprefix(TFDS_PREFIX)
@@ -64,6 +64,7 @@ def open_data(
         else:
             source = from_text_tfds(name, text_column, pair=pair, task=task, download=download)
         return source if class_names is None else align_classes(source, class_names)
+    require_utf8(data)
     labels = label_column.split(",")
     columns: dict[str, Any] = {
         "label_column": labels if len(labels) > 1 else label_column,

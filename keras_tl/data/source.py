@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from keras_tl.errors import InputError
 
 SPLITS = ("train", "val", "test")
 
@@ -100,6 +103,44 @@ class Source:
     def split(self, name: str) -> "Source":
         """Returns the items of one split ("train", "val" or "test")."""
         return self.take(np.flatnonzero(self.splits == name))
+
+    @classmethod
+    def joined(cls, sources: Sequence["Source"]) -> "Source":
+        """Returns the items of several sources as one, in their order.
+
+        Args:
+            sources: At least one; of one task, with the same classes. Where some have groups, an
+                item of another is on its own. What parts of one source passed over counts once.
+
+        Raises:
+            InputError: Tasks or classes differ.
+        """
+        if len({(source.task, source.class_names) for source in sources}) != 1:
+            received = "; ".join(f"{s.task} of {', '.join(s.class_names)}" for s in sources)
+            raise InputError("sources of one task and the same classes", received, "Align them.")
+        grouped = any(source.groups is not None for source in sources)
+        given = {name for source in sources for name in source.given_splits}
+        # Parts hold the very tuple of the whole, see `take`.
+        skipped = {id(source.skipped): source.skipped for source in sources}
+
+        def together(name: str) -> np.ndarray:
+            return np.concatenate([getattr(source, name) for source in sources])
+
+        return cls(
+            ids=together("ids"),
+            items=[item for source in sources for item in source.items],
+            labels=together("labels"),
+            class_names=sources[0].class_names,
+            task=sources[0].task,
+            groups=np.concatenate([source._groups() for source in sources]) if grouped else None,
+            splits=together("splits"),
+            given_splits=tuple(name for name in SPLITS if name in given),
+            hashes=together("hashes"),
+            skipped=tuple(each for part in skipped.values() for each in part),
+        )
+
+    def _groups(self) -> np.ndarray:
+        return np.full(len(self), "", dtype=object) if self.groups is None else self.groups
 
     def occurring(self, split: str | None = None) -> np.ndarray:
         """Which classes some item has: bool `[classes]`.

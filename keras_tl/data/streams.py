@@ -4,7 +4,6 @@ Training holds a `Source`: every name and label at once. What only computes some
 reads a `Stream` instead, which can be gone through again and again, in the same order each time.
 """
 
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,14 @@ from keras_tl.data.folders import (
     FileKind,
     are_splits,
     place_of,
+    require_utf8,
     top_folders,
     walk_files,
 )
+from keras_tl.data.frames import refuse_leaving
 from keras_tl.data.open import TFDS_PREFIX, open_data
 from keras_tl.data.source import Source
-from keras_tl.data.table_rows import Columns, Row, named, read_rows
+from keras_tl.data.table_rows import Columns, Row, named, opened_text, read_rows
 from keras_tl.data.tables import SPLIT_COLUMN
 from keras_tl.data.texts import is_blank, read_text_file, text_item
 from keras_tl.errors import InputError
@@ -91,7 +92,6 @@ def open_stream(
     text_column: str | None = None,
     label_column: str = "label",
     split_column: str = SPLIT_COLUMN,
-    group_column: str | None = None,
     id_column: str | None = None,
     pair: bool = False,
     encoding: str = "utf-8",
@@ -106,8 +106,7 @@ def open_stream(
         path_column: Tables of images: the column of paths, relative to the table.
         text_column: The column of texts, or several; of a folder it says just that it has texts.
         label_column: Tables: the column of labels, or several; "label" need not be there.
-        split_column: Tables: the column of splits; "split" need not be there.
-        group_column: Has no meaning here.
+        split_column: Tables: the column of splits; "split" need not be there, nor hold splits.
         id_column: Tables of texts: the column of ids; None names the lines.
         pair: Texts: whether two columns are a pair.
         encoding: Texts: of the file or the files.
@@ -116,7 +115,7 @@ def open_stream(
         The items. A row that is there twice is two items.
 
     Raises:
-        InputError: There is no such data.
+        InputError: There is no such data, or its path is no UTF-8.
     """
     if isinstance(data, Source):
         texts = bool(data.items) and isinstance(data.items[0], tuple)
@@ -128,6 +127,7 @@ def open_stream(
     if name.startswith(TFDS_PREFIX):
         how: dict[str, Any] = {"text_column": text_column, "pair": pair}
         return Stream(name, texts, partial(_of_source, open_data(name, **how)))
+    require_utf8(name)
     if Path(name).is_dir():
         kind = TEXTS if texts else IMAGES
         return Stream(name, texts, partial(_of_folder, name, kind, encoding))
@@ -196,16 +196,22 @@ def image_row(row: Row, *, table: str) -> Item:
 
     Args:
         row: The row, whose cell is a path, absolute or relative to the table's folder.
-        table: The table's own path.
+        table: The table's own path or address.
+
+    Raises:
+        InputError: There is no path, or a relative one leaves the table's folder.
     """
     cell = str(row.cells[0] or "").strip()
     if not cell:
         raise InputError("a path in every row", f"none in {row.id} of {table!r}", "Fill it in.")
+    is_address = "://" in table
+    root = table.rpartition("/")[0] if is_address else os.path.dirname(os.path.abspath(table))
+    if "://" not in cell:
+        refuse_leaving(cell, root, row.id)
     path = located(cell, table)
-    root = os.path.dirname(os.path.abspath(table))
     is_inside = "://" not in path and Path(path).is_relative_to(root)
     name = Path(path).relative_to(root).as_posix() if is_inside else path
-    return Item(name if "://" not in table else cell, path, row.label, row.split)
+    return Item(cell if is_address else name, path, row.label, row.split)
 
 
 def located(path: str, beside: str) -> str:
@@ -245,7 +251,7 @@ def _of_rows(rows: Callable[[], Iterator[Row]], as_item: Callable[[Row], Item]) 
 
 
 def _of_list(name: str, open_file: Callable[[], BinaryIO]) -> Iterator[Item]:
-    with io.TextIOWrapper(open_file(), encoding="utf-8-sig") as lines:
+    with opened_text(open_file, name, "utf-8") as lines:
         for line in lines:
             if path := line.strip():
                 yield Item(path, located(path, name))

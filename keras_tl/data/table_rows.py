@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, Literal
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 import pandas as pd
 
 from keras_tl.data.labels import class_text
-from keras_tl.data.splits import parse_split
+from keras_tl.data.splits import SPLIT_ALIASES, parse_split
 from keras_tl.data.tables import (
     JSON_EXTENSIONS,
     SPLIT_COLUMN,
@@ -34,7 +35,8 @@ class Columns:
     Attributes:
         items: The column of paths, or those of texts.
         label: The column of labels, or several. One of the default name may be missing.
-        split: The column of splits. One of the default name may be missing.
+        split: The column of splits. One of the default name may be missing, or say something
+            else.
         id: The column of ids; None names the lines.
     """
 
@@ -90,21 +92,14 @@ def read_rows(
     """
     is_json = name.lower().endswith(JSON_EXTENSIONS)
     rows = 0
-    try:
-        quoting = csv.QUOTE_MINIMAL if is_json else _quoting(open_file, name, columns, encoding)
-        with _text(open_file(), name, encoding) as text:
-            if is_json:
-                found = _json_rows(text, name, columns)
-            else:
-                found = _delimited_rows(text, name, columns, quoting)
-            for rows, (where, cells) in enumerate(found, 1):  # noqa: B007
-                yield _row(where, cells, columns)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"text in {encoding.upper()}",
-            f"byte 0x{error.object[error.start]:02x} in {name!r}",
-            "Save it as UTF-8, or give its encoding where texts are read (cp1252, latin-1).",
-        ) from error
+    quoting = csv.QUOTE_MINIMAL if is_json else _quoting(open_file, name, columns, encoding)
+    with opened_text(open_file, name, encoding) as text:
+        if is_json:
+            found = _json_rows(text, name, columns)
+        else:
+            found = _delimited_rows(text, name, columns, quoting)
+        for rows, (where, cells) in enumerate(found, 1):  # noqa: B007
+            yield _row(where, cells, columns)
     if not rows:
         raise InputError("at least one row", f"none in {name!r}", "Fill the table.")
 
@@ -115,8 +110,15 @@ def _row(where: str, cells: dict[str, Any], columns: Columns) -> Row:
         raise InputError(f"an id in each row of {columns.id!r}", f"none in {where}", "Fill it in.")
     labels = [_said(cells.get(column)) for column in columns.label]
     label = None if all(cell is None for cell in labels) else ",".join(c or "" for c in labels)
-    split = parse_split(str(cells.get(columns.split) or "")) or None
+    split = _split(str(cells.get(columns.split) or ""), columns)
     return Row(name, tuple(cells.get(column) for column in columns.items), label, split)
+
+
+def _split(cell: str, columns: Columns) -> str | None:
+    """The split that a cell names. Other words are passed over where nobody named the column."""
+    if columns.split == SPLIT_COLUMN and cell.strip().lower() not in SPLIT_ALIASES:
+        return None
+    return parse_split(cell) or None
 
 
 def _said(cell: Any) -> str | None:
@@ -127,8 +129,35 @@ def _said(cell: Any) -> str | None:
     return text or None
 
 
+@contextmanager
+def opened_text(
+    open_file: Callable[[], BinaryIO], name: str, encoding: str
+) -> Iterator[io.TextIOWrapper]:
+    """Opens a file as text without a byte order mark; lines end with a line feed.
+
+    Args:
+        open_file: Opens it for reading.
+        name: Its name.
+        encoding: Its encoding. With a byte order mark of UTF-16 it is taken for that.
+
+    Yields:
+        The text.
+
+    Raises:
+        InputError: It is of another encoding, or there is no such encoding.
+    """
+    try:
+        with _text(open_file(), name, encoding) as text:
+            yield text
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"text in {encoding.upper()}",
+            f"byte 0x{error.object[error.start]:02x} in {name!r}",
+            "Save it as UTF-8, or give its encoding where texts are read (cp1252, latin-1).",
+        ) from error
+
+
 def _text(file: BinaryIO, name: str, encoding: str) -> io.TextIOWrapper:
-    """The file as text without a byte order mark; lines end with a line feed."""
     buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]
     start = buffered.peek(2)[:2]
     if start in UTF_16:
@@ -143,11 +172,11 @@ def _quoting(
     open_file: Callable[[], BinaryIO], name: str, columns: Columns, encoding: str
 ) -> Literal[0, 3]:
     """Whether quotes are quotes: where they do not add up between tabs, they are characters."""
-    with _text(open_file(), name, encoding) as text:
+    with opened_text(open_file, name, encoding) as text:
         _, first = _first_line(text)
         if delimiter_of(first, columns.items) != "\t":
             return csv.QUOTE_MINIMAL
-    with _text(open_file(), name, encoding) as text:
+    with opened_text(open_file, name, encoding) as text:
         try:
             for _ in _delimited_rows(text, name, columns, csv.QUOTE_MINIMAL):
                 pass

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +41,10 @@ LARGEST_CELL = 2**24
 SHOWN_NAME = 40
 # And so many columns.
 SHOWN_COLUMNS = 30
+# A table of JSON may have so many cells, and so many for each value: the others are empty, and
+# where each row has keys of its own a small file would fill the memory with them.
+CELLS = 2**22
+CELLS_OF_A_VALUE = 64
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -140,8 +144,8 @@ def read_table(
         The index holds the number of the line where a row begins (its place in a list).
 
     Raises:
-        InputError: The file cannot be read, is empty, ragged, of another encoding, or has a
-            cell of more than `LARGEST_CELL` characters.
+        InputError: The file cannot be read, is empty, ragged, of another encoding, has a cell of
+            more than `LARGEST_CELL` characters, or is of JSON whose rows have other keys each.
     """
     path = Path(path)
     text = read_text(path, encoding)
@@ -300,12 +304,18 @@ def _frame(records: list[list[str]], numbers: list[int], path: Path) -> pd.DataF
 def delimiter_of(text: str, columns: Sequence[str]) -> str:
     """The first delimiter that finds the columns; without one, that of the most columns."""
     header = text.lstrip().partition("\n")[0]
-    with largest_cell():
-        found = {d: next(csv.reader([header], delimiter=d), []) for d in DELIMITERS}
+    found = {delimiter: _split(header, delimiter) for delimiter in DELIMITERS}
     for delimiter, names in found.items():
         if {name.strip() for name in names}.issuperset(columns):
             return delimiter
     return max(DELIMITERS[:-1], key=lambda delimiter: len(found[delimiter]))
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    """The cells of a line; none where one is too large, which reading the table will refuse."""
+    with largest_cell(), suppress(csv.Error):
+        return next(csv.reader([line], delimiter=delimiter), [])
+    return []
 
 
 def _read_json(text: str, path: Path) -> pd.DataFrame:
@@ -321,6 +331,10 @@ def _read_json(text: str, path: Path) -> pd.DataFrame:
             received = f"{type(row).__name__} in {name} {number} of {str(path)!r}"
             raise InputError("a JSON object", received, 'Such as {"text": "...", "label": "..."}.')
     columns = list(dict.fromkeys(key for row in found.values() for key in row))
+    if len(found) * len(columns) > max(CELLS, CELLS_OF_A_VALUE * sum(map(len, found.values()))):
+        received = f"{len(columns)} keys in {len(found)} rows, few of them in each"
+        fix = "Leave out what is not read, or write it as one object."
+        raise InputError(f"rows with the same keys in {str(path)!r}", received, fix)
     table = [[row.get(key) for key in columns] for row in found.values()]
     return pd.DataFrame(table, columns=columns, index=pd.Index(found, name=name), dtype=object)
 

@@ -162,6 +162,18 @@ def test_no_folder(tmp_path):
         from_folder(tmp_path / "file.jpg")
 
 
+@pytest.mark.parametrize("read", [from_folder, list_images])
+def test_a_folder_whose_own_path_is_no_utf8_is_refused(tmp_path, read, monkeypatch):
+    root = tmp_path / "\udcff"
+    touch(root / "a" / "1.jpg", root / "b" / "2.jpg")
+    with pytest.raises(InputError, match=r"a path in UTF-8, received '.*\\udcff'"):
+        read(root)
+    # A relative path is below the folder that is worked in.
+    monkeypatch.chdir(root)
+    with pytest.raises(InputError, match="a path in UTF-8"):
+        read(".")
+
+
 @pytest.mark.parametrize(
     ("task", "message"), [("regression", "CSV"), ("multi-label", "CSV"), ("singel", "Did you mean")]
 )

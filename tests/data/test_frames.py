@@ -121,6 +121,18 @@ def test_root_of_a_csv(folder):
     assert len(from_csv(path, root=folder / "sub")) == 2
 
 
+@pytest.mark.parametrize("cell", [" ../a.jpg", "\u00a0../a.jpg", "sub/../../a.jpg ", ".. "])
+def test_blanks_do_not_let_a_path_leave(folder, cell):
+    path = write(folder / "sub", f"path,label\ne.jpg,x\n{cell},y\n")
+    with pytest.raises(InputError, match="in line 3, which leaves it"):
+        from_csv(path)
+
+
+def test_a_path_may_come_back(folder):
+    path = write(folder / "sub", "path,label\n../sub/e.jpg,x\n" + f" {folder / 'a.jpg'},y\n")
+    assert from_csv(path).ids.tolist() == ["e.jpg", (folder / "a.jpg").as_posix()]
+
+
 def test_missing_files_are_bad(folder):
     source = from_csv(write(folder, "path,label\na.jpg,x\ngone.jpg,x\nb.jpg,y\nsub,y\n"))
     assert source.ids.tolist() == ["a.jpg", "b.jpg"]

@@ -83,10 +83,14 @@ def test_missing_labels_are_counted_and_named(missing):
     [
         (["a", "b"], "regression", "received words"),
         ([1.0, float("inf")], "regression", "infinite"),
+        ([1.0, 1e300], "regression", "infinite in float32"),
+        (["0.5", "-3.5e38"], "regression", "infinite in float32"),
+        ([1.5, 10**310], "regression", "received words"),
         (["a", "a"], "auto", "two classes"),
         ([["a"], ["b"]], "single-label", "one class for each item"),
         (["a", "b"], "singel-label", "Did you mean single-label"),
         (["|", "|"], "auto", "at least one class"),
+        ([["a|b"], ["a", "b"]], "auto", r"classes without '\|'.*received 'a\|b'"),
     ],
 )
 def test_impossible_labels_are_refused(values, task, message):
@@ -97,6 +101,45 @@ def test_impossible_labels_are_refused(values, task, message):
 def test_given_classes_are_matched_by_name_not_by_index():
     labels = read_labels([3, 1], class_names=("1", "2", "3"))
     assert labels.values.tolist() == [2, 0]
+
+
+def test_numbers_are_given_classes_as_they_are_written():
+    # Trained beside "unknown", where "1.0" is a word.
+    names = ("1.0", "2.0", "unknown")
+    assert read_labels(["2.0", "1.0"], class_names=names).values.tolist() == [1, 0]
+    assert read_labels([2.0, 1.0], class_names=names).values.tolist() == [1, 0]
+    several = read_labels(["1.0|2.0", "2.0"], class_names=names)
+    assert several.values.tolist() == [[1, 1, 0], [0, 1, 0]]
+    # What is not written so is still matched as a number.
+    assert read_labels(["2.0", "1"], class_names=("1", "2")).values.tolist() == [1, 0]
+    assert read_labels(["1.0", "1"], class_names=("1", "1.0")).values.tolist() == [1, 0]
+
+
+def test_whole_numbers_that_no_float_holds_are_words():
+    long = 10**310
+    assert read_labels([long, 2]).class_names == (str(long), "2")
+    assert read_labels([[long], [2]]).values.tolist() == [[1, 0], [0, 1]]
+    with pytest.raises(InputError, match="numbers in label column 'b'"):
+        read_label_columns({"a": [0, 1], "b": [1, long]})
+    with pytest.raises(InputError, match="labelled '111"):
+        read_labels(["1" * 5000, "cat"], class_names=("cat", "dog"))
+
+
+def test_the_largest_float32_is_a_target():
+    largest = float(np.finfo(np.float32).max)
+    assert read_labels([0.5, largest]).values.tolist() == [[0.5], [largest]]
+
+
+def test_classes_that_could_not_be_told_from_several_are_refused():
+    with pytest.raises(InputError, match=r"received 'a\|b'"):
+        read_labels(["a|b;c", "c"], separator=";")
+    columns = {"a|b": [1, 0, 1], "c": [1, 0, 0]}
+    with pytest.raises(InputError, match=r"received 'a\|b'"):
+        read_label_columns(columns)
+    # A single class is written alone, and targets are never joined by their names.
+    one_hot = {"a|b": [1, 0], "c": [0, 1]}
+    assert read_label_columns(one_hot).class_names == ("a|b", "c")
+    assert read_label_columns({"a|b": [0.5, 2], "c": [1, 2]}).task == "regression"
 
 
 def test_unknown_and_repeated_classes_are_refused():

@@ -5,6 +5,7 @@ from PIL import Image
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.open import align_classes, open_data
 from keras_tl.data.prepare import prepare
+from keras_tl.data.streams import open_stream
 from keras_tl.errors import InputError
 
 
@@ -31,6 +32,18 @@ def test_a_folder_a_csv_and_given_classes(photos):
 def test_what_is_not_there_is_refused(data):
     with pytest.raises(InputError):
         open_data(data)
+
+
+@pytest.mark.parametrize("name", ["list.csv", ""])
+@pytest.mark.parametrize("columns", [{}, {"text_column": "path"}])
+def test_data_at_a_path_that_is_no_utf8_are_refused(tmp_path, name, columns):
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"never opened")
+    (folder / "list.csv").write_text("path,label\na.png,x\na.png,y\n")
+    for opened in (open_data, open_stream):
+        with pytest.raises(InputError, match=r"data at a path in UTF-8, received '.*\\udcff"):
+            opened(str(folder / name), **columns)
 
 
 def test_classes_are_matched_by_name():

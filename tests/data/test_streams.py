@@ -1,4 +1,5 @@
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from keras_tl.data.inspection import inspect
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.reading import read_images
 from keras_tl.data.source import Source
-from keras_tl.data.streams import Item, open_stream
+from keras_tl.data.streams import Item, open_listing, open_stream
 from keras_tl.data.tables import read_table
 from keras_tl.data.texts import from_text_csv, from_text_folder, from_texts
 from keras_tl.errors import InputError
@@ -99,6 +100,51 @@ def test_a_table_needs_no_labels(photos, tmp_path):
         list(open_stream(str(table), path_column="file", label_column="kind"))
 
 
+def test_a_column_that_nobody_named_may_say_something_else_than_splits(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("text,split,part\nx,dev,train\ny,Valid,dev\nz,,test\n")
+    items = open_stream(str(path), text_column="text")
+    assert [item.split for item in items] == [None, "val", None]
+    with pytest.raises(InputError, match="a split's name, received 'dev'"):
+        list(open_stream(str(path), text_column="text", split_column="part"))
+
+
+@pytest.mark.parametrize("cell", ["../secret.jpg", " ../secret.jpg", "photos/../../secret.jpg"])
+def test_a_path_of_a_table_that_leaves_its_folder_is_refused(cell, photos, tmp_path, monkeypatch):
+    content = f"path\nphotos/cat/a.jpg\n{cell}\n"
+    (tmp_path / "list.csv").write_text(content)
+    leaves = r"'.*secret\.jpg' in line 3, which leaves it"
+    with pytest.raises(InputError, match=leaves):
+        list(open_stream(str(tmp_path / "list.csv")))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=leaves):
+        list(open_stream("list.csv"))
+    with pytest.raises(InputError, match=leaves):
+        list(open_listing("gs://bucket/list.csv", lambda: BytesIO(content.encode())))
+
+
+def test_paths_of_a_table_at_an_address():
+    cells = ("a.jpg", "b/../c.jpg", "../far/d.jpg", "gs://other/e.jpg")
+    content = "\n".join(("path", *cells)).encode()
+    items = open_listing("gs://bucket/far/list.csv", lambda: BytesIO(content))
+    assert [(item.id, item.content) for item in items] == [
+        ("a.jpg", "gs://bucket/far/a.jpg"),
+        ("b/../c.jpg", "gs://bucket/far/b/../c.jpg"),
+        ("../far/d.jpg", "gs://bucket/far/../far/d.jpg"),
+        ("gs://other/e.jpg", "gs://other/e.jpg"),
+    ]
+
+
+def test_lists_in_other_encodings(photos, tmp_path):
+    path = tmp_path / "some.txt"
+    path.write_bytes("photos/cat/a.jpg\nphotos/caf\u00e9.jpg\n".encode("cp1252"))
+    with pytest.raises(InputError, match=r"text in UTF-8, received byte 0xe9 in '.*some\.txt'"):
+        list(open_stream(str(path)))
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_bytes("photos/caf\u00e9.jpg\n".encode(encoding))
+        assert [item.id for item in open_stream(str(path))] == ["photos/caf\u00e9.jpg"]
+
+
 def test_lists_of_paths(photos, tmp_path):
     (tmp_path / "some.txt").write_text(f"photos/cat/a.jpg\n\n{photos / 'dog' / 'c.jpg'}\n")
     paths = [str(photos / "cat" / "a.jpg"), str(photos / "dog" / "c.jpg")]
@@ -175,7 +221,9 @@ def test_a_source_is_a_stream_too():
         ("a.csv", "text\nx\n".encode("utf-16-le"), "zeros between letters"),
         ("a.jsonl", b'{"text": 1}\n[]\n', "a JSON object"),
         ("a.jsonl", b'{"text": \n', "line 1"),
-        ("a.csv", b"text,split\nx,later\n", "a split's name"),
+        ("a.csv", b"text\n" + b"c" * 2**25, "line 2"),
+        ("a.csv", b"c" * 2**25, "line 1"),
+        ("a.tsv", b"text\t" + b"c" * 2**25, "line 1"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_when_it_is_counted(name, content, said, tmp_path):

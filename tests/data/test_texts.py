@@ -135,6 +135,21 @@ def test_json_that_cannot_be_used(tmp_path, content, message):
         from_text_csv(write(tmp_path, content, "list.jsonl"))
 
 
+def test_json_whose_rows_have_keys_of_their_own_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_tl.data.tables.CELLS", 1000)
+    rows = [{"text": "a", "label": "xy"[i % 2], f"key {i}": i} for i in range(300)]
+    # 300 rows of 302 keys are 90,600 cells, for 900 values.
+    path = write(tmp_path, "\n".join(map(json.dumps, rows)), "list.jsonl")
+    with pytest.raises(InputError, match="received 302 keys in 300 rows, few of them in each"):
+        from_text_csv(path)
+    # 180 rows of 182 keys are 32,760 cells, below 64 for each of 540 values.
+    path = write(tmp_path, "\n".join(map(json.dumps, rows[:180])), "list.jsonl")
+    assert len(from_text_csv(path)) == 180
+    monkeypatch.undo()
+    path = write(tmp_path, "\n".join(map(json.dumps, rows)), "list.jsonl")
+    assert len(from_text_csv(path)) == 300
+
+
 def test_encodings(tmp_path):
     text = "text,label\nfine,x\ncaf\u00e9,y\n"
     latin = write(tmp_path, text, encoding="cp1252")
@@ -162,6 +177,14 @@ def test_a_cell_over_the_limit_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_tl.data.tables.LARGEST_CELL", 100)
     path = write(tmp_path, f"text,label\n{'a' * 100},x\n{'b' * 101},y\n")
     with pytest.raises(InputError, match=r"line 3 .*field larger than field limit \(100\)"):
+        from_text_csv(path)
+
+
+@pytest.mark.parametrize("header", ["text,label,{}", "{}\ttext\tlabel", "{}"])
+def test_a_name_of_a_column_over_the_limit_is_refused(tmp_path, monkeypatch, header):
+    monkeypatch.setattr("keras_tl.data.tables.LARGEST_CELL", 100)
+    path = write(tmp_path, header.format("c" * 101) + "\na,x,y\n")
+    with pytest.raises(InputError, match=r"line 1 .*field larger than field limit \(100\)"):
         from_text_csv(path)
 
 

@@ -79,6 +79,7 @@ def bad() -> Iterator[Case]:
         "one class": (TABLE.replace(",y", ",x"), "at least two classes"),
         "a path that leaves the folder": (table("../a.png,x"), "which leaves it"),
         "a path that leaves it in the middle": (table("sub/../../a.png,x"), "which leaves it"),
+        "a path that leaves it behind a blank": (table(" ../a.png,x"), "which leaves it"),
         "a path to /etc by many steps": (table("../" * 40 + "etc/passwd,x"), "which leaves it"),
         "paths none of which is there": ("path,label\nu,x\nv,y\n", "without a file"),
         "an unknown split": (
@@ -89,6 +90,11 @@ def bad() -> Iterator[Case]:
         "json": ('{"path": "a.png", "label": "x"}', ""),
         "a header of ten thousand columns": (",".join(map(str, range(10**4))) + "\n", "a column"),
         "a header of a million letters": ("p" * 10**6 + "\n1\n", "a column 'path'"),
+        "a header of 17 million letters": ("p" * 17_000_000 + "\n1\n", "line 1 of"),
+        "a number no float32 holds": (
+            table("gone.png,1e39").replace(",x", ",1").replace(",y", ",.5"),
+            "infinite",
+        ),
     }
     for label, (text, line) in said.items():
         yield Case(f"table with {label}", text.encode(), REFUSED, "table.csv", line)
@@ -141,6 +147,11 @@ def of_texts() -> Iterator[Case]:
         "a number a line": rows + "7\n",
         "lists in lists without end": rows + "[" * 100_000 + "\n",
         "no text column": rows.replace("text", "body"),
+        "keys of its own in each line": "".join(
+            f'{{"text": "a", "label": "{"xy"[number % 2]}", "{number}": 0}}\n'
+            for number in range(3000)
+        ),
+        "a class whose name joins two": rows.replace('"x"', '["x|z"]').replace('"y"', '["x", "z"]'),
         "a number of a million digits": rows + '{"text": "a", "label": ' + "9" * 10**6 + "}\n",
     }
     for label, text in said.items():
@@ -156,6 +167,8 @@ def of_texts() -> Iterator[Case]:
         "a key twice": rows + '{"text": "a", "text": "b", "label": "x"}\n',
         "NaN for a label": rows + '{"text": "a", "label": NaN}\n',
         "Infinity for a label": rows + '{"text": "a", "label": Infinity}\n',
+        "a number of 400 digits for a label": rows + f'{{"text": "a", "label": {"9" * 400}}}\n',
+        "numbers of 400 digits for labels": rows.replace('"x"', "1").replace('"y"', "9" * 400),
         "true for a label": rows + '{"text": "a", "label": true}\n',
     }
     for label, text in read.items():

@@ -1,0 +1,50 @@
+"""What a cell of a label column is: missing, a number, a list."""
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def plain(value: Any) -> Any:
+    """A Python value for a NumPy one, and text without blanks around it."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return value.strip() if isinstance(value, str) else value
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether there is nothing in a plain cell."""
+    return cell is None or cell == "" or (isinstance(cell, float) and np.isnan(cell))
+
+
+def is_list(cell: Any) -> bool:
+    """Whether a plain cell has several values, or may have."""
+    return isinstance(cell, list | tuple | set | frozenset)
+
+
+def is_number(cell: Any) -> bool:
+    """Whether a plain cell is a number, or text that is one; a boolean is none.
+
+    Nor is a whole number that no float holds, of which JSON may have hundreds of digits.
+    """
+    if isinstance(cell, str):
+        return _NUMBER.fullmatch(cell) is not None
+    if isinstance(cell, int):
+        return not isinstance(cell, bool) and abs(cell) <= sys.float_info.max
+    return isinstance(cell, float)
+
+
+def as_numbers(cells: Sequence[Any]) -> list[float] | None:
+    """Plain cells as numbers, or None where one of them is none."""
+    if all(is_number(cell) for cell in cells):
+        return [float(cell) for cell in cells]
+    return None
