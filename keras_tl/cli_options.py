@@ -135,7 +135,7 @@ TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
 )
 COLUMN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     ("--path-column", str, "NAME", "CSV: column of image paths"),
-    ("--text-column", str, "NAME", "column of texts, or two as TITLE,BODY: the data are texts"),
+    ("--text-column", str, "NAME", "column of texts, or several as TITLE,BODY: the data are texts"),
     ("--id-column", str, "NAME", "texts: column of ids; lines are named if not given"),
     ("--encoding", str, "NAME", "texts: encoding of the file or the files"),
     ("--label-column", str, "NAME", "CSV: column of labels, or several separated by commas"),
@@ -172,7 +172,7 @@ MODEL_OPTIONS = (
     "--markup",
 )
 # Those that what an audit says depends on; it looks at what is there before it is resized.
-AUDIT_OPTIONS = (*(name for name in MODEL_OPTIONS if name != "--resize"), "--seed")
+AUDIT_OPTIONS = (*(name for name in MODEL_OPTIONS if name != "--resize"), "--task", "--seed")
 COMPARE_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     (
         "--backbones",
@@ -235,8 +235,10 @@ def audit_options(command: ArgumentParser) -> None:
 
 def compare_options(command: ArgumentParser) -> None:
     """Adds what `compare` takes: the settings of `CompareConfig`."""
+    from keras_tl.compare_config import CompareConfig
+
     command.add_argument("data", metavar="DATA", help="as for train")
-    _settings(command, COMPARE_OPTIONS, "CompareConfig")
+    _settings(command, COMPARE_OPTIONS, CompareConfig)
     about = "measure probes of a few images of each class too"
     command.add_argument("--few-shot", action="store_true", default=argparse.SUPPRESS, help=about)
     place_options(command)
@@ -338,17 +340,15 @@ def as_train_options(config: Any) -> list[str]:
 
 
 def _settings(
-    command: ArgumentParser, rows: Sequence[tuple[str, Any, str, str]], kind: str = "TrainConfig"
+    command: ArgumentParser, rows: Sequence[tuple[str, Any, str, str]], config: Any = None
 ) -> None:
     """Adds options of a configuration, absent where not given, so that a file may set them."""
-    from keras_tl.compare_config import CompareConfig
     from keras_tl.config import TrainConfig
 
-    kinds = {"TrainConfig": TrainConfig, "CompareConfig": CompareConfig}
-    defaults = {field.name: field.default for field in fields(kinds[kind])}
-    for option, kind, metavar, about in rows:
+    defaults = {field.name: field.default for field in fields(config or TrainConfig)}
+    for option, type_, metavar, about in rows:
         default = defaults[option.removeprefix("--").replace("-", "_")]
         shown = about if default is None else f"{about} (default: {default})"
         command.add_argument(
-            option, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=shown
+            option, type=type_, metavar=metavar, default=argparse.SUPPRESS, help=shown
         )

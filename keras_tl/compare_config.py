@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
-from keras_tl.setting_values import within
+from keras_tl.setting_values import Range, within
 
 # What is compared where nothing is named, of images and of texts.
 BACKBONES = {
@@ -95,7 +95,7 @@ class CompareConfig:
         if self.backbones is None:
             object.__setattr__(self, "backbones", BACKBONES[has_texts])
         for name in ("folds", "images"):
-            within(name, getattr(self, name), 2, 10**6)
+            within(name, getattr(self, name), Range(2, 10**6))
         for name, low in (("shots", 1), ("seeds", 0)):
             words = getattr(self, name).split(",")
             if not all(word.strip().isdecimal() and int(word) >= low for word in words):

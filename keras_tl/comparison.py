@@ -243,7 +243,7 @@ def _candidate(
     ]
     chosen = sample(replace(data.train, source=_train_and_val(data)), config.images, config.seed)
     parts = _parts(chosen, first_view(data.train, phases))
-    source = _joined(parts)
+    source = Source.joined([part.images.source for part in parts])
     store = FeatureStore(dtype=config.feature_dtype, workers=workers)
     features, verdict = weigh(
         model, phases, parts, source, data.train, training, store, verbose, config.folds
@@ -280,24 +280,6 @@ def _parts(samples: Samples, view: int | None) -> list[Part]:
     pieces = [(train, np.arange(cut)), (train, np.arange(cut, len(train)))]
     parts = [Part(replace(s, source=s.source.take(i)), view) for s, i in pieces if len(i)]
     return [*parts, Part(val, None)] if len(val) else parts
-
-
-def _joined(parts: Sequence[Part]) -> Source:
-    """The parts' images as one source, in their order."""
-    sources = [part.images.source for part in parts]
-
-    def together(name: str) -> np.ndarray:
-        return np.concatenate([getattr(source, name) for source in sources])
-
-    return replace(
-        sources[0],
-        ids=together("ids"),
-        items=[item for source in sources for item in source.items],
-        labels=together("labels"),
-        groups=None if sources[0].groups is None else together("groups"),
-        splits=together("splits"),
-        hashes=together("hashes"),
-    )
 
 
 def _unit_targets(source: Source) -> np.ndarray:

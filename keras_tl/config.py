@@ -128,7 +128,7 @@ class TrainConfig:
         precision: "float32", "mixed_bfloat16" or "mixed_float16", of what trains. On a CPU what is
             frozen is computed in float32.
         path_column: CSV: the column of image paths.
-        text_column: CSV: the column of texts, or two separated by a comma. A run that names one
+        text_column: CSV: the column of texts, or several separated by commas. A run that names one
             is a run of texts; others are of images.
         pair: Whether two columns of texts are a pair, which the encoder tells apart, rather than
             one text with the first above the second.
@@ -252,8 +252,8 @@ class TrainConfig:
         self._check_kind()
         for name, choices in CHOICES.items():
             choice(name, getattr(self, name), choices)
-        for name, (low, high) in RANGES.items():
-            within(name, getattr(self, name), low, high)
+        for name, allowed in RANGES.items():
+            within(name, getattr(self, name), allowed)
         fine_tune = self.fine_tune
         if isinstance(fine_tune, str) and fine_tune.isdigit():
             object.__setattr__(self, "fine_tune", int(fine_tune))
@@ -266,13 +266,6 @@ class TrainConfig:
         if self.has_texts and self.mixup and (self.fine_tune == "all" or self.weights == "none"):
             fix = "Fine-tune a number of blocks, or leave mixup out: token ids cannot be blended."
             raise InputError("an encoder that stays frozen in part for mixup", "all trained", fix)
-        if not 0 < self.layer_decay <= 1:
-            raise InputError("layer_decay above 0 and at most 1", str(self.layer_decay), "Try 0.8.")
-        for name in ("learning_rate", "fine_tune_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} above 0", str(getattr(self, name)), "Try 1e-3.")
-        if not 0 <= self.cutmix <= 1:
-            raise InputError("cutmix within 0 to 1", str(self.cutmix), "Mend the value.")
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -292,6 +285,11 @@ class TrainConfig:
         """Whether the run is one of texts."""
         return self.text_column is not None
 
+    @property
+    def is_of_hub(self) -> bool:
+        """Whether the backbone is a module of TF-Hub."""
+        return (self.backbone or "").startswith(HUB)
+
     def _check_kind(self) -> None:
         """Refuses what images have and texts have not, and the other way round."""
         if self.pair and len((self.text_column or "").split(",")) != 2:
@@ -302,7 +300,7 @@ class TrainConfig:
         else:
             fix = "Name the texts with --text-column, or leave it out."
             self._refuse(FOR_TEXTS, "images", fix)
-        if (self.backbone or "").startswith(HUB):
+        if self.is_of_hub:
             fix = "Leave it out: a module comes with its weights."
             self._refuse({"weights": "imagenet"}, "a module of TF-Hub", fix)
         elif self.has_texts:
@@ -356,7 +354,7 @@ class TrainConfig:
         # A name of keras_tl's own is no file, whatever lies in the working directory.
         weights = self.weights if self.weights in NAMED_WEIGHTS else _absolute(self.weights)
         backbone = self.backbone or ""
-        if backbone.startswith(HUB):
+        if self.is_of_hub:
             handles = parted(backbone.removeprefix(HUB))
             backbone = HUB + "+".join(_absolute(handle) for handle in handles if handle)
         elif self.has_texts and backbone.lower() != MINILM.lower():

@@ -39,7 +39,6 @@ from keras_tl.training.sampling import class_weights
 # Of TF-Hub's image modules nearly all; a module that wants another says so.
 HUB_IMAGE_SIZE = 224
 # What of a `TextInput` a tokenizer takes.
-TOKENIZED_BY = ("max_tokens", "windows", "texts", "truncate", "markup", "bag_of_words")
 # From such a share of texts with HTML tags on "auto" leaves the tags out.
 MARKED_UP = 0.01
 # In so many buckets words are counted where their number is not given.
@@ -101,7 +100,7 @@ def prepare_data(
 
 def image_size_of(config: TrainConfig) -> int:
     """Height and width of a run's images: those asked for, or the backbone's own."""
-    if not config.backbone or config.backbone.startswith(HUB):
+    if not config.backbone or config.is_of_hub:
         return config.image_size or HUB_IMAGE_SIZE
     return check_image_size(registry.get(config.backbone), config.image_size)
 
@@ -115,10 +114,10 @@ def text_input_of(config: TrainConfig, source: Source | None = None) -> TextInpu
     """
     truncate, markup = config.truncate, config.markup
     some: list[Any] = []
-    if source is not None and not _is_of_hub(config):
+    if source is not None and not config.is_of_hub:
         some = source.items[:: max(len(source) // LOOKED_AT, 1)]
     if truncate == "auto":
-        truncate = "head" if _is_of_hub(config) else "head-tail"
+        truncate = "head" if config.is_of_hub else "head-tail"
     if markup == "auto":
         share = markup_share(some)
         markup = "drop" if share >= MARKED_UP else "keep"
@@ -129,7 +128,7 @@ def text_input_of(config: TrainConfig, source: Source | None = None) -> TextInpu
             )
     buckets = config.bag_of_words
     if buckets is None:
-        buckets = 0 if _is_of_hub(config) else BAG_OF_WORDS
+        buckets = 0 if config.is_of_hub else BAG_OF_WORDS
     pair = 2 if config.pair else 1
     spec = TextInput(config.max_tokens, config.windows or 1, pair, truncate, markup, buckets)
     if config.windows is None and source is not None and some:
@@ -188,12 +187,20 @@ def micro_batches_of(config: TrainConfig, data: Data) -> int:
 def pooling_of(config: TrainConfig) -> str | None:
     """How an encoder's tokens become one vector; None is what a module of TF-Hub gives."""
     if config.pooling == "auto":
-        return None if _is_of_hub(config) else "layers"
+        return None if config.is_of_hub else "layers"
     return config.pooling
 
 
-def _is_of_hub(config: TrainConfig) -> bool:
-    return (config.backbone or "").startswith(HUB)
+@contextmanager
+def keras_settings(config: TrainConfig) -> Iterator[None]:
+    """Lets Keras compute as a configuration says: its precision, and its seed from here on."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    keras.utils.set_random_seed(config.seed)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
 
 
 @contextmanager
@@ -209,7 +216,7 @@ def module_told(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        if not _is_of_hub(config):
+        if not config.is_of_hub:
             raise
         reason, fix = " ".join(str(error).split())[:500], "Take another one."
         raise InputError("a TF-Hub module that computes with all batches", reason, fix) from error
@@ -219,10 +226,9 @@ def tokenize_for(config: TrainConfig, spec: TextInput | None = None) -> Tokenize
     """What makes tokens for a run's encoder; None for one that takes strings as they are."""
     spec = spec or text_input_of(config)
     name = config.backbone or ""
-    if name.startswith(HUB) and not parted(name.removeprefix(HUB))[1]:
+    if config.is_of_hub and not parted(name.removeprefix(HUB))[1]:
         return None
-    sizes: dict[str, Any] = {name: getattr(spec, name) for name in TOKENIZED_BY}
-    return Tokenize(load_tokenizer(name, **sizes))
+    return Tokenize(load_tokenizer(name, **spec.tokenized_by))
 
 
 def build_model(config: TrainConfig, data: Data) -> keras.Model:
@@ -238,15 +244,13 @@ def build_model(config: TrainConfig, data: Data) -> keras.Model:
     weights = None if config.weights == "none" else config.weights
     name = config.backbone or ""
     if isinstance(data, TextData):
-        spec = data.text_input
-        sizes: dict[str, Any] = {name: getattr(spec, name) for name in TOKENIZED_BY}
         how: dict[str, Any] = {
             "weights": weights and "pretrained",
             "pooling": pooling_of(config),
         }
-        return build_text_classifier(name, **how, **sizes, **head)
+        return build_text_classifier(name, **how, **data.text_input.tokenized_by, **head)
     size = data.image_input.size
-    if name.startswith(HUB):
+    if config.is_of_hub:
         model = build_hub_model(name.removeprefix(HUB), image_size=size, **head)
         if model.input.dtype == "string":
             raise InputError("a TF-Hub module of images", "one of texts", "Give --text-column.")
@@ -285,7 +289,7 @@ def class_weights_of(config: TrainConfig, source: Source) -> list[float] | None:
 def describe(config: TrainConfig, data: Data) -> ModelInfo:
     """What is written down about a run's model."""
     name = config.backbone or ""
-    known = not (config.has_texts or name.startswith(HUB))
+    known = not (config.has_texts or config.is_of_hub)
     return ModelInfo(
         image_input=None if isinstance(data, TextData) else data.image_input,
         class_names=data.class_names,

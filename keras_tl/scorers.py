@@ -78,11 +78,16 @@ def computed(outputs: np.ndarray, info: ModelInfo, kind: str) -> Columns:
     if kind == EMBEDDINGS:
         return {EMBEDDING: outputs}
     frame = predictions_frame([""] * len(outputs), outputs, None, info).drop(columns="id")
-    texts = ("predicted",) if info.task != "regression" else ()
+    # By name: of no items a column says nothing of what it would hold.
     return {
-        name: frame[name].tolist() if name in texts else frame[name].to_numpy(np.float32)
+        name: frame[name].tolist() if _is_text(name) else frame[name].to_numpy(np.float32)
         for name in frame.columns
     }
+
+
+def _is_text(column: str) -> bool:
+    """Whether a column of `predictions_frame` has names; those of numbers all begin otherwise."""
+    return column == "predicted" or column.startswith("class_")
 
 
 def backbone_scorer(config: TrainConfig, layer: str | None = None) -> Scorer:
@@ -146,10 +151,9 @@ def _backbone(config: TrainConfig, layer: str | None) -> keras.Model:
     name = config.backbone or ""
     weights = None if config.weights == "none" else config.weights
     if config.has_texts:
-        sizes = asdict(text_input_of(config))
-        sizes.pop("tokenizer_version")
+        sizes = text_input_of(config).tokenized_by
         model = load_encoder(name, weights=weights and "pretrained", **sizes)
-    elif name.startswith(HUB):
+    elif config.is_of_hub:
         size = image_size_of(config)
         model = load_hub_backbone(name.removeprefix(HUB), image_size=size)
     else:

@@ -1,6 +1,7 @@
 """The values that settings may have, and what is said of others."""
 
 from contextlib import suppress
+from typing import NamedTuple
 
 from keras_tl.errors import InputError, did_you_mean
 
@@ -23,30 +24,44 @@ CHOICES = {
     "markup": ("auto", "keep", "drop"),
     "pooling": ("auto", "mean", "cls", "layers"),
 }
-# Smallest and largest allowed value; the largest is not included where it is 1.
+
+
+class Range(NamedTuple):
+    """What a number may be."""
+
+    low: float
+    high: float
+    open_end: str = ""  # "low" or "high" where that end is not allowed itself
+
+
+SHARE = Range(0.0, 1.0, "high")
 RANGES = {
-    "epochs": (0, 10**6),
-    "fine_tune_epochs": (0, 10**6),
-    "batch_size": (1, 10**6),
-    "micro_batches": (1, 10**4),
-    "clip_norm": (1e-9, 10**9),
-    "image_size": (1, 10**5),
-    "patience": (1, 10**6),
-    "views": (2, 10**6),
-    "max_tokens": (4, 10**5),
-    "windows": (1, 1000),
-    "bag_of_words": (0, 2**16),
-    "weight_decay": (0.0, 10.0),
-    "l2_sp": (0.0, 10.0),
-    "label_smoothing": (0.0, 1.0),
-    "focal_gamma": (0.0, 10.0),
-    "mixup": (0.0, 10.0),
-    "class_weight_beta": (0.0, 1.0),
-    "dropout": (0.0, 1.0),
-    "val_fraction": (0.0, 1.0),
-    "test_fraction": (0.0, 1.0),
-    "lora_rank": (1, 10**6),
-    "seed": (0, 2**32 - 1),
+    "epochs": Range(0, 10**6),
+    "fine_tune_epochs": Range(0, 10**6),
+    "batch_size": Range(1, 10**6),
+    "micro_batches": Range(1, 10**4),
+    "learning_rate": Range(0.0, 10**6, "low"),
+    "fine_tune_learning_rate": Range(0.0, 10**6, "low"),
+    "layer_decay": Range(0.0, 1.0, "low"),
+    "clip_norm": Range(1e-9, 10**9),
+    "image_size": Range(1, 10**5),
+    "patience": Range(1, 10**6),
+    "views": Range(2, 10**6),
+    "max_tokens": Range(4, 10**5),
+    "windows": Range(1, 1000),
+    "bag_of_words": Range(0, 2**16),
+    "weight_decay": Range(0.0, 10.0),
+    "l2_sp": Range(0.0, 10.0),
+    "label_smoothing": SHARE,
+    "focal_gamma": Range(0.0, 10.0),
+    "mixup": Range(0.0, 10.0),
+    "cutmix": Range(0.0, 1.0),
+    "class_weight_beta": SHARE,
+    "dropout": SHARE,
+    "val_fraction": SHARE,
+    "test_fraction": SHARE,
+    "lora_rank": Range(1, 10**6),
+    "seed": Range(0, 2**32 - 1),
 }
 
 
@@ -67,9 +82,11 @@ def in_utf8(name: str, value: str) -> None:
     raise InputError(f"{name} in characters of UTF-8 other than NUL", repr(value), fix)
 
 
-def within(name: str, value: float | None, low: float, high: float) -> None:
-    """Refuses a setting that is out of its range; see `RANGES`. None is in any."""
-    if value is None or (low <= value <= high and (value < high or high != 1)):
+def within(name: str, value: float | None, allowed: Range) -> None:
+    """Refuses a setting that is out of its range; None is in any."""
+    low, high, end = allowed
+    if value is None or (low <= value <= high and value != {"low": low, "high": high}.get(end)):
         return
-    end = "below 1" if high == 1 else f"at most {high:g}"
-    raise InputError(f"{name} of at least {low:g} and {end}", str(value), "Mend the value.")
+    least = f"above {low:g}" if end == "low" else f"of at least {low:g}"
+    most = f"below {high:g}" if end == "high" else f"at most {high:g}"
+    raise InputError(f"{name} {least} and {most}", str(value), "Mend the value.")

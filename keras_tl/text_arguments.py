@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_tl.data.folders import TEXTS
 from keras_tl.data.source import Source
 from keras_tl.data.tables import JSON_EXTENSIONS, decoded
@@ -36,7 +34,7 @@ def texts_of(
         arguments: Each is "-" (standard input, a text a line), the path of a table (see
             `keras_tl.data.tables.read_table`), of another file (one text), of a folder (its
             `.txt` files, those in folders below it too), or else a text.
-        text_column: The tables' column of texts, or two separated by a comma.
+        text_column: The tables' column of texts, or several separated by commas.
         pair: Whether the model takes pairs of texts, which only tables have.
         encoding: Of files and of standard input.
         id_column: The tables' column of ids; None names the lines.
@@ -56,15 +54,7 @@ def texts_of(
         else _read(argument, text_column, **how)
         for argument in arguments
     ]
-    return replace(
-        sources[0],
-        ids=np.concatenate([source.ids for source in sources]),
-        items=[item for source in sources for item in source.items],
-        labels=np.concatenate([source.labels for source in sources]),
-        splits=np.concatenate([source.splits for source in sources]),
-        hashes=np.concatenate([source.hashes for source in sources]),
-        skipped=tuple(skipped for source in sources for skipped in source.skipped),
-    )
+    return Source.joined(sources)
 
 
 def _read_table(

@@ -1,5 +1,6 @@
 """What the data decide about a run, before anything of it is done."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -7,6 +8,7 @@ from keras_tl import job
 from keras_tl.config import TrainConfig
 from keras_tl.data.arrays import from_arrays
 from keras_tl.errors import InputError
+from keras_tl.preparing import keras_settings
 
 
 @pytest.mark.parametrize("asked", [{"label_smoothing": 0.1}, {"class_weights": True}])
@@ -18,3 +20,16 @@ def test_what_a_regression_has_no_use_for_is_refused_before_the_run_begins(tmp_p
     with pytest.raises(InputError, match="for classes"):
         job.train(config, source=source, verbose=0)
     assert not (tmp_path / "run").exists()
+
+
+def test_keras_computes_as_a_configuration_says_until_it_is_done():
+    before = keras.config.dtype_policy().name
+    config = TrainConfig("-", "-", precision="mixed_bfloat16", seed=7)
+    drawn = []
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), keras_settings(config):
+            assert keras.config.dtype_policy().name == "mixed_bfloat16"
+            drawn.append(np.random.random())
+            raise ZeroDivisionError
+        assert keras.config.dtype_policy().name == before == "float32"
+    assert drawn[0] == drawn[1]

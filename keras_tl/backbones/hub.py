@@ -116,7 +116,8 @@ def load_hub_encoder(
             the encoder's.
         max_tokens: Tokens of a text, special ones included.
         texts: 1, or 2 for pairs.
-        output: Which of the encoder's outputs is taken ("pooled_output", "default").
+        output: Which of the encoder's outputs is taken. An encoder without "pooled_output" gives
+            its "default", or its only one, instead.
 
     Returns:
         A `keras.Model` of the input "text", strings in UTF-8 `[batch]` or `[batch, 2]`, to the

@@ -24,7 +24,7 @@ from keras_tl.backbones.graph import clean_name
 from keras_tl.backbones.hub_check import why_unsafe
 from keras_tl.backbones.hub_files import ModuleFiles
 from keras_tl.backbones.hub_ops import TEXT_OPS
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, KerasTLError
 
 ENDPOINTS = ("__call__", "serve", "serving_default")
 
@@ -262,11 +262,11 @@ def usable(expected: str, fix: str, received: str = "") -> Iterator[None]:
         received: What it is; by default what was raised says it.
 
     Raises:
-        InputError: Anything was raised.
+        InputError: Anything was raised but what says so itself, or says that memory is short.
     """
     try:
         yield
-    except InputError:
+    except (KerasTLError, MemoryError, tf.errors.ResourceExhaustedError):
         raise
     # What TensorFlow raises on one may be anything, and shares no other base.
     except Exception as error:

@@ -1,6 +1,7 @@
 """What a model sees of a text: how many tokens, in how many windows, of how many texts."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from keras_tl.errors import InputError, did_you_mean
 
@@ -66,6 +67,13 @@ class TextInput:
                 repr(self.tokenizer_version),
                 "The model was made with another version of keras_tl: use that one.",
             )
+
+    @property
+    def tokenized_by(self) -> dict[str, Any]:
+        """What a tokenizer and an encoder are built by."""
+        sizes = asdict(self)
+        del sizes["tokenizer_version"]
+        return sizes
 
     @property
     def room(self) -> int:

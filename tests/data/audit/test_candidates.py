@@ -99,7 +99,8 @@ def test_many_are_not_compared_with_all():
 
         of_whole = signatures(count).view(Counted)
         found = compared_in_cells(of_whole, lambda a, b: of_whole[None, a:b])
-        assert sum(len(rows) for rows, *_ in found) >= 0
+        for _ in found:
+            pass
         return done / count
 
     few, many = compared(4000), compared(16_000)
