@@ -174,7 +174,8 @@ def atomic_changes(folder: str | Path) -> Iterator[Path]:
         The folder to fill.
 
     Raises:
-        InputError: An older change cannot be finished, see `finish_changes`.
+        InputError: An older change cannot be finished, or this one could not be; see
+            `finish_changes`.
     """
     folder = Path(folder)
     remove_leftovers(folder, CHANGES)
@@ -185,6 +186,7 @@ def atomic_changes(folder: str | Path) -> Iterator[Path]:
         with _naming(folder):
             yield aside
             _flush_all(aside)
+            _refuse_links(aside, folder)
             os.replace(aside, folder / CHANGES)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -200,8 +202,10 @@ def finish_changes(folder: str | Path) -> None:
         folder: The folder.
 
     Raises:
-        InputError: The folder cannot be written.
+        InputError: The folder cannot be written, or a link in it leads elsewhere; nothing is
+            moved then.
     """
+    _refuse_links(Path(folder) / CHANGES, Path(folder))
     # Files before the folder that they are in, which goes when it is empty.
     for here, _, names in os.walk(Path(folder) / CHANGES, topdown=False):
         target = Path(folder) / Path(here).relative_to(Path(folder) / CHANGES)
@@ -220,6 +224,20 @@ def finish_changes(folder: str | Path) -> None:
             ) from error
 
 
+def _refuse_links(changes: Path, folder: Path) -> None:
+    """Refuses a change that would move files out of other folders, or into them, by a link."""
+    for here, folders, files in os.walk(changes):
+        target = folder / Path(here).relative_to(changes)
+        for path in (Path(here), *(Path(here, name) for name in (*folders, *files)), target):
+            # The folder itself may be called by a link.
+            if path != folder and path.is_symlink():
+                raise InputError(
+                    "a folder without links, to change files in it",
+                    f"the link {path}",
+                    "Delete it, or put what it leads to in its place.",
+                )
+
+
 def remove_leftovers(folder: str | Path, name: str = "*") -> None:
     """Removes what killed processes left half written in a folder that only this one writes to.
 
@@ -228,10 +246,7 @@ def remove_leftovers(folder: str | Path, name: str = "*") -> None:
         name: Of what, as a glob pattern.
     """
     for path in Path(folder).glob(f"{ASIDE}{name}"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        _remove(path)
 
 
 def has_others(folder: str | Path, *but: str) -> bool:
@@ -271,7 +286,7 @@ def _flush_all(folder: Path) -> None:
 
 def _put_in_place(folder: Path, target: Path) -> None:
     """Renames `folder` to `target`; an older folder comes back if that fails."""
-    if not target.exists():
+    if not os.path.lexists(target):
         os.replace(folder, target)
         return
     # A folder that holds files cannot be renamed over: the old one steps aside first.
@@ -282,4 +297,12 @@ def _put_in_place(folder: Path, target: Path) -> None:
     except OSError:
         os.replace(older, target)
         raise
-    shutil.rmtree(older)
+    _remove(older)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a folder, or a link without what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -2,8 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from keras_tl.preparing import (
     build_model,
     class_weights_of,
     describe,
+    keras_settings,
     micro_batches_of,
     module_told,
     plan_for,
@@ -44,7 +44,7 @@ from keras_tl.preparing import (
 from keras_tl.probing import settle_plan
 from keras_tl.replicas import on_one_device
 from keras_tl.reporting.page import write_report
-from keras_tl.runs import Run
+from keras_tl.runs import Run, check_outside
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
 from keras_tl.training.reports import PhaseReport, TrainingResult
@@ -91,28 +91,23 @@ def train(
         workers.losses_told(),
         closing(Run(folder)) as run,
     ):
+        if source is None:
+            check_outside(config)
         run.check_free(config)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         checkpoint = Checkpoint(run.path(Run.CHECKPOINT), keeps=workers.is_chief)
         checkpoint.share(workers)
-        with _settings(config), module_told(config), Journal() as journal, terminable(checkpoint):
+        with (
+            keras_settings(config),
+            module_told(config),
+            Journal() as journal,
+            terminable(checkpoint),
+        ):
             _train(config, run, source, strategy, workers, checkpoint, journal, verbose)
         # Who ends first would be missed.
         workers.barrier()
     return Run(config.out)
-
-
-@contextmanager
-def _settings(config: TrainConfig) -> Iterator[None]:
-    """Keras' settings of a configuration."""
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.precision)
-    keras.utils.set_random_seed(config.seed)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)
 
 
 def _train(
@@ -160,8 +155,12 @@ def _train(
     journal.lap("export")
     about = _about(data, result, decision)
     how: dict[str, Any] = {"store": store, "engine": config.engine, "verbose": verbose}
-    _measure_run(run, model, info, data, about, journal, **how)
-    checkpoint.remove()
+    try:
+        _measure_run(run, model, info, data, about, journal, **how)
+    finally:
+        # Also where only the page failed: a whole run is not gone on with.
+        if run.is_whole:
+            checkpoint.remove()
 
 
 def _about(data: Data, result: TrainingResult, decision: dict[str, Any] | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from keras_tl import strategies
@@ -14,6 +13,7 @@ from keras_tl.feature_cache import FeatureStore
 from keras_tl.preparing import (
     build_model,
     class_weights_of,
+    keras_settings,
     micro_batches_of,
     plan_for,
     prepare_data,
@@ -54,14 +54,8 @@ def find_rates(
     """
     strategy = strategies.choose(place)
     workers = Workers(strategy)
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.precision)
-    keras.utils.set_random_seed(config.seed)
-    try:
-        with workers.losses_told(), workers.chief_speaks():
-            return _find(config, fine_tuning, steps, source, workers, strategy, verbose)
-    finally:
-        keras.config.set_dtype_policy(previous)
+    with keras_settings(config), workers.losses_told(), workers.chief_speaks():
+        return _find(config, fine_tuning, steps, source, workers, strategy, verbose)
 
 
 def _find(

@@ -16,7 +16,10 @@ MODEL_CARD.md    what the model is and is not good for, in words
 """
 
 import json
+import os
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,6 +141,8 @@ class Run:
             InputError: It holds a whole run, files that no run wrote, or an unfinished run with
                 other settings.
         """
+        if self.is_whole:
+            self._remove_checkpoint()
         self._check_unfinished()
         foreign = self.folder.exists() and (
             not self.folder.is_dir()
@@ -158,6 +163,17 @@ class Run:
             raise InputError(
                 "a folder for a new run", f"{self.folder}, a finished run", "Choose another --out."
             )
+
+    def _remove_checkpoint(self) -> None:
+        """Removes what a whole run was killed before removing; where that cannot be, it stays."""
+        if not self.path(self.CHECKPOINT).is_dir():
+            return
+        with suppress(InputError, OSError):
+            hold = Hold(self.path(LOCK), shared=False)
+            if hold.alone:
+                shutil.rmtree(self.path(self.CHECKPOINT), ignore_errors=True)
+                self.path(LOCK).unlink(missing_ok=True)
+            hold.release()
 
     def _check_same(self, config: TrainConfig) -> None:
         now, then = (asdict(c) for c in (config.with_absolute_paths(), self.config))
@@ -206,6 +222,22 @@ class Run:
         page = self.path(self.REPORT)
         metrics = self.metrics if self.is_whole else {}
         return metrics_html(self.folder.name, metrics, str(page) if page.is_file() else None)
+
+
+def check_outside(config: TrainConfig) -> None:
+    """Refuses a run in the folder of its data, where it would be taken for one of their classes.
+
+    Args:
+        config: The settings.
+
+    Raises:
+        InputError: `out` is in `data`, wherever links lead.
+    """
+    data, out = (Path(os.path.realpath(path)) for path in (config.data, config.out))
+    if data.is_dir() and data in out.parents:
+        beside = os.path.relpath(Path(os.path.abspath(config.data)).parent / out.name)
+        received = f"{config.out}, which is in {config.data}"
+        raise InputError("a folder for the run outside the data", received, f"Try --out {beside}.")
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:

@@ -12,11 +12,11 @@ shard. It holds a SHA-256 of the ids of its items, which shows where data have c
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from keras_tl.data.streams import Item
 from keras_tl.errors import InputError
@@ -36,6 +36,7 @@ INDEX = "extract.json"
 SKIPPED = "skipped.csv"
 PROGRESS = "progress"
 FORMAT_VERSION = 1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,18 @@ class ShardFolder:
         in_utf8("out", str(path))
         self._name, self._form = name, form
         self._settings = json.loads(json.dumps(settings))
-        before = self._before()
+        # Before anything is written there, and again when nobody else can write there any more.
+        self._before()
         self.path.mkdir(parents=True, exist_ok=True)
         self._hold = Hold(self.path / LOCK, shared=False, fix="Choose another --out.")
         if not self._hold.alone:
             fix = "Wait for it, or choose another --out."
             raise InputError("a folder of its own", f"{self.path}, which is being filled", fix)
+        try:
+            before = self._before()
+        except InputError:
+            self._let_go()
+            raise
         remove_leftovers(self.path)
         self._facts = before or {"versions": versions()}
         if not before:
@@ -88,12 +95,13 @@ class ShardFolder:
         remove_leftovers(self.path / PROGRESS)
 
     def done(self, number: int) -> ShardFacts | None:
-        """What is known of a shard that is whole; None where it is to be made."""
-        try:
-            text = self._progress(number).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        return ShardFacts(**json.loads(text))
+        """What is known of a shard that is whole; None where it is to be made.
+
+        Raises:
+            InputError: The file that says it is damaged.
+        """
+        path = self._progress(number)
+        return _read(path, _shard_facts) if path.is_file() else None
 
     def pass_over(self, items: Iterator[Item], shard_items: int) -> int:
         """Goes past the items of the whole shards that the folder begins with.
@@ -162,9 +170,12 @@ class ShardFolder:
         }
         self._write_index(complete=True)
         shutil.rmtree(self.path / PROGRESS)
-        self._hold.release()
-        (self.path / LOCK).unlink(missing_ok=True)
+        self._let_go()
         return json.loads((self.path / INDEX).read_text(encoding="utf-8"))
+
+    def _let_go(self) -> None:
+        (self.path / LOCK).unlink(missing_ok=True)
+        self._hold.release()
 
     def _before(self) -> dict[str, Any] | None:
         """What an extraction that was stopped wrote into the folder; None where it is new."""
@@ -177,10 +188,10 @@ class ShardFolder:
                 received = f"{self.path}, which has other things in it"
                 raise InputError("a new folder", received, fix)
             return None
-        facts = json.loads(index.read_text(encoding="utf-8"))
-        if facts["complete"]:
+        complete, settings, made_with = _read(index, _index_facts)
+        if complete:
             raise InputError("a new folder", f"{self.path}, which is complete", fix)
-        now, then = _flat(self._settings), _flat(facts["settings"])
+        now, then = _flat(self._settings), _flat(settings)
         others = [n for n in sorted({*now, *then}) if now.get(n) != then.get(n)]
         if others:
             raise InputError(
@@ -188,7 +199,7 @@ class ShardFolder:
                 ", ".join(f"{n} {now.get(n)!r} (it has {then.get(n)!r})" for n in others),
                 "Give the same, or delete the folder to begin anew.",
             )
-        return {"versions": facts["versions"]}
+        return {"versions": made_with}
 
     def _progress(self, number: int) -> Path:
         return self.path / PROGRESS / f"{number:05}.json"
@@ -210,6 +221,41 @@ def ids_digest(items: Iterable[Item]) -> str:
     for name in sorted(item.id for item in items):
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
     return digest.hexdigest()
+
+
+def _read(path: Path, how: Callable[[Any], T]) -> T:
+    """Reads a file of the folder's own as JSON.
+
+    Raises:
+        InputError: It is not as it was written.
+    """
+    try:
+        return how(json.loads(path.read_text(encoding="utf-8")))
+    except (LookupError, RecursionError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        fix = "Delete the folder to begin anew."
+        raise InputError(f"{path} as it was written", f"another ({reason})", fix) from error
+
+
+def _index_facts(found: Any) -> tuple[bool, dict[str, Any], dict[str, Any]]:
+    """Whether all is there, the settings, and the versions of packages."""
+    complete, settings, made_with = (found[name] for name in ("complete", "settings", "versions"))
+    for value, kind in ((complete, bool), (settings, dict), (made_with, dict)):
+        _require(value, kind)
+    return complete, settings, made_with
+
+
+def _shard_facts(found: Any) -> ShardFacts:
+    facts = ShardFacts(**found)
+    for value, kind in zip(asdict(facts).values(), (str, int, list, str), strict=True):
+        _require(value, kind)
+    return replace(facts, skipped=[(_require(n, str), _require(r, str)) for n, r in facts.skipped])
+
+
+def _require(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

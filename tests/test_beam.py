@@ -1,7 +1,10 @@
 """The pipeline on Beam's own local runner, against plain Keras and the commands without Beam."""
 
 import csv
+import errno
 import json
+import os
+import shutil
 
 import keras
 import numpy as np
@@ -14,16 +17,18 @@ from keras_tl import cli
 from keras_tl.backbones.encoders import load_encoder
 from keras_tl.backbones.load import load_backbone
 from keras_tl.builders.text import build_text_classifier
+from keras_tl.data import streams
 from keras_tl.data.streams import Item
-from keras_tl.errors import InputError
+from keras_tl.errors import CheckError, InputError
 from keras_tl.measuring import predict_files, predict_texts
+from keras_tl.runs import Run
 from tests.made_runs import image_run, text_run
 from tests.tiny_encoder import write_reviews, write_tiny_bert
 
 beam = pytest.importorskip("apache_beam", reason="the extra beam")
 pq = pytest.importorskip("pyarrow.parquet", reason="the extra beam")
 
-from keras_tl.beam import pipeline, sources, transforms  # noqa: E402
+from keras_tl.beam import pipeline, served, sources, transforms  # noqa: E402
 from keras_tl.beam.served import pack, unpack  # noqa: E402
 
 # Another size of batch, another order of summation.
@@ -262,6 +267,52 @@ def test_the_command_passes_options_on(run, photos, tmp_path, capsys, monkeypatc
     assert cli.main(arguments) == 0
     assert seen == ["--direct_num_workers=1"]
     assert "60 items in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lost", ["", "saved_model.pb", "variables/variables.index"])
+def test_a_run_without_its_whole_saved_model_is_refused_at_once(lost, run, photos, tmp_path):
+    half = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    if lost:
+        (half.path(run.SAVED_MODEL) / lost).unlink()
+    else:
+        shutil.rmtree(half.path(run.SAVED_MODEL))
+    with pytest.raises(InputError, match=f"received one without {lost or 'saved_model.pb'}. Copy"):
+        pipeline.predict(half, str(photos), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_no_utf8_are_listed_as_without_beam(run, photos, tmp_path):
+    folder = tmp_path / "odd"
+    for name in (b"train/a/1.png", b"train/a/\xff.png", b"\xfe/2.png"):
+        path = os.path.join(os.fsencode(folder), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shutil.copy(photos / "a" / "deep" / "00.png", path)
+    index = pipeline.predict(run, str(folder), str(tmp_path / "out"))
+    assert index["items"] == 1
+    frame = table(tmp_path / "out", "predictions")
+    assert frame[["label", "split"]].to_dict("index") == {
+        "train/a/1.png": {"label": "a", "split": "train"}
+    }
+    reason = "name is not valid UTF-8"
+    # A whole folder is one entry without Beam, where it is not gone through.
+    beside = {item.id: item.reason for item in streams.open_stream(str(folder)) if item.reason}
+    assert beside == {"train/a/\\udcff.png": reason, "\\udcfe": reason}
+    assert skipped(tmp_path / "out") == {
+        "train/a/\\udcff.png": reason,
+        "\\udcfe/2.png": reason,
+    }
+
+
+def test_what_ends_a_worker_is_told_in_one_line(run, photos, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(served.ServedModel, "run", full)
+    with pytest.raises(CheckError, match=r"DONE, received .*No space left on device") as told:
+        pipeline.predict(run, str(photos), str(tmp_path / "out"))
+    assert "\n" not in str(told.value)
+    assert "Traceback" not in str(told.value)
+    assert not list((tmp_path / "out").glob("*.zip"))
 
 
 @pytest.mark.slow

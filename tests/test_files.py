@@ -107,6 +107,20 @@ def test_folder_replaces_an_older_one_wholly(tmp_path):
     assert _names(tmp_path / "out") == ["newer"]
 
 
+@pytest.mark.parametrize("leads_somewhere", [True, False])
+def test_a_folder_takes_the_place_of_a_link_and_not_of_what_it_leads_to(tmp_path, leads_somewhere):
+    (tmp_path / "latest").symlink_to("real")
+    if leads_somewhere:
+        atomic_write_text(tmp_path / "real" / "older", "older")
+    with atomic_folder(tmp_path / "latest") as aside:
+        (aside / "newer").write_text("newer")
+    assert not (tmp_path / "latest").is_symlink()
+    assert _names(tmp_path / "latest") == ["newer"]
+    kept = ["real"] if leads_somewhere else []
+    assert _names(tmp_path) == ["latest", *kept]
+    assert [(tmp_path / name / "older").read_text() for name in kept] == ["older"] * len(kept)
+
+
 def test_failure_in_a_folder_keeps_the_older_one(tmp_path):
     with atomic_folder(tmp_path / "out") as aside:
         (aside / "a").write_text("older")
@@ -153,6 +167,15 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     remove_leftovers(tmp_path)
     kept = [".0123-x", ".hidden", ".zzzzzzzz-y", "model.keras", "saved_model"]
     assert _names(tmp_path) == kept
+
+
+def test_a_link_that_a_killed_process_left_goes_without_what_it_leads_to(tmp_path):
+    atomic_write_text(tmp_path / "real" / "a", "mine")
+    for name, target in ((".0123abcd-latest", "real"), (".0123abcd-lost", "nowhere")):
+        (tmp_path / name).symlink_to(target)
+    remove_leftovers(tmp_path)
+    assert _names(tmp_path) == ["real"]
+    assert (tmp_path / "real" / "a").read_text() == "mine"
 
 
 class Killed(BaseException):
@@ -275,6 +298,50 @@ def test_a_change_that_cannot_be_finished_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", refused)
     with pytest.raises(InputError, match=r"finish what was begun there, received .*: Permission"):
         finish_changes(tmp_path)
+
+
+def hostile(tmp_path, link, target, *files):
+    """A run with a link in it, and files that wait to be moved; beside it what is the user's."""
+    run = tmp_path / "run"
+    for name in ("mine/secret", "run/metrics.json", *(f"run/{CHANGES}/{file}" for file in files)):
+        atomic_write_text(tmp_path / name, name)
+    (run / link).parent.mkdir(parents=True, exist_ok=True)
+    (run / link).symlink_to(target)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "files"),
+    [
+        (CHANGES, "../mine", []),
+        ("saved_model", "../mine", ["saved_model/evil", "model.json"]),
+        ("saved_model", "../mine", ["saved_model/deep/evil", "model.json"]),
+        (f"{CHANGES}/more", "../../mine", ["model.json"]),
+        (f"{CHANGES}/model.json", "../../mine/secret", ["other.json"]),
+    ],
+)
+def test_a_link_in_a_folder_moves_nothing_out_of_it_or_into_others(tmp_path, link, target, files):
+    run = hostile(tmp_path, link, target, *files)
+    before = sorted(tmp_path.rglob("*")), contents(tmp_path)
+    with pytest.raises(InputError, match=r"a folder without links, .*received the link .*/run/"):
+        finish_changes(run)
+    assert (sorted(tmp_path.rglob("*")), contents(tmp_path)) == before
+
+
+def test_a_change_behind_a_link_is_refused_before_it_counts(tmp_path):
+    run = hostile(tmp_path, "saved_model", "../mine")
+    with pytest.raises(InputError, match="saved_model"), atomic_changes(run) as aside:
+        (aside / "saved_model").mkdir()
+        (aside / "saved_model" / "new").write_text("new")
+    assert _names(run) == ["metrics.json", "saved_model"]
+    assert _names(tmp_path / "mine") == ["secret"]
+
+
+def test_a_folder_may_be_called_by_a_link(tmp_path):
+    begin(tmp_path / "real")
+    (tmp_path / "run").symlink_to("real")
+    change(tmp_path / "run")
+    assert contents(tmp_path / "real") == NEWER
 
 
 def test_a_cell_may_hold_any_line_end():

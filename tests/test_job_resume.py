@@ -118,6 +118,29 @@ def test_an_unfinished_run_with_other_settings_is_refused(config, monkeypatch):
         path.write_bytes(picture)
 
 
+def test_a_run_whose_page_fails_is_whole_and_keeps_no_checkpoint(
+    config, monkeypatch, small_decoder
+):
+    def no_page(*_, **__):
+        raise FileNotFoundError("gone")
+
+    monkeypatch.setattr(job, "write_report", no_page)
+    short = {"fine_tune": "none", "epochs": 1, "audit": False, "baseline": False}
+    with pytest.raises(FileNotFoundError):
+        job.train(replace(config, **short), verbose=0)
+    run = load_run(config.out)
+    assert run.metrics["measured_on"] == "test"
+    assert not run.path(run.CHECKPOINT).exists()
+
+
+def test_a_run_in_its_data_is_refused_before_anything_is_written(config, monkeypatch):
+    monkeypatch.chdir(config.data)
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(InputError, match=r"received run, which is in \.\. Try --out \.\./run\.$"):
+        job.train(replace(config, data=".", out="run"), verbose=0)
+    assert sorted(Path().rglob("*")) == before
+
+
 @pytest.mark.slow
 def test_what_is_measured_decides_nothing_of_a_deterministic_run(config):
     assert replace(config, deterministic=True).engine == "tensorflow"

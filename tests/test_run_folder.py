@@ -1,10 +1,14 @@
 """Who may write to a run's folder, and what a kill at any moment leaves in it."""
 
+import os
+from pathlib import Path
+
 import pytest
 
+from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
-from keras_tl.locks import LOCK
-from keras_tl.runs import Run
+from keras_tl.locks import LOCK, Hold
+from keras_tl.runs import Run, check_outside
 
 
 def test_a_folder_is_one_process_own_until_it_is_let_go(tmp_path):
@@ -53,3 +57,66 @@ def test_a_process_that_was_told_the_chiefs_checkpoint_may_begin(tmp_path):
     """Its folder is a temporary one, with nothing else in it."""
     (tmp_path / Run.CHECKPOINT).mkdir()
     Run(tmp_path).begin()
+
+
+def whole_with_checkpoint(folder):
+    """What a kill leaves between the last file of a run and its checkpoint."""
+    run = Run(folder)
+    run.path(Run.CHECKPOINT).mkdir(parents=True)
+    run.path(Run.METRICS).write_text("{}")
+    (run.path(Run.CHECKPOINT) / "phase.npz").write_bytes(b"kept")
+    return run
+
+
+def test_the_checkpoint_of_a_whole_run_goes_where_the_run_is_met(tmp_path):
+    run = whole_with_checkpoint(tmp_path)
+    run.path(LOCK).touch()
+    with pytest.raises(InputError, match="a finished run"):
+        run.check_free()
+    assert {path.name for path in tmp_path.iterdir()} == {Run.METRICS}
+
+
+def test_but_not_while_its_own_process_is_at_work(tmp_path):
+    run = whole_with_checkpoint(tmp_path)
+    hold = Hold(run.path(LOCK), shared=False)
+    with pytest.raises(InputError, match="a finished run"):
+        run.check_free()
+    hold.release()
+    names = {path.name for path in tmp_path.rglob("*")}
+    assert names == {Run.METRICS, Run.CHECKPOINT, "phase.npz", LOCK}
+
+
+@pytest.mark.parametrize(
+    ("data", "out", "beside"),
+    [
+        (".", "run", "../run"),
+        (".", "runs/first", "../first"),
+        ("../photos", "red/run", "../run"),
+        # A link to a place in the data, and data that a link leads to.
+        ("../photos", "../inside/run", "../run"),
+        ("../link", "run", "../run"),
+        # A table, the data themselves, a place that only begins alike, another one.
+        ("list.csv", "run", None),
+        (".", ".", None),
+        (".", "../photos-run", None),
+        (".", "../run", None),
+        # Not there: it is said elsewhere.
+        ("lost", "lost/run", None),
+        ("tfds:mnist", "run", None),
+    ],
+)
+def test_a_run_in_the_folder_of_its_data_is_refused(data, out, beside, tmp_path, monkeypatch):
+    (tmp_path / "photos" / "red").mkdir(parents=True)
+    (tmp_path / "photos" / "list.csv").touch()
+    (tmp_path / "inside").symlink_to("photos/red")
+    (tmp_path / "link").symlink_to("photos")
+    monkeypatch.chdir(tmp_path / "photos")
+    if beside is None:
+        check_outside(TrainConfig(data, out))
+        return
+    with pytest.raises(InputError) as refused:
+        check_outside(TrainConfig(data, out))
+    said = f"Expected a folder for the run outside the data, received {out}, which is in {data}. "
+    assert str(refused.value) == f"{said}Try --out {os.path.normpath(beside)}."
+    check_outside(TrainConfig(data, beside))
+    assert not Path(out).exists()

@@ -38,7 +38,8 @@ from keras_tl.beam.transforms import (
 )
 from keras_tl.errors import CheckError, InputError
 from keras_tl.export.saved_model import export_saved_model
-from keras_tl.extraction import open_scorer, run_columns
+from keras_tl.extraction import open_scorer
+from keras_tl.model_info import ASSETS_FOLDER, FILE_NAME
 from keras_tl.runs import Run
 from keras_tl.scorers import Scorer, prediction_scorer
 from keras_tl.shard_folder import FORMAT_VERSION, INDEX
@@ -48,6 +49,8 @@ from keras_tl.versions import versions
 # In this process, or in several of this machine. Beam's own default would download another one.
 LOCAL_RUNNER = "FnApiRunner"
 MODEL = "model.zip"
+# Without these a SavedModel cannot be loaded.
+PARTS = ("saved_model.pb", "variables/variables.index", f"{ASSETS_FOLDER}/{FILE_NAME}")
 
 log = logging.getLogger("keras_tl")
 
@@ -116,8 +119,13 @@ def predict(
         CheckError: The pipeline failed.
     """
     form = shard_formats.get(format)
-    scorer, named = prediction_scorer(run), {**run_columns(run), **columns}
-    return _run(scorer, run.path(Run.SAVED_MODEL), data, named, out, form, pipeline_options)
+    saved = run.path(Run.SAVED_MODEL)
+    for part in PARTS:
+        if not (saved / part).is_file():
+            fix = "Copy the run again from where it was trained."
+            raise InputError(f"a whole SavedModel in {saved}", f"one without {part}", fix)
+    scorer, named = prediction_scorer(run), {**run.config.item_columns, **columns}
+    return _run(scorer, saved, data, named, out, form, pipeline_options)
 
 
 def _run(
@@ -148,14 +156,30 @@ def _run(
         shards = WriteShards(FileSystems.join(out, scorer.kind), form, scorer.info, scorer.kind)
         skipped = WriteSkipped(FileSystems.join(out, SKIPPED))
         build(pipeline, source, read, Score(model, scorer.kind), shards, skipped)
-        result = pipeline.run()
-        state = result.wait_until_finish()
+        result, state = _finished(pipeline)
     finally:
         FileSystems.delete([model])
     if state != PipelineState.DONE:
         fix = "The runner's own log says why."
         raise CheckError(f"a pipeline that ends {PipelineState.DONE}", str(state), fix)
     return _write_index(out, settings, result, form, scorer.kind)
+
+
+def _finished(pipeline: beam.Pipeline) -> tuple[PipelineResult, str]:
+    """Runs a pipeline to its end.
+
+    Raises:
+        CheckError: A worker's error has ended it, whatever the runner makes of that.
+    """
+    try:
+        result = pipeline.run()
+        return result, result.wait_until_finish()
+    except Exception as error:
+        # Runners put the whole of a worker's traceback before what it says last.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause = lines[-1] if lines else type(error).__name__
+        fix = "Mend that, and begin anew in another --out."
+        raise CheckError(f"a pipeline that ends {PipelineState.DONE}", cause, fix) from error
 
 
 def build(

@@ -116,21 +116,30 @@ class FolderItems(beam.PTransform):
 
 
 def _named(file: FileMetadata, root: str) -> Iterator[tuple[str, str, int]]:
-    """A file's path below the folder, its address and its size, unless it is hidden."""
+    """A file's path below the folder, its address and its size, unless it is hidden.
+
+    What is called by no UTF-8 has no address; its path is made readable, for the list of what was
+    skipped.
+    """
     name = file.path.replace(os.sep, "/").removeprefix(root.replace(os.sep, "/")).lstrip("/")
     hidden = (part.startswith(".") or part.lower() in HIDDEN_NAMES for part in name.split("/"))
-    if name and not file.path.endswith("/") and not any(hidden):
-        yield name, file.path, file.size_in_bytes
+    if not name or file.path.endswith("/") or any(hidden):
+        return
+    readable = name.encode("utf-8", "backslashreplace").decode()
+    yield readable, file.path if readable == name else "", file.size_in_bytes
 
 
 def _outermost(file: tuple[str, str, int]) -> Iterator[str]:
     first, slash, _ = file[0].partition("/")
-    if slash:
+    if slash and file[1]:
         yield first
 
 
 def _item(file: tuple[str, str, int], kind: FileKind, in_splits: bool) -> Iterator[Item]:
     name, address, size = file
+    if not address:
+        yield Item(name, "", reason="name is not valid UTF-8")
+        return
     extension = PurePosixPath(name).suffix.lower()
     label, split = place_of(name, in_splits)
     if extension in kind.unread:

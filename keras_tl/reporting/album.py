@@ -48,7 +48,7 @@ class Album:
         found = {
             name: item_of[name]
             for name in ids
-            if name in item_of and content_hash(item_of[name]) == hashes.get(name)
+            if name in item_of and _hash_now(item_of[name]) == hashes.get(name)
         }
         if len(found) == len(ids):
             return found, ""
@@ -65,6 +65,14 @@ class Album:
     def _hashes(self) -> dict[str, str]:
         splits = self._facts.splits
         return {} if splits is None else dict(zip(splits["id"], splits["sha256"], strict=True))
+
+
+def _hash_now(item: Any) -> str | None:
+    """The SHA-256 of an item's content; None where its file is gone or cannot be read."""
+    try:
+        return content_hash(item)
+    except OSError:
+        return None
 
 
 def pixels_of(item: Any, image_input: ImageInput) -> np.ndarray:

@@ -72,6 +72,7 @@ class Checkpoint:
         self.seconds = seconds
         self.place: dict[str, Any] | None = None
         self.at_work = self.asked = False
+        self.workers = Workers()
         self._facts: dict[str, Any] = {}
         # Of each phase that is done, what its callbacks have gathered for the next ones.
         self._callbacks: list[list[dict[str, Any]]] = []
@@ -137,6 +138,10 @@ class Checkpoint:
         self.place = None
         self._callbacks.append([kept.state() for kept in kept_between_phases(callbacks)])
         self._write_phase(model, history, reports)
+        # Who ends may take the others along, so all are told here, when the chief has written.
+        if np.any(self.workers.gather(np.array([self.asked]))):
+            self.asked = True
+        self.at_work = False
         self.leave_if_asked()
 
     def give_back(self, callbacks: Iterable[keras.callbacks.Callback], phase: int) -> None:

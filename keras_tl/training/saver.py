@@ -68,7 +68,7 @@ class Saver(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Jumps to where training was."""
-        self.checkpoint.at_work = True
+        self.checkpoint.at_work, self.checkpoint.workers = True, self.workers
         with self.model.distribute_strategy.scope():
             self.model.optimizer.build(self.model.trainable_variables)
         if (place := self.checkpoint.place) is None:
@@ -76,7 +76,7 @@ class Saver(keras.callbacks.Callback):
                 # Else, until the first save, rows of epochs that are done again would stay, and
                 # what was best when training began would be lost.
                 self.checkpoint.save(self._place(0, 0))
-                self.checkpoint.leave_if_asked()
+                self._leave_alone()
             return
         self._jump(place)
         self._restore_callbacks(place["callbacks"])
@@ -86,12 +86,12 @@ class Saver(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Passes over the steps of the first epoch that are done."""
-        self._epoch, self._first_step = epoch, 0
+        self._epoch, self._first_step, self._kept_step = epoch, 0, 0
         place, self.checkpoint.place = self.checkpoint.place, None
         self._meeting = (place["step"] if place else 0) + self._pace
         if not place or not place["step"]:
             return
-        self._first_step = place["step"]
+        self._first_step = self._kept_step = place["step"]
         # What other callbacks do when an epoch begins was done: they must not do it twice.
         self._jump(place)
         self._build_metrics(len(place["metrics"]))
@@ -108,25 +108,28 @@ class Saver(keras.callbacks.Callback):
         due, leaving = self._decide(step)
         if due:
             self.checkpoint.save(self._place(self._epoch, step))
+            self._kept_step = step
         if leaving:
             # Who ends may take the others along, so it waits until the chief has written.
             self.workers.barrier()
             self.checkpoint.leave_if_asked()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """The steps before a validation are kept."""
-        self.checkpoint.leave_if_asked()
+        """Leaves where the steps before a validation are kept; else behind it, where they are."""
+        if self._kept_step == self.steps:
+            self._leave_alone()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the epoch; behind the last one the phase is."""
         goes_on = epoch + 1 < self.epochs and not self.model.stop_training
         if goes_on and self.checkpoint.is_due(SECONDS_AT_EPOCH_ENDS):
             self.checkpoint.save(self._place(epoch + 1, 0))
-            self.checkpoint.leave_if_asked()
+            self._leave_alone()
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """What comes now is kept by `Checkpoint.end_phase`."""
-        self.checkpoint.at_work = False
+    def _leave_alone(self) -> None:
+        """Leaves where one was asked to; several processes leave together, behind a step."""
+        if self.workers.count == 1:
+            self.checkpoint.leave_if_asked()
 
     def _decide(self, step: int) -> tuple[bool, bool]:
         """Whether to keep a step, and whether to leave; several processes agree, now and then."""

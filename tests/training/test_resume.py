@@ -16,12 +16,13 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.training import fit, resume
+from keras_tl.training import fit, resume, saver
 from keras_tl.training.averaging import EMA, SWA
 from keras_tl.training.phases import Phase
 from keras_tl.training.resume import TERMINATED, Checkpoint, facts_of, terminable
 from keras_tl.training.schedules import Constant, OneCycle
 from keras_tl.training.state_files import read_state, write_state
+from keras_tl.workers import Workers
 
 
 class PowerCutError(Exception):
@@ -227,6 +228,109 @@ def test_sigterm_keeps_the_step_and_ends_with_a_code_of_its_own(run, tmp_path, c
     assert (kept["epoch"], kept["step"]) == (1, 3)
     weights, _ = run(way, checkpoint=Checkpoint(folder))
     assert same(weights, through)
+
+
+class Preempted(PowerCut):
+    """SIGTERM in the validation of an epoch; the validation's batches are counted."""
+
+    def on_test_begin(self, logs=None):
+        self.validations += 1
+        self.batches = 0
+        if self.validations == self.validation:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.batches += 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "epoch", "place", "batches"),
+    [
+        # Where the last step is kept the validation ends at once, else it is done.
+        (0.0, 2, (1, 5), 1),
+        (1e9, 2, (2, 0), 2),
+        # Behind the last epoch the phase is kept.
+        (0.0, 3, (2, 5), 1),
+        (1e9, 3, None, 2),
+    ],
+)
+def test_sigterm_in_a_validation_loses_nothing(
+    run, tmp_path, monkeypatch, seconds, epoch, place, batches
+):
+    monkeypatch.setattr(saver, "SECONDS_AT_EPOCH_ENDS", seconds)
+    way, folder = MORE_WAYS["adamw"], tmp_path / "kept"
+    through, expected = run(way)
+    checkpoint, preempted = Checkpoint(folder, seconds=1e9), Preempted(validation=epoch)
+    with pytest.raises(SystemExit, match="143"), terminable(checkpoint):
+        run(way, preempted, checkpoint=checkpoint)
+    assert preempted.batches == batches
+    step = folder / Checkpoint.STEP
+    kept = read_state(step) if step.is_file() else None
+    assert (kept and (kept["epoch"], kept["step"])) == place
+    counter = PowerCut()
+    weights, result = run(way, counter, checkpoint=Checkpoint(folder))
+    # Of an epoch that is gone on with in its validation the steps are seen again.
+    assert counter.steps == {(1, 5): 10, (2, 0): 5, (2, 5): 5, None: 0}[place]
+    assert same(weights, through)
+    assert figures(result) == figures(expected)
+
+
+def test_sigterm_behind_the_last_step_waits_until_the_phase_is_kept(run, tmp_path, monkeypatch):
+    way, folder = MORE_WAYS["adamw"], tmp_path / "kept"
+    write, written = Checkpoint._write_phase, []
+
+    def preempted(self, model, history, reports):
+        if reports:
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(self, model, history, reports)
+        written.append(len(reports))
+
+    monkeypatch.setattr(Checkpoint, "_write_phase", preempted)
+    checkpoint = Checkpoint(folder, seconds=1e9)
+    with pytest.raises(SystemExit, match="143"), terminable(checkpoint):
+        run(way, checkpoint=checkpoint)
+    assert written == [0, 1]
+
+
+class Two(Workers):
+    """This process and another one, which was told to end, or was not."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.count, self.other, self.gathered = 2, other, 0
+
+    def gather(self, array):
+        self.gathered += 1
+        return [array, np.full_like(array, self.other)]
+
+
+def test_several_processes_leave_a_validation_together(tmp_path, tiny_model):
+    checkpoint = Checkpoint(tmp_path, keeps=False)
+    checkpoint.at_work = True
+    tiny_model.compile("sgd")
+    one = saver.Saver(checkpoint, 0, 2, 5, (), (), Two(other=False))
+    one.set_model(tiny_model)
+    one.on_epoch_begin(0)
+    one._kept_step = 5
+    checkpoint.ask()
+    one.on_test_batch_end(0)
+    assert one.workers.gathered == 0
+    with pytest.raises(SystemExit, match="143"):
+        one.on_train_batch_end(4)
+    assert one.workers.gathered == 2  # they agree, and wait for the chief
+
+
+@pytest.mark.parametrize(("asked", "other"), [(True, False), (False, True), (False, False)])
+def test_several_processes_leave_behind_a_phase_together(asked, other, tmp_path, tiny_model):
+    checkpoint = Checkpoint(tmp_path, keeps=False)
+    checkpoint.workers, checkpoint.at_work, checkpoint.asked = Two(other), True, asked
+    if asked or other:
+        with pytest.raises(SystemExit, match="143"):
+            checkpoint.end_phase(tiny_model, [], [])
+    else:
+        checkpoint.end_phase(tiny_model, [], [])
+    assert checkpoint.workers.gathered == 1
+    assert not checkpoint.at_work
 
 
 def test_sigterm_before_training_ends_at_once(tmp_path):

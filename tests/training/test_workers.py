@@ -101,8 +101,8 @@ NOTED_SUMS = """
 found["sums"] = sums
 Path(out, f"{index}.json").write_text(json.dumps(found))
 """
-# A signal to the second process behind its 31st step, the third of an epoch. Nothing is kept at
-# ends of epochs.
+# A signal to the second process behind its 31st step, the third of an epoch, or in the validation
+# before that epoch. Nothing is kept at ends of epochs.
 STOPPING = """
 import logging, signal
 from keras_tl.training import resume, saver
@@ -115,7 +115,13 @@ class Signal(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps += 1
-        if self.steps == 31 and workers.index == 1 and os.environ["SIGNAL"]:
+        self.end_if(self.steps == 31)
+
+    def on_test_begin(self, logs=None):
+        self.end_if(self.steps == 28 and "IN_VALIDATION" in os.environ)
+
+    def end_if(self, now):
+        if now and workers.index == 1 and os.environ["SIGNAL"]:
             os.kill(os.getpid(), int(os.environ["SIGNAL"]))
 
 def kept_in(folder):
@@ -222,17 +228,20 @@ def test_two_processes_train_as_one_does(stores, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "seconds", "codes", "step"),
+    ("number", "seconds", "codes", "step", "where"),
     [
-        (signal.SIGTERM, 1e9, [143, 143], 3),
+        (signal.SIGTERM, 1e9, [143, 143], 3, {}),
+        # They end behind the next step.
+        (signal.SIGTERM, 1e9, [143, 143], 1, {"IN_VALIDATION": "1"}),
         # The chief is told by an error of its own.
-        (signal.SIGKILL, 0.0, [1, -signal.SIGKILL], 2),
+        (signal.SIGKILL, 0.0, [1, -signal.SIGKILL], 2, {}),
     ],
 )
-def test_two_processes_go_on_within_an_epoch(number, seconds, codes, step, tmp_path):
+def test_two_processes_go_on_within_an_epoch(number, seconds, codes, step, where, tmp_path):
     [one] = run(TRAINING, tmp_path / "one", 1, STORES="own")
     how = {"STORES": "own", "KEPT": str(seconds), "MEET": "0"}
-    said = run(STOPPING + TRAINING, tmp_path / "two", 2, codes=codes, SIGNAL=str(+number), **how)
+    stopped = how | where | {"SIGNAL": str(+number)}
+    said = run(STOPPING + TRAINING, tmp_path / "two", 2, codes=codes, **stopped)
     assert ("LostWorkerError" in said[0]) == (number == signal.SIGKILL)
     both = run(STOPPING + TRAINING + SAYING, tmp_path / "two", 2, SIGNAL="", **how)
     phase = one["history"][-1]["phase"]
