@@ -122,6 +122,7 @@ def test_a_folder_that_is_not_empty_is_refused(predicted, run, photos):
     assert sorted(predicted[0].iterdir()) == before
 
 
+@pytest.mark.slow
 def test_embeddings_from_a_table_as_tfrecord(photos, tmp_path):
     weights = tmp_path / "tiny.weights.h5"
     load_backbone("TinyNet", weights=None).save_weights(weights)

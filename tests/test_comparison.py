@@ -122,6 +122,7 @@ def compare_two_equals(seconds):
     return ranking
 
 
+@pytest.mark.slow
 def test_one_that_fails_does_not_lose_the_others(photos):
     names = "FarNet,LargeNet,TinyNet"
     found = compare(config(photos, names, weights="imagenet"), verbose=0)

@@ -268,6 +268,7 @@ def test_the_guard_allows_a_zero_gradient_to_the_first_factor_only(encoder, text
         fit_plainly(encoder, texts)
 
 
+@pytest.mark.slow
 def test_adapters_loaded_as_zeros_are_woken(encoder, texts, tmp_path):
     """Keras merges where it saves, and loads an adapter of zeros."""
     freezing.LoRA(2).apply(encoder)

@@ -29,6 +29,21 @@ REPRESENTATIVES = {
     "VGG16",
     "Xception",
 }
+# The largest of the others run where there is an hour more: each takes up to a minute.
+LARGEST = {
+    "ConvNeXtBase",
+    "ConvNeXtLarge",
+    "ConvNeXtXLarge",
+    "DenseNet201",
+    "EfficientNetB5",
+    "EfficientNetB6",
+    "EfficientNetB7",
+    "EfficientNetV2L",
+    "EfficientNetV2M",
+    "NASNetLarge",
+    "ResNet152",
+    "ResNet152V2",
+}
 
 MODULES = {
     "ConvNeXt": "convnext",
@@ -51,8 +66,13 @@ OTHER_MODE = {"caffe": "tf", "tf": "torch", "torch": "caffe"}
 
 def rows(specs=SPECS, fast=REPRESENTATIVES):
     """The names of `specs` as parameters of `case`; those not in `fast` are slow."""
-    marks = {True: (), False: pytest.mark.slow}
-    return [pytest.param(s.name, marks=marks[s.name in fast], id=s.name) for s in specs]
+
+    def marks(name):
+        if name in fast:
+            return ()
+        return (pytest.mark.slow, pytest.mark.hour) if name in LARGEST else pytest.mark.slow
+
+    return [pytest.param(s.name, marks=marks(s.name), id=s.name) for s in specs]
 
 
 class Case:

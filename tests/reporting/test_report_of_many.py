@@ -26,6 +26,7 @@ def made(tmp_path_factory):
     return make_run(folder, names=names(CLASSES), count=4 * CLASSES, images=False)
 
 
+@pytest.mark.slow
 def test_all_of_the_run_stays_small(made):
     tracemalloc.start()
     page = report(made.run)

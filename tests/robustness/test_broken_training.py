@@ -139,6 +139,7 @@ def test_all_of_them_train_with_all_that_a_training_does(weights, tmp_path, capf
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_images_train_whatever_lies_beside_them(photos, weights, tmp_path, capfd, small_decoder):
     before = listing(photos)
     run = trained(capfd, "train", photos, *options(weights, tmp_path / "run"), *QUICK)

@@ -59,6 +59,7 @@ def test_a_step_in_a_later_phase_goes_along_the_gradient_of_the_penalty(still_mo
         np.testing.assert_allclose(weight.numpy(), old - 0.05 * gradient, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_losses_that_are_reported_are_the_datas(still_model, three_colors):
     data = Samples(from_arrays(*three_colors), ImageInput(size=16))
     begin = still_model.get_weights()

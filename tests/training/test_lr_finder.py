@@ -122,6 +122,7 @@ def test_where_nothing_is_learnt_the_curve_is_flat(tiny_model, three_colors):
     np.testing.assert_allclose(found.losses, found.losses[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_other_draws_would_be_seen(tiny_model, three_colors, monkeypatch):
     """The twin of the test above: random states that are not put back."""
     data = Samples(from_arrays(*three_colors), ImageInput(size=16), augment.get("light"))

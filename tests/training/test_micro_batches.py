@@ -76,6 +76,7 @@ def test_an_update_of_parts_is_that_of_the_whole_batch(images, weights, noted):
             assert row[name] == pytest.approx(other[name], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_mean_of_some_parts_only_would_be_seen(images, monkeypatch):
     whole, _ = trained(images)
     monkeypatch.setattr(model, "parts_of", lambda batch, count: [parts_of(batch, count)[0]] * count)

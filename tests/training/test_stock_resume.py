@@ -111,6 +111,7 @@ def events(*folders):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("update_freq", "every"), [("batch", 1), (3, 3)])
 def test_tensorboard_goes_on_with_its_steps(run, tmp_path, update_freq, every):
     run(board(tmp_path / "through", update_freq))
@@ -130,6 +131,7 @@ def test_tensorboard_goes_on_with_its_steps(run, tmp_path, update_freq, every):
     assert all(events(part) < expected for part in (*parts, tmp_path / "last"))
 
 
+@pytest.mark.slow
 def test_tensorboard_may_come_and_go(run, tmp_path):
     expected = run()
     logs = tmp_path / "logs"

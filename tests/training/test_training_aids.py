@@ -76,6 +76,7 @@ def test_the_store_changes_nothing(images, plain, tmp_path, aids):
     assert differ(cached, plain())
 
 
+@pytest.mark.slow
 def test_mixing_other_samples_would_be_seen(images, plain, monkeypatch):
     """The twin: without a store, inputs come in another order than their targets."""
     run, expected = fit.run_in_batches, plain(mixup=0.4)
