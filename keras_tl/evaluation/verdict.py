@@ -15,9 +15,9 @@ LEAST_SHARE, MOST_SHARE = 0.1, 0.4
 # So many images of a class bring out half of that, by the same measurements: fine-tuning's lead
 # over a linear layer grows with them.
 HALF_PER_CLASS = 100
-# What a gain must reach: a point, or a quarter of the errors where that is less; and as much again
+# What a gain must reach: a point, or a quarter of the errors where that is less; and a point more
 # for each hour that it takes.
-LEAST_GAIN = 0.01
+LEAST_GAIN = AN_HOURS_GAIN = 0.01
 LEAST_OF_ERRORS = 0.25
 
 
@@ -92,7 +92,7 @@ def judge(probe: Probe, early: Probe, *, images_per_class: float, seconds: float
     ratio = min(error / early_error, 1.0) if early_error > 0 else 1.0
     share = LEAST_SHARE + (MOST_SHARE - LEAST_SHARE) * ratio
     expected = error * share * images_per_class / (images_per_class + HALF_PER_CLASS)
-    needed = min(LEAST_GAIN, LEAST_OF_ERRORS * error) * (1 + seconds / 3600)
+    needed = min(LEAST_GAIN, LEAST_OF_ERRORS * error) + AN_HOURS_GAIN * seconds / 3600
     enough = images_per_class >= FEW_PER_CLASS
     why = (
         f"a linear layer on its features reaches {_points(probe.score)} "

@@ -41,7 +41,8 @@ def test_a_quarter_of_few_errors_is_worth_as_much_as_a_point():
     assert found.fine_tune
     # Only where images of a class are many enough to bring it.
     assert not verdict(0.98, 0.98, HALF_PER_CLASS).fine_tune
-    assert not verdict(0.98, 0.98, seconds=3600).fine_tune
+    assert verdict(0.98, 0.98, seconds=200).fine_tune
+    assert not verdict(0.98, 0.98, seconds=600).fine_tune
 
 
 def test_few_images_of_a_class_are_too_few():
@@ -57,6 +58,7 @@ def test_more_images_of_a_class_bring_more():
 
 
 def test_hours_must_bring_more():
+    assert verdict(0.8, 0.8, seconds=7200).needed_gain == pytest.approx(0.03)
     assert verdict(0.8, 0.8, seconds=4 * 3600).fine_tune
     assert not verdict(0.8, 0.8, seconds=7 * 3600).fine_tune
 
