@@ -42,7 +42,6 @@ def open_items(data: str, *, text_column: str | None = None, **columns: Any) -> 
         raise InputError("a folder, a table or a list for a pipeline", repr(data), fix)
     data = data if "://" in data else os.path.abspath(data)
     if data.lower().endswith(LISTINGS) or os.path.isfile(data):
-        columns.pop("group_column", None)
         opened = partial(FileSystems.open, data)
         stream = open_listing(data, opened, text_column=text_column, **columns)
         try:
