@@ -90,7 +90,8 @@ def difference(
 
     Returns:
         "figure" that is compared; "value", the model's minus the baseline's; "low" and "high", the
-        95 % interval of that over resampled items; for classes "p" of the exact McNemar test.
+        95 % interval of that over resampled items or groups; for classes of single items "p" of
+        the exact McNemar test, which knows no groups.
     """
     if info.task == "regression":
         both = (baseline, outcome.outputs)
@@ -102,7 +103,7 @@ def difference(
         else:
             right = (decide(baseline, info) == outcome.present).all(axis=1)
         found = paired_difference(right, outcome.right, groups=groups)
-        test = {"p": mcnemar(right, outcome.right)}
+        test = {} if groups is not None else {"p": mcnemar(right, outcome.right)}
     bounds = {"value": found.value, "low": found.low, "high": found.high}
     return {"figure": COMPARED[info.task], **bounds, **test}
 

@@ -221,7 +221,10 @@ class Run:
 
         page = self.path(self.REPORT)
         metrics = self.metrics if self.is_whole else {}
-        return metrics_html(self.folder.name, metrics, str(page) if page.is_file() else None)
+        has_texts = self.path(self.CONFIG).is_file() and self.config.has_texts
+        nouns = "texts" if has_texts else "images"
+        link = str(page) if page.is_file() else None
+        return metrics_html(self.folder.name, metrics, link, nouns)
 
 
 def check_outside(config: TrainConfig) -> None:

@@ -66,17 +66,18 @@ def choose_thresholds(
             str(run.folder),
             "Train it again with a val split: thresholds are chosen there.",
         )
+    left: list[str] = []
     if info.task == "multi-label":
         if positive is not None:
             raise InputError("no positive class for several labels", positive, "Leave it out.")
-        chosen = _one_each(val, info, choose)
+        chosen, left = _one_each(val, info, choose)
     else:
         positive = _positive(val, info, positive)
         index = info.class_names.index(positive)
-        _warn_of_few(val.present[:, index], info.nouns)
+        _warn_of_few(val.present[:, index], positive, info.nouns)
         chosen = (_between_two(val, index, choose),)
-    facts_of_choice = {"rule": rule, "share": share, "positive": positive, "images": len(val)}
-    set_thresholds(run, chosen, facts_of_choice)
+    how = {"rule": rule, "share": share, "positive": positive, "images": len(val), "left": left}
+    set_thresholds(run, chosen, how)
     log.info("%s", thresholds_text(read_facts(run)))
     return chosen
 
@@ -141,6 +142,10 @@ def _write_figures(run: Run, info: ModelInfo, chosen_by: dict[str, Any] | None, 
         metrics |= evaluate(_outputs(facts.outcome), facts.outcome.truth, info)
     if chosen_by is not None:
         metrics["thresholds_chosen_by"] = chosen_by
+    if gap := metrics.get("baseline", {}).get("difference"):
+        gap.pop("before_thresholds", None)
+        if info.thresholds != replace(info, thresholds=()).thresholds:
+            gap["before_thresholds"] = True
     atomic_write_text(out / Run.METRICS, json.dumps(metrics, indent=2) + "\n")
 
 
@@ -192,23 +197,26 @@ def _between_two(
 
 def _one_each(
     val: Outcome, info: ModelInfo, choose: Callable[[np.ndarray, np.ndarray], float]
-) -> tuple[float, ...]:
-    chosen = list(info.thresholds)
+) -> tuple[tuple[float, ...], list[str]]:
+    """Thresholds, and the classes that keep theirs."""
+    chosen, left = list(info.thresholds), []
     for index, name in enumerate(info.class_names):
+        truth = val.present[:, index]
         try:
-            chosen[index] = choose(val.present[:, index], _outputs(val)[:, index])
+            chosen[index] = choose(truth, _outputs(val)[:, index])
+            _warn_of_few(truth, name, info.nouns)
         except InputError as error:
+            left.append(name)
             log.warning("%s keeps the threshold %.4f: %s", name, chosen[index], error)
-    return tuple(chosen)
+    return tuple(chosen), left
 
 
-def _warn_of_few(truth: np.ndarray, nouns: str) -> None:
+def _warn_of_few(truth: np.ndarray, name: str, nouns: str) -> None:
     fewest = min(int(truth.sum()), int((~truth).sum()))
     # Without any there is no threshold to warn of.
     if 0 < fewest < FEW:
-        log.warning(
-            "Only %d %s of one class chose the threshold: others may need another", fewest, nouns
-        )
+        told = "The threshold of %s was chosen by only %d %s on one side: others may need another"
+        log.warning(told, name, fewest, nouns if fewest > 1 else nouns[:-1])
 
 
 def _outputs(outcome: Outcome) -> np.ndarray:

@@ -44,6 +44,8 @@ def test_the_difference_by_hand():
     # The twin: the other way round.
     outputs = np.where(model[:, None], truth, 1 - truth).astype(np.float32)
     assert difference(outcome_of(other, truth), outputs, info)["value"] == pytest.approx(-6 / 40)
+    # The test takes each item for one of its own.
+    assert "p" not in difference(outcome_of(model, truth), outputs, info, np.arange(40) // 2)
 
 
 def test_the_difference_of_a_regression_is_that_of_the_mean_errors():

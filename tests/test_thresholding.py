@@ -13,10 +13,14 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 from keras_tl import cli, thresholding
 from keras_tl.config import TrainConfig
+from keras_tl.data.image_input import ImageInput
 from keras_tl.errors import InputError
 from keras_tl.evaluation import metrics as figures
+from keras_tl.evaluation import thresholds
 from keras_tl.files import atomic_folder
 from keras_tl.job import train
+from keras_tl.model_info import ModelInfo
+from keras_tl.reporting.facts import Outcome
 from keras_tl.runs import load_run
 from keras_tl.thresholding import choose_thresholds, set_thresholds
 
@@ -119,6 +123,20 @@ def test_the_saved_model_and_the_command_line_decide_by_it(run, trained, capsys)
     assert table(run, run.PREDICTIONS).equals(table(trained, trained.PREDICTIONS))
     plain = {k: v for k, v in trained.metrics.items() if k != "seconds"}
     assert {k: v for k, v in run.metrics.items() if k != "seconds"} == plain
+
+
+def test_what_was_compared_before_is_said_to_be(run):
+    gap = {"figure": "accuracy", "value": 0.02, "low": 0.01, "high": 0.03}
+    baseline = {"kind": "A network", "accuracy": 0.9, "difference": gap, "settings": {}}
+    metrics = {**run.metrics, "baseline": {**baseline, "seconds": 1.0}}
+    run.path(run.METRICS).write_text(json.dumps(metrics), encoding="utf-8")
+    set_thresholds(run, [0.25])
+    said = "the model was compared with it before thresholds were set"
+    assert said in run.path(run.REPORT).read_text(encoding="utf-8")
+    assert said in run.path(run.MODEL_CARD).read_text(encoding="utf-8")
+    set_thresholds(run, [])
+    assert run.metrics["baseline"] == metrics["baseline"]
+    assert said not in run.path(run.REPORT).read_text(encoding="utf-8")
 
 
 def test_the_rarer_class_is_looked_for(run, capsys):
@@ -231,6 +249,19 @@ def test_without_val_predictions_there_is_nothing_to_choose_on(run, capsys):
     run.path(run.VAL_PREDICTIONS).unlink()
     assert cli.main(["threshold", str(run.folder), "--best", "f1"]) == 2
     assert "predictions_val.csv" in capsys.readouterr().err
+
+
+def test_labels_that_are_rare_or_not_there_are_named(caplog):
+    random = np.random.default_rng(0)
+    scores = random.random((200, 3))
+    truth = np.stack([scores[:, 0] > 0.5, np.arange(200) == 7, np.zeros(200, bool)], axis=1)
+    outcome = Outcome(np.arange(200).astype(object), scores, truth.astype(float), scores > 0.5)
+    info = ModelInfo(ImageInput(16), ("often", "once", "never"), "multi-label")
+    chosen, left = thresholding._one_each(outcome, info, thresholds.best_f1)
+    assert left == ["never"] and chosen[2] == 0.5
+    told = "\n".join(record.getMessage() for record in caplog.records)
+    assert "The threshold of once was chosen by only 1 image on one side" in told
+    assert "never keeps the threshold" in told and "often" not in told
 
 
 @pytest.mark.slow

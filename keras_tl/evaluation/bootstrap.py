@@ -4,7 +4,8 @@ The percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstra
 images are drawn with replacement, as many as there are, the figure is computed again, and of many
 such figures the middle 95 % are the interval. Images that belong to one group (a patient) are
 drawn together, since they say the same thing more than once. An interval says how far the figure
-might lie on other images of the same kind; it knows nothing of other seeds or splits.
+might lie on other images of the same kind; it knows nothing of other seeds or splits. Shares have
+Wilson's interval instead: where all images are right, so they are in every resample.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from scipy.stats import binomtest
+
+from keras_tl.evaluation.wilson import wilson
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -110,45 +113,44 @@ def classification_intervals(
         seed: See `resamples`.
 
     Returns:
-        Of each class, `[classes]`: "precision" (not defined in a resample in which the class was
-        not chosen), "recall" (nor in one in which it does not occur), "f1" (neither). Overall,
-        scalars: "accuracy" (share of samples with every class right), "balanced_accuracy" (mean
-        recall of the classes that occur) and "macro_f1" (a class neither true nor chosen in any
-        sample counts 0; one that only a resample lacks is left out of that resample's mean).
+        Of each class, `[classes]`: "precision" (not defined where the class was not chosen),
+        "recall" (nor where it does not occur), both Wilson's, see `keras_tl.evaluation.wilson`,
+        and "f1" (not defined in a resample with neither). Overall, scalars: "accuracy" (share of
+        samples with every class right; Wilson's), "balanced_accuracy" (mean recall of the classes
+        that occur) and "macro_f1" (a class neither true nor chosen in any sample counts 0; one
+        that only a resample lacks is left out of that resample's mean).
     """
     true, taken = (sparse.csr_array(values).astype(np.int64) for values in (present, chosen))
     hits = true.multiply(taken)
     samples, classes = true.shape
     # A sample is right where all of its classes were chosen, and no other.
     right = (hits.sum(axis=1) == true.sum(axis=1)) & (hits.sum(axis=1) == taken.sum(axis=1))
-    shares, done = [], 0
+    done = 0
     drawn = np.empty((3, count, classes), np.int32)
     for times in resamples(samples, groups=groups, count=count, seed=seed):
         for place, matrix in zip(drawn, (hits, true, taken), strict=True):
             place[done : done + len(times)] = (matrix.T @ times.T).T
-        shares.append(times @ right / times.sum(axis=1))
         done += len(times)
-    found: dict[str, list[Intervals]] = {"precision": [], "recall": [], "f1": []}
+    of_classes: list[Intervals] = []
     recalls, f1s, known = np.zeros(count), np.zeros(count), np.zeros(count)
     for first in range(0, classes, CLASSES):
         hit, of_true, of_taken = drawn[:, :, first : first + CLASSES].astype(np.float64)
-        recall, f1 = _ratio(hit, of_true), _ratio(2 * hit, of_true + of_taken)
-        figures = {"precision": _ratio(hit, of_taken), "recall": recall, "f1": f1}
-        for name, values in figures.items():
-            found[name].append(intervals(values))
-        recalls += np.nansum(recall, axis=1)
+        f1 = _ratio(2 * hit, of_true + of_taken)
+        of_classes.append(intervals(f1))
+        recalls += np.nansum(_ratio(hit, of_true), axis=1)
         f1s += np.nansum(f1, axis=1)
         known += (~np.isnan(f1)).sum(axis=1)
     occurs = np.maximum((drawn[1] > 0).sum(axis=1), 1)
     anywhere = float((true.sum(axis=0) + taken.sum(axis=0) > 0).mean())
     macro = f1s / np.maximum(known, 1) * anywhere
-    overall = {
-        "accuracy": np.concatenate(shares),
-        "balanced_accuracy": recalls / occurs,
-        "macro_f1": np.where(known > 0, macro, np.nan),
-    }
-    return {name: _joined(parts) for name, parts in found.items()} | {
-        name: intervals(values) for name, values in overall.items()
+    low, high = wilson(right[:, None], np.ones((samples, 1)), groups)
+    return {
+        "precision": Intervals(*wilson(hits, taken, groups)),
+        "recall": Intervals(*wilson(hits, true, groups)),
+        "f1": _joined(of_classes),
+        "accuracy": Intervals(low[0], high[0]),
+        "balanced_accuracy": intervals(recalls / occurs),
+        "macro_f1": intervals(np.where(known > 0, macro, np.nan)),
     }
 
 

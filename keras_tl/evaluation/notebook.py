@@ -16,13 +16,16 @@ _SHOWN = (
 )
 
 
-def metrics_html(title: str, metrics: dict[str, Any], report: str | None = None) -> str:
+def metrics_html(
+    title: str, metrics: dict[str, Any], report: str | None = None, nouns: str = "images"
+) -> str:
     """Lays a run's overall figures out as HTML.
 
     Args:
         title: The heading; it is escaped.
         metrics: What `evaluate` returned, perhaps with `samples` and `note` of a run.
         report: A link's target, the run's report; None has no link.
+        nouns: What the samples are.
 
     Returns:
         An element for `_repr_html_`.
@@ -33,7 +36,7 @@ def metrics_html(title: str, metrics: dict[str, Any], report: str | None = None)
         for name, label, is_share in _SHOWN
         if metrics.get(name) is not None
     )
-    where = f"{metrics.get('samples', 0):,} images"
+    where = f"{metrics.get('samples', 0):,} {nouns}"
     if "note" in metrics:
         where += f" of {escape(metrics['note'])}"
     link = f"<a href='{escape(report, quote=True)}'>report</a>" if report else ""

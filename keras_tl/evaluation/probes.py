@@ -26,6 +26,7 @@ from keras_tl.evaluation.linear_fits import (
     logistic,
     standardise,
 )
+from keras_tl.evaluation.wilson import wilson
 from keras_tl.features import scaling
 from keras_tl.files import scratch_array
 
@@ -36,7 +37,6 @@ RESAMPLES = 500
 PART = 8192
 # Of more counts, one for each class of each group, scikit-learn's folds would fill the memory.
 MOST_COUNTS = 2**22
-Z95 = 1.96
 METRICS = {"single-label": "accuracy", "multi-label": "mean_average_precision", "regression": "r2"}
 
 
@@ -273,7 +273,9 @@ def _measured(
     figures = {}
     if task == "single-label":
         true, predicted = targets.argmax(axis=1), outputs.argmax(axis=1)
-        interval = _wilson((true == predicted).astype(np.float64), group_of)
+        right = (true == predicted)[:, None]
+        low, high = wilson(right, np.ones_like(right), group_of)
+        interval = float(low[0]), float(high[0])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")
             figures["balanced_accuracy"] = float(balanced_accuracy_score(true, predicted))
@@ -282,25 +284,6 @@ def _measured(
         figures["mae"] = float(np.abs(outputs - targets).mean())
     whole = float(score(targets, outputs, np.ones((1, len(targets)), np.int64))[0])
     return Probe(METRICS[task], whole, interval, outputs, penalties, resampled, figures)
-
-
-def _wilson(right: np.ndarray, group_of: np.ndarray | None) -> tuple[float, float]:
-    """Wilson's interval of the mean of zeros and ones.
-
-    Where items come in groups they count as so many independent ones as would give the mean the
-    variance it has over groups (Kish, "Survey Sampling", 1965).
-    """
-    share, count = float(right.mean()), float(len(right))
-    if group_of is not None:
-        deviations = np.bincount(group_of, right - share)
-        variance = float((deviations**2).sum()) / count**2
-        groups = float(group_of.max() + 1)
-        independent = share * (1 - share) / variance if variance > 0 else groups
-        count = min(count, max(independent, 1.0))
-    middle = share + Z95**2 / (2 * count)
-    half = Z95 * float(np.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2)))
-    scale = 1 + Z95**2 / count
-    return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
 
 
 # The scores below take how often each item is drawn, int64 `[resamples, items]`, and give one

@@ -7,6 +7,7 @@ from keras_tl.reporting.facts import Facts
 from keras_tl.reporting.headlines import HEADLINES
 
 TITLE = "Was transfer worth it?"
+LEVEL_OF_TEST = 0.05
 _REACHES = {
     "accuracy": "reaches {} on the same split",
     "subset_accuracy": "gets every class right in {} of the same split",
@@ -33,7 +34,10 @@ def baseline_text(metrics: dict[str, Any], nouns: str) -> str:
     # An error is better where it is smaller; a gain is what the model is better by.
     gain = (value, low, high) if is_share else (-value, -high, -low)
     told = f"{found['kind']} {_REACHES[gap['figure']].format(reached)}"
-    return f"{told}, {_distance(gain, is_share)}: {_verdict(gain, metrics, nouns)}."
+    if gap.get("before_thresholds"):
+        return f"{told}; the model was compared with it before thresholds were set."
+    verdict = _verdict(gain, gap.get("p", 0.0), metrics, nouns)
+    return f"{told}, {_distance(gain, is_share)}: {verdict}."
 
 
 def _distance(gain: tuple[float, float, float], is_share: bool) -> str:
@@ -50,11 +54,14 @@ def _distance(gain: tuple[float, float, float], is_share: bool) -> str:
     return f"{words} (95 % interval {100 * low:z.1f} to {100 * high:z.1f})"
 
 
-def _verdict(gain: tuple[float, float, float], metrics: dict[str, Any], nouns: str) -> str:
+def _verdict(
+    gain: tuple[float, float, float], chance: float, metrics: dict[str, Any], nouns: str
+) -> str:
+    """The interval decides, and the test where there is one: resamples of few items agree early."""
     _, low, high = gain
-    if low > 0:
+    if low > 0 and chance <= LEVEL_OF_TEST:
         return "transfer was worth it"
-    if high < 0:
+    if high < 0 and chance <= LEVEL_OF_TEST:
         return "transfer was not worth it"
     return f"these {metrics.get('samples', 0):,} {nouns} do not show that transfer was worth it"
 
@@ -95,6 +102,6 @@ def _about(facts: Facts, found: dict[str, Any]) -> str:
     )
     if (chance := found["difference"].get("p")) is not None:
         about += f" Exact McNemar test: p = {chance:.3g}."
-    if facts.metrics.get("thresholds_chosen_by"):
-        about += " The difference was measured before thresholds were chosen."
+    if found["difference"].get("before_thresholds"):
+        about += " The difference was measured before thresholds were set."
     return about

@@ -244,9 +244,17 @@ def row(*texts: str) -> tuple[Cell, ...]:
     return tuple(Cell(text) for text in texts)
 
 
+# Of a share that is nearly all, or nearly nothing.
+MOST_DIGITS = 6
+
+
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share as per cent; "–" where there is none."""
-    return "–" if share is None or share != share else f"{100 * share:.{digits}f}\u00a0%"
+    """A share as per cent; "–" where there is none. Only all is 100 %, and only nothing 0 %."""
+    if share is None or share != share:
+        return "–"
+    while 0 < share < 1 and round(100 * share, digits) in (0, 100) and digits < MOST_DIGITS:
+        digits += 1
+    return f"{100 * share:.{digits}f}\u00a0%"
 
 
 def score(value: float | None) -> str:

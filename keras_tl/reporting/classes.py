@@ -171,10 +171,16 @@ def curves(facts: Facts) -> Section:
 
 
 def _curve_classes(facts: Facts, outcome: Outcome) -> list[int]:
-    """Classes that some samples are of and some are not; of two exclusive classes the rarer one."""
+    """Classes that some samples are of and some are not.
+
+    Of two exclusive classes it is the one that a threshold was chosen for, else the rarer one.
+    """
     occurs = outcome.present.sum(axis=0)
     defined = [int(i) for i in np.flatnonzero((occurs > 0) & (occurs < len(outcome)))]
     if facts.task == "single-label" and len(facts.class_names) == 2:
+        looked_for = facts.metrics.get("thresholds_chosen_by", {}).get("positive")
+        if looked_for in facts.class_names:
+            return [i for i in defined if facts.class_names[i] == looked_for]
         return sorted(defined, key=lambda i: (occurs[i], -i))[:1]
     return defined
 
@@ -227,8 +233,10 @@ def _keys(lines: list[Line]) -> tuple[Key, ...]:
 def calibration(facts: Facts) -> Section:
     """Whether what is said with 80 % is right in 80 %, before and after temperature scaling."""
     outcome, title = facts.outcome, "Calibration"
-    if outcome is None or len(outcome) < 2:
+    if outcome is None:
         return Section(title, (_NO_PREDICTIONS,))
+    if len(outcome) < 2:
+        return Section(title, (Text(f"One {facts.noun} says nothing of it.", "quiet"),))
     if outcome.is_sparse:
         return Section(title, _calibration_of_many(facts, outcome))
     multi_label = facts.task == "multi-label"

@@ -149,21 +149,29 @@ class Facts:
         """The same for several."""
         return f"{self.noun}s"
 
-    @cached_property
+    @property
     def groups(self) -> np.ndarray | None:
-        """The group of each measured sample as int64 codes; None where there are no groups."""
+        """The group of each measured sample as int64 codes; None where there are no several."""
+        return None if self.of_one_group else self._groups
+
+    @property
+    def of_one_group(self) -> bool:
+        """Whether all measured samples are of one group: of other groups they say nothing."""
+        return self._groups is not None and not self._groups.any()
+
+    @cached_property
+    def _groups(self) -> np.ndarray | None:
         if self.outcome is None or self.splits is None or not len(self.outcome):
             return None
         of_id = dict(zip(self.splits["id"], self.splits["group"], strict=True))
         names = [of_id.get(name, "") or f"\0{name}" for name in self.outcome.ids]
         codes = pd.factorize(np.array(names, dtype=object))[0]
-        # Of one group alone nothing can be drawn that differs.
-        return codes if 1 < codes.max() + 1 < len(codes) else None
+        return codes if codes.max() + 1 < len(codes) else None
 
     @cached_property
     def intervals(self) -> dict[str, Intervals]:
-        """95 % intervals of the figures by name; empty without predictions."""
-        if self.outcome is None or not len(self.outcome):
+        """95 % intervals of the figures by name; empty without predictions, or of one group."""
+        if self.outcome is None or not len(self.outcome) or self.of_one_group:
             return {}
         if self.task == "regression":
             return regression_intervals(

@@ -39,9 +39,10 @@ def learning_curves(facts: Facts) -> Section:
     about = "Training figures are means over the epoch, with dropout and augmentation at work."
     if has_val:
         about += (
-            " Dots: the epoch whose weights were kept, the one of its phase with the lowest val "
+            " Dots: the epoch of its phase with the lowest val loss"
+            + (", after the best temperature" if REFINED in history else "")
+            + "; its weights were kept, unless those that the phase began with had a lower one."
         )
-        about += "loss" + (", after the best temperature." if REFINED in history else ".")
     return Section(title, (Charts(tuple(charts)), Text(about, "quiet")))
 
 
@@ -93,7 +94,7 @@ def _bands(history: pd.DataFrame) -> list[Band]:
 
 
 def _kept(history: pd.DataFrame) -> list[int]:
-    """Rows with the lowest validation loss of their phase, by which the weights were chosen."""
+    """Rows with the lowest validation loss of their phase, by which weights are chosen."""
     rows = []
     judged = REFINED if REFINED in history else "val_loss"
     for _, start, end in _stretches(history):

@@ -106,7 +106,8 @@ def _without_details(section: Section) -> Section:
 
 def _header(facts: Facts) -> str:
     header: dict[str, Any] = {
-        "license": _license(facts).lower(),
+        # Of the model, which only its maker can give; the text names that of the weights.
+        "license": "unknown",
         "library_name": "keras",
         "tags": ["keras", "keras_tl", "transfer-learning", facts.task],
     }
@@ -213,16 +214,18 @@ def _calibration(facts: Facts) -> Section:
     title, outcome = "Calibration", facts.outcome
     if outcome is None or not len(outcome):
         return Section(title, (Text("The run has no predictions.csv.", "quiet"),))
-    if outcome.is_sparse:
-        probabilities, right = outcome.confidence, outcome.right
-    else:
-        is_multi_label = facts.task == "multi-label"
+    is_multi_label = facts.task == "multi-label"
+    if is_multi_label:
         probabilities, right = decisions(outcome.outputs, outcome.present, is_multi_label)
+    else:
+        probabilities, right = outcome.confidence, outcome.right
     found = reliability(probabilities, right)
-    kind = "classes that were given it were there" if facts.task == "multi-label" else "were right"
+    of, were = (
+        ("all classes", "of them were there") if is_multi_label else ("its answers", "were right")
+    )
     text = (
-        f"The mean probability of its answers is {percent(float(probabilities.mean()))}; "
-        f"{percent(float(right.mean()))} {kind}. Expected calibration error: "
+        f"The mean probability of {of} is {percent(float(probabilities.mean()))}; "
+        f"{percent(float(right.mean()))} {were}. Expected calibration error: "
         f"{percent(found.error)} in {BINS} bins (Guo et al. 2017). report.html shows the bins"
     )
     text += "." if outcome.is_sparse else ", and what one temperature would mend."

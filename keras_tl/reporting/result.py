@@ -57,7 +57,8 @@ def bounds(facts: Facts, name: str, index: int | None = None) -> tuple[float, fl
             regression with one target is that target's.
 
     Returns:
-        Lower and upper bound; None where there are none, or where they do not hold the figure.
+        Lower and upper bound; None where there are none, where they do not hold the figure, or
+        where all resamples agree, which says nothing of other samples.
     """
     found = facts.intervals.get(_INTERVAL_NAMES.get(name, name))
     if found is None:
@@ -71,7 +72,7 @@ def bounds(facts: Facts, name: str, index: int | None = None) -> tuple[float, fl
         low, high = low[index], high[index]
     value = facts.metrics.get(name) if index is None else None
     # With very few samples a class, F1 is lower in nearly every resample, which leaves classes out.
-    if np.isnan(low) or (value is not None and not low <= value <= high):
+    if np.isnan(low) or low == high or (value is not None and not low <= value <= high):
         return None
     return float(low), float(high)
 
@@ -143,7 +144,12 @@ def thresholds_text(facts: Facts) -> str:
     asked = rule.get(chosen["rule"], f"a {chosen['rule']} of {share}")
     where = f"chosen on {chosen['images']:,} {facts.nouns} of the val split for {asked}"
     if facts.task == "multi-label" or facts.info is None:
-        return f"Each class is called at a threshold of its own, {where}."
+        told = f"Each class is called at a threshold of its own, {where}."
+        if left := chosen.get("left"):
+            told += (
+                f" The rule cannot be followed for {', '.join(left)}: the threshold is as before."
+            )
+        return told
     threshold, positive = facts.info.thresholds[0], chosen["positive"]
     if positive == facts.class_names[0]:
         threshold = 1.0 - threshold
@@ -151,10 +157,15 @@ def thresholds_text(facts: Facts) -> str:
 
 
 def _about_intervals(facts: Facts) -> str:
+    if facts.of_one_group:
+        return f"There are no intervals: all measured {facts.nouns} are of one group."
     if not facts.intervals:
         return "There are no intervals: the run has no predictions.csv."
     groups = f", {facts.nouns} of a group together" if facts.groups is not None else ""
+    shares = (
+        "" if facts.task == "regression" else "of accuracy, precision and recall Wilson's, else "
+    )
     return (
-        f"Intervals: 1,000 bootstrap resamples of the measured {facts.nouns}{groups}; they know "
-        "nothing of other seeds or splits."
+        f"Intervals: {shares}1,000 bootstrap resamples of the measured {facts.nouns}{groups}; they "
+        "know nothing of other seeds or splits."
     )

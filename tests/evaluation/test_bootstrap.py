@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binom, spearmanr
+from scipy.stats import binom, binomtest, spearmanr
 from sklearn.metrics import (
     average_precision_score,
     mean_absolute_error,
@@ -81,11 +81,14 @@ def test_class_figures_are_those_of_scikit_learn_on_the_same_draws(groups):
         np.eye(3, dtype=bool)[true], np.eye(3, dtype=bool)[predicted], count=100, groups=groups
     )
     low, high = slow_figures(true, predicted, 3, 100, groups)
-    for k, name in enumerate(("precision", "recall", "f1")):
-        np.testing.assert_allclose(found[name].low, low[k])
-        np.testing.assert_allclose(found[name].high, high[k])
-    # The twin: precision taken for recall is seen.
-    assert not np.allclose(found["precision"].low, low[1])
+    np.testing.assert_allclose(found["f1"].low, low[2])
+    np.testing.assert_allclose(found["f1"].high, high[2])
+    if groups is None:
+        for name, of in (("precision", predicted), ("recall", true)):
+            for k in range(3):
+                hits, count = ((true == k) & (predicted == k)).sum(), (of == k).sum()
+                wanted = binomtest(int(hits), int(count)).proportion_ci(method="wilson")
+                assert (found[name].low[k], found[name].high[k]) == pytest.approx(wanted, abs=1e-4)
 
 
 @pytest.mark.parametrize("groups", [None, np.arange(60) // 3])
@@ -144,7 +147,7 @@ def test_a_figure_that_is_never_defined_has_no_interval():
     found = classification_intervals(present, present, count=50)
     assert np.isnan(found["recall"].low[2]) and np.isnan(found["f1"].high[2])
     # Where it is defined in some resamples, it is perfect in all of these.
-    assert found["recall"].low[:2].tolist() == [1, 1]
+    assert found["f1"].low[:2].tolist() == [1, 1]
 
 
 def test_an_interval_is_the_middle_of_the_resamples():

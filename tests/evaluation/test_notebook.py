@@ -7,7 +7,8 @@ def test_figures_are_shown_and_names_escaped():
     assert "&lt;b&gt;run&lt;/b&gt;" in html and "&lt;test&gt;" in html
     assert "<td>90.0 %</td>" in html and "<td>0.875</td>" in html
     assert "href='a&#x27;b/report.html'" in html
-    assert "R²" not in html
+    assert "R²" not in html and "30 images" in html
+    assert "30 texts" in metrics_html("run", metrics, nouns="texts")
 
 
 def test_what_is_not_defined_is_left_out():

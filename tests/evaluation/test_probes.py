@@ -11,9 +11,9 @@ from sklearn.metrics import (
 from sklearn.preprocessing import StandardScaler
 
 from keras_tl.errors import InputError
-from keras_tl.evaluation import probes
 from keras_tl.evaluation.linear_fits import deal, logistic, ridge, standardise
 from keras_tl.evaluation.probes import few_shot, linear_probe, tied
+from keras_tl.evaluation.wilson import wilson
 
 
 def blobs(count=120, width=12, classes=3, spread=2.0, seed=0):
@@ -67,16 +67,9 @@ def test_a_group_is_never_divided():
     assert whole.score < 0.75
     # 200 items of which each says what 4 others say: an interval as wide as that of 40.
     low, high = whole.interval
-    independent = probes._wilson(np.arange(40) < round(40 * whole.score), None)
-    assert high - low == pytest.approx(independent[1] - independent[0], rel=0.05)
-
-
-def test_the_interval_is_wilsons():
-    # Brown, Cai and DasGupta (2001): of 20 items, none right.
-    low, high = probes._wilson(np.zeros(20), None)
-    assert (low, high) == (0.0, pytest.approx(1.96**2 / (20 + 1.96**2)))
-    low, high = probes._wilson(np.array([1.0] * 8 + [0.0] * 2), None)
-    assert (low, high) == (pytest.approx(0.4901, abs=1e-3), pytest.approx(0.9433, abs=1e-3))
+    right = np.arange(40)[:, None] < round(40 * whole.score)
+    (lowest,), (highest,) = wilson(right, np.ones((40, 1)))
+    assert high - low == pytest.approx(highest - lowest, rel=0.05)
 
 
 def test_the_penalty_follows_the_noise():

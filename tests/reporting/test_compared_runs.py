@@ -60,7 +60,35 @@ def test_no_image_in_common_is_said(tmp_path):
     table["id"] = [f"other {i}" for i in range(len(table))]
     table.to_csv(path, index=False)
     page = compare(runs, tmp_path)
-    assert "Measured on no image with the same truth as a/run <b>&: b/run <b>&." in page.text
+    assert (
+        "Measured on no image with the same content and truth as a/run <b>&, or on one group "
+        "alone: b/run <b>&."
+    ) in page.text
+
+
+def test_other_images_of_the_same_names_are_not_matched(tmp_path):
+    runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", seed=5, noise=1.6)]
+    path = runs[1].run.path("splits.csv")
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    tested = table["split"] == "test"
+    table.loc[tested[tested].index[:13], "sha256"] = "0" * 64
+    table.to_csv(path, index=False)
+    assert f"{tested.sum() - 13} " in compare(runs, tmp_path).text
+    one, two = (right(made)[13:] for made in runs)
+    text = compare(runs, tmp_path).text
+    assert f"{tested.sum() - 13} {100 * (two.mean() - one.mean()):+.1f} points" in text
+
+
+@pytest.mark.parametrize(("groups", "said"), [(8, "b/run <b>& "), (1, "on one group alone: b/run")])
+def test_groups_have_no_test_of_single_images(tmp_path, groups, said):
+    runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", seed=5, noise=1.6)]
+    for made in runs:
+        path = made.run.path("splits.csv")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table["group"] = [f"patient {i % groups}" for i in range(len(table))]
+        table.to_csv(path, index=False)
+    text = compare(runs, tmp_path).text
+    assert said in text and "McNemar" not in text
 
 
 def test_values(tmp_path):

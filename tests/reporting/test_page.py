@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 from run_folders import ODD_NAMES, Page, make_run
+from scipy.stats import binomtest
 
 from keras_tl.data.source import content_hash
 from keras_tl.evaluation.bootstrap import classification_intervals
 from keras_tl.evaluation.metrics import decide
+from keras_tl.reporting.blocks import percent
 from keras_tl.reporting.facts import read_facts
 from keras_tl.reporting.page import write_report
 from keras_tl.reporting.pictures import SHOWN
@@ -69,12 +71,12 @@ def test_an_answer_without_looking_that_is_no_worse_is_said_to_be(tmp_path, figu
 
 
 def test_how_the_kept_epoch_was_chosen(made, tmp_path):
-    assert "lowest val loss." in report(made.run).text
+    assert "lowest val loss; its weights were kept, unless" in report(made.run).text
     path = made.run.path("history.csv")
     history = pd.read_csv(path)
     history["val_refined_loss"] = history["val_loss"]
     history.to_csv(path, index=False)
-    assert "lowest val loss, after the best temperature." in report(made.run).text
+    assert "lowest val loss, after the best temperature; its" in report(made.run).text
 
 
 def test_an_interval_that_does_not_hold_its_figure_is_not_shown(made):
@@ -208,6 +210,11 @@ def test_groups_are_resampled_together(made):
     facts = read_facts(made.run)
     assert facts.groups.max() + 1 == 15
     assert "images of a group together" in report(made.run).text
+    splits["group"] = "patient 1"
+    splits.to_csv(made.run.path("splits.csv"), index=False)
+    alone = report(made.run).text
+    assert "There are no intervals: all measured images are of one group." in alone
+    assert "95 % interval" not in alone.partition("Confusion matrix")[0].partition("Result")[2]
 
 
 def test_several_labels(tmp_path, tiny_model):
@@ -262,6 +269,35 @@ def test_two_classes_have_one_curve_of_the_rarer_one(tmp_path):
     text = report(made.run).text
     assert "The class looked for is “intact”." in text
     assert "mean of 2 classes" not in text
+    path = made.run.path("metrics.json")
+    chosen = {"rule": "f1", "share": None, "positive": "defective", "images": 9}
+    metrics = json.loads(path.read_text()) | {"thresholds_chosen_by": chosen}
+    replace(made.info, thresholds=(0.4,)).write(made.run.folder)
+    path.write_text(json.dumps(metrics), encoding="utf-8")
+    assert "The class looked for is “defective”." in report(made.run).text
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "text"),
+    [
+        (None, 1, "–"),
+        (1.0, 1, "100.0 %"),
+        (0.0, 0, "0 %"),
+        (0.9997, 1, "99.97 %"),
+        (0.996, 0, "99.6 %"),
+        (0.0004, 1, "0.04 %"),
+        (0.987, 1, "98.7 %"),
+    ],
+)
+def test_only_all_is_a_hundred_per_cent(share, digits, text):
+    assert percent(share, digits).replace("\u00a0", " ") == text
+
+
+def test_one_image_has_no_calibration(made):
+    path = made.run.path("predictions.csv")
+    pd.read_csv(path).iloc[:1].to_csv(path, index=False)
+    text = report(made.run).text
+    assert "One image says nothing of it." in text and "needs predictions.csv" not in text
 
 
 def test_a_thousand_classes_stay_bounded(tmp_path):
@@ -274,7 +310,13 @@ def test_a_thousand_classes_stay_bounded(tmp_path):
 
 
 def test_without_a_mistake(tmp_path):
-    text = report(make_run(tmp_path, noise=0.01).run).text
+    made = make_run(tmp_path, noise=0.01)
+    text = report(made.run).text
+    count = int((made.source.splits == "test").sum())
+    # Resamples of nothing but right answers all agree; Wilson's interval is as wide as it must be.
+    low = 100 * binomtest(count, count).proportion_ci(method="wilson").low
+    assert f"the model got 100.0 % right (95 % interval {low:.1f} % to 100.0 %)" in text
+    assert "1.00–1.00" not in text
     assert "No class was taken for another." in text
     assert "Most confident mistakes: none." in text
 

@@ -249,8 +249,8 @@ def test_the_audits_findings_stand_side_by_side(tmp_path):
         assert beginning in page.text
 
 
-def baseline_facts(value, low, high, figure="accuracy", reached=0.986):
-    gap = {"figure": figure, "value": value, "low": low, "high": high, "p": 0.2}
+def baseline_facts(value, low, high, figure="accuracy", reached=0.986, p=0.02):
+    gap = {"figure": figure, "value": value, "low": low, "high": high, "p": p}
     about = {"kind": "TF-IDF with logistic regression", figure: reached, "difference": gap}
     about |= {"settings": {"C": 10.0}, "seconds": 4.0}
     return {"samples": 600, "baseline": about}
@@ -279,6 +279,23 @@ def test_the_sentence_on_the_baseline(gap, told):
     assert told in baseline_text(baseline_facts(*gap), "texts").replace("\u00a0", " ")
 
 
+def test_a_few_texts_do_not_show_it_whatever_their_resamples_say():
+    # Four of 100 that only the model has right: p is 2 / 2**4.
+    facts = baseline_facts(0.04, 0.01, 0.08, p=0.125)
+    assert "do not show that transfer was worth it" in baseline_text(facts, "texts")
+    # Of groups there is no such test.
+    del facts["baseline"]["difference"]["p"]
+    assert baseline_text(facts, "texts").endswith(": transfer was worth it.")
+
+
+def test_where_thresholds_were_set_nothing_is_said_of_what_was_before():
+    facts = baseline_facts(0.02, 0.01, 0.03)
+    facts["baseline"]["difference"]["before_thresholds"] = True
+    told = baseline_text(facts, "texts")
+    assert told.endswith("the model was compared with it before thresholds were set.")
+    assert "points" not in told and "worth" not in told
+
+
 def test_the_sentence_of_a_regression_where_less_is_better():
     # The model's mean error is smaller by 2.
     facts = baseline_facts(-2.0, -3.0, -1.0, "mae", 7.0)
@@ -297,14 +314,14 @@ def test_page_and_card_say_what_transfer_was_worth(tmp_path):
     page = report(made.run, source=made.source)
     assert page.text.count("2.0 points less than this model") == 1
     assert "Was transfer worth it?" in page.text
-    assert "McNemar test: p = 0.2" in page.text and "(C 10)" in page.text
+    assert "McNemar test: p = 0.02" in page.text and "(C 10)" in page.text
     card = model_card(read_facts(made.run))
     assert card.count("2.0 points less than this model") == 1
 
 
 def test_the_card_of_a_run_of_texts(tmp_path):
     card = model_card(read_facts(make_text_run(tmp_path).run))
-    assert "pipeline_tag: text-classification" in card and "license: apache-2.0" in card
+    assert "pipeline_tag: text-classification" in card and "license: unknown" in card
     assert "| tokens | up to 16 tokens of a text |" in card
     assert "augmentation" not in card and "camera" not in card
     assert "those the encoder was published with" in card

@@ -73,7 +73,7 @@ class Finding:
     @property
     def html(self) -> str:
         """It as two cells of a table; where it occurs opens on a click."""
-        cells = f"<td><b>{self.severity}</b><td style='text-align:left'>"
+        cells = f"<td><b>{escape(self.severity)}</b><td style='text-align:left'>"
         if not self.sets:
             return cells + escape(self.text)
         lines = "<br>".join(escape(line) for line in str(self).splitlines()[1:])
@@ -225,6 +225,9 @@ def read_audit(path: str | os.PathLike[str]) -> Audit:
         )
         for row in facts["findings"]
     )
+    if unknown := {finding.severity for finding in findings} - set(SEVERITIES):
+        expected = f"severities {', '.join(SEVERITIES)} in {str(path)!r}"
+        raise InputError(expected, first_few(sorted(map(str, unknown))), "Make it again.")
     return Audit(facts["images"], facts["classes"], findings, facts.get("noun", "image"))
 
 

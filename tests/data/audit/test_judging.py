@@ -195,6 +195,10 @@ def test_an_audit_is_read_back_as_it_was_written(planted, tmp_path):
     facts = json.loads(path.read_text())
     assert facts["serious"] == 2
     assert facts["findings"][0]["sets"][0]["ids"] == ["0.jpg", "24.jpg"]
+    facts["findings"][0]["severity"] = "<img src=x onerror=alert()>"
+    path.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="severities serious, warning, note"):
+        read_audit(path)
     path.write_text('{"schema_version": 99}')
     with pytest.raises(InputError, match="an audit of version 1"):
         read_audit(path)
