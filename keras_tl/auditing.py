@@ -320,12 +320,12 @@ def findings_on_labels(
 
 def _kept_together(source: Source, seen: Seen | SeenTexts | None) -> np.ndarray:
     """A name for each image: its group, or that of its near-duplicates, or its content."""
-    own = source.hashes.astype(str)
+    names = source.hashes
+    if seen is not None:
+        names = np.where(seen.groups.names != "", seen.groups.names, names)
     if source.groups is not None:
-        return np.where(source.groups != "", source.groups, own).astype(str)
-    if seen is None:
-        return own
-    return np.where(seen.groups.names != "", seen.groups.names, own).astype(str)
+        names = np.where(source.groups != "", source.groups, names)
+    return names.astype(str)
 
 
 def _wrong_labels(suspects: list[Suspect], probe: Probe, source: Source) -> Finding:

@@ -296,9 +296,10 @@ def decide(
 
 def groups_of(source: Source) -> np.ndarray | None:
     """What must not be divided between folds; None where each item may go anywhere."""
-    if source.groups is not None:
-        return source.groups.astype(str)
     hashes = source.hashes.astype(str)
+    if source.groups is not None:
+        # Those of no group are on their own, not one group together.
+        return np.where(source.groups != "", source.groups, hashes).astype(str)
     return hashes if len(np.unique(hashes)) < len(hashes) else None
 
 

@@ -1,5 +1,7 @@
 """What `train --fine-tune auto` decides, on what, and at what price."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -173,6 +175,27 @@ def test_equal_images_are_a_group(data):
     assert probing.groups_of(source) is None
     doubled = source.take(np.array([0, 1, 1, 2]))
     assert len(np.unique(probing.groups_of(doubled))) == 3
+
+
+def test_items_of_no_group_are_on_their_own(data):
+    few = data.train.source.take(np.array([0, 1, 2, 3, 3]))
+    source = replace(few, groups=np.array(["a", "", "a", "", ""], dtype=object))
+    one, two = few.hashes[[1, 3]]
+    assert probing.groups_of(source).tolist() == ["a", one, "a", two, two]
+
+
+def test_items_of_no_group_are_dealt_to_all_folds(data, monkeypatch):
+    """They are no group that must be in one fold as a whole."""
+    source = data.train.source
+    groups = np.full(len(source), "", dtype=object)
+    groups[:2] = "a"
+    dealt = []
+    monkeypatch.setattr(probing, "linear_probe", lambda *_, **options: dealt.append(options))
+    monkeypatch.setattr(probing, "judge", lambda *_, **__: None)
+    features = probing.ProbedFeatures(np.zeros((len(source), 1)), np.zeros((1, 1)), None, 0)
+    probing.decide(features, replace(source, groups=groups), seconds=1.0)
+    assert [options["folds"] for options in dealt] == [5, 5]
+    assert all(len(np.unique(options["groups"])) == len(source) - 1 for options in dealt)
 
 
 def test_a_sample_has_each_class_in_its_share(data):

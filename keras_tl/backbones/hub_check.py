@@ -3,16 +3,18 @@
 Loading a SavedModel runs some of its functions (they make and fill tables), calling it runs others.
 So every function in the file is looked through, but for the two that TensorFlow adds for saving and
 restoring: these are for the graph itself, which is never run here, and they count too where
-anything else calls them.
+anything else calls them, or an object of the file holds them.
 
 One operation reads a file: `InitializeTableFromTextFileV2` fills a table, most often a vocabulary,
 from an asset. It is let through where its file name is shown to be the path of one of the module's
 own assets: an argument of the function, handed on unchanged by its callers, which the object graph
 binds to an asset. TensorFlow makes that path of the folder it loads from and the asset's name, and
-the name is one of the files that came with the module, so it leads nowhere else.
+the name is one of the files that came with the module, so it leads nowhere else. Nothing may be
+set on asset or function after they are made.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from keras_tl.backbones.hub_files import ASSETS
@@ -23,6 +25,8 @@ CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 SAVERS = ("__inference__traced_save", "__inference__traced_restore")
 # TensorFlow may run a function in the place of another with the same value of this attribute.
 INTERCHANGEABLE = "api_implements"
+# What TensorFlow writes as children of a function. A child is set as an attribute of that name.
+CHILDREN_OF_A_FUNCTION = re.compile(r"(trace|capture)_\d+")
 
 
 class _UnsafeError(Exception):
@@ -60,8 +64,10 @@ class _Functions:
         # TensorFlow registers these as gradients of whatever it loads.
         gradients = {g.gradient_func for g in (*library.gradient, *library.registered_gradients)}
         swapped = {f.signature.name for f in library.function if INTERCHANGEABLE in f.attr}
+        # TensorFlow takes these from the whole library, be they in `concrete_functions` or not.
+        held = {name for node in self.objects.nodes for name in _held_by(node)}
         # What may be called from outside of the file's functions.
-        self.entries = {*self.objects.concrete_functions, *gradients, *swapped}
+        self.entries = {*self.objects.concrete_functions, *held, *gradients, *swapped}
         self._paths: dict[str, set[int]] = {}
         self._open: set[str] = set()
 
@@ -69,6 +75,9 @@ class _Functions:
         """Raises where a function may do more than compute."""
         if self.has_doubles:
             raise _UnsafeError("two functions of one name")
+        for child in (c for node in self.objects.nodes if _held_by(node) for c in node.children):
+            if not CHILDREN_OF_A_FUNCTION.fullmatch(child.local_name):
+                raise _UnsafeError(f"a function whose {child.local_name} is set")
         for name in sorted(self._in_use()):
             for node in self.by_name[name].node_def:
                 known = node.op in ALLOWED_OPS or node.op in self.by_name
@@ -114,10 +123,8 @@ class _Functions:
         for node in function.node_def:
             inputs = [source for source in node.input if not source.startswith("^")]
             for place in self._read_inputs(node):
-                source = inputs[place].split(":")[0]
-                while source in nodes and nodes[source].op == "Identity":
-                    source = nodes[source].input[0].split(":")[0]
-                if source not in arguments:
+                source = _origin(inputs[place], nodes)
+                if source in nodes or source not in arguments:
                     raise _UnsafeError(f"a file name that {name} makes itself")
                 found.add(arguments.index(source))
         self._paths[name] = found
@@ -139,11 +146,34 @@ class _Functions:
         if name in self.objects.concrete_functions:
             bound = list(self.objects.concrete_functions[name].bound_inputs)
         given = len(self.by_name[name].signature.input_arg) - len(bound)
-        is_asset = place >= given and (
-            self.objects.nodes[bound[place - given]].WhichOneof("kind") == "asset"
-        )
-        if not is_asset:
+        if not 0 <= given <= place or not _is_asset(self.objects.nodes[bound[place - given]]):
             raise _UnsafeError(f"a file name that {name} is given")
+
+
+def _held_by(node: Any) -> list[str]:
+    """The functions that an object is, or takes a tensor from."""
+    kind = node.WhichOneof("kind")
+    if kind == "function":
+        return list(node.function.concrete_functions)
+    if kind == "bare_concrete_function":
+        return [node.bare_concrete_function.concrete_function_name]
+    return [node.captured_tensor.concrete_function] if kind == "captured_tensor" else []
+
+
+def _is_asset(node: Any) -> bool:
+    """Whether an object is an asset: made by TensorFlow's own class, and left as it was made."""
+    is_plain = not node.registered_name and not node.children
+    return is_plain and node.WhichOneof("kind") == "asset"
+
+
+def _origin(source: str, nodes: Mapping[str, Any]) -> str:
+    """What identities hand on: the name of an argument, or of a node that is no identity."""
+    name = source.split(":")[0]
+    for _ in nodes:  # or for ever, where identities feed each other
+        if name not in nodes or nodes[name].op != "Identity" or not nodes[name].input:
+            break
+        name = nodes[name].input[0].split(":")[0]
+    return name
 
 
 def _named_in(values: Iterable[Any]) -> Iterator[str]:

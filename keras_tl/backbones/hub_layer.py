@@ -222,7 +222,8 @@ class HubLayer(keras.layers.Layer):
                 f"one of {files.digest}",
                 "Take the file as it was written.",
             )
-        reason = why_unsafe(files.graph(), files.names) if self._is_safe_mode else ""
+        with usable("a SavedModel", "Take the file as it was written."):
+            reason = why_unsafe(files.graph(), files.names) if self._is_safe_mode else ""
         if reason:
             raise InputError(
                 "a TF-Hub module that only computes",
@@ -375,8 +376,7 @@ def _all_variables(loaded: Any) -> Iterable[tf.Variable]:
 def describe_variables(loaded: Any, endpoint: str) -> tuple[HubVariable, ...]:
     """Describes `variables_of` for Keras: names without "/", no name twice."""
     found = variables_of(loaded, endpoint)
-    listed = {id(v) for v in getattr(loaded, "trainable_variables", ())}
-    listed &= {id(v) for v in found}
+    listed = {id(v) for v in getattr(loaded, "trainable_variables", ())} & {id(v) for v in found}
     described: list[HubVariable] = []
     for variable in found:
         if not (variable.dtype.is_floating or variable.dtype.is_integer or variable.dtype.is_bool):

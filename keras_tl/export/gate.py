@@ -64,6 +64,7 @@ def verify_program(
     precision: str = "float32",
     sample_files: Sequence[str | Path | bytes] = (),
     held_out: Samples | None = None,
+    calibration: Samples | None = None,
     tolerance: float | None = None,
 ) -> dict[str, Any]:
     """Runs a folder's `predict.py` on image files and compares with the Keras model.
@@ -75,10 +76,13 @@ def verify_program(
         precision: "float32", "float16" or "int8".
         sample_files: Not for "int8": encoded images beside the `probe_images`.
         held_out: For "int8": labelled images; at most 500 are drawn.
+        calibration: For "int8": labelled images of the training, whose targets say how a
+            regression's spread where those held out are all the same.
         tolerance: The largest difference of a probability allowed (relative to the largest output
             of a regression); by default 1e-3 for float32 and 1e-2 for float16, more where the
             Keras model itself computes in less. For "int8" the accuracy that may be lost, by
-            default 0.02, more where chance explains it.
+            default 0.02, more where chance explains it; of a regression the root mean squared
+            difference, in standard deviations of the target, by default 0.1.
 
     Returns:
         What was found, ready for JSON: "images" and "largest_difference" with "allowed"; for
@@ -97,8 +101,7 @@ def verify_program(
     outputs = run_program(folder, list(images.values()), info)
     if precision == "int8":
         assert held_out is not None
-        allowed = LARGEST_LOSS if tolerance is None else tolerance
-        return _compare_decisions(folder, model, info, held_out, allowed)
+        return _compare_decisions(folder, model, info, held_out, tolerance, calibration)
     least = max(TOLERANCES[precision], default_tolerance(model))
     allowed = least if tolerance is None else tolerance
     expected = keras_outputs(model, pixels)
@@ -192,7 +195,12 @@ def _check_decisions(
 
 
 def _compare_decisions(
-    folder: Path, model: keras.Model, info: ModelInfo, held_out: Samples, allowed: float
+    folder: Path,
+    model: keras.Model,
+    info: ModelInfo,
+    held_out: Samples,
+    tolerance: float | None,
+    calibration: Samples | None = None,
 ) -> dict[str, Any]:
     """Compares what program and Keras model make of held-out images."""
     chosen = np.random.default_rng(0).permutation(len(held_out))[:HELD_OUT_IMAGES]
@@ -204,7 +212,10 @@ def _compare_decisions(
     files = [_encoded(held_out.source.items[i]) for i in chosen]
     outputs, targets = run_program(folder, files, info), held_out.targets()[chosen]
     if info.task == "regression":
-        return _compare_values(outputs, expected, targets)
+        in_training = targets if calibration is None else calibration.targets()
+        allowed = LARGEST_DEVIATION if tolerance is None else tolerance
+        return _compare_values(outputs, expected, targets, in_training, allowed)
+    allowed = LARGEST_LOSS if tolerance is None else tolerance
     theirs, ours, true = _choices(outputs, info), _choices(expected, info), targets > 0.5
     right, keras_right = ((choices == true).all(axis=1) for choices in (theirs, ours))
     # Of few images, one may always be decided otherwise.
@@ -239,13 +250,17 @@ def _choices(outputs: np.ndarray, info: ModelInfo) -> np.ndarray:
 
 
 def _compare_values(
-    outputs: np.ndarray, expected: np.ndarray, targets: np.ndarray
+    outputs: np.ndarray,
+    expected: np.ndarray,
+    targets: np.ndarray,
+    in_training: np.ndarray,
+    allowed: float,
 ) -> dict[str, Any]:
-    unit = np.maximum(targets.std(axis=0), 1e-12)
+    unit = _spread(targets, in_training, expected)
     difference = float(np.sqrt((((outputs - expected) / unit) ** 2).mean(axis=0)).max())
-    if not difference <= LARGEST_DEVIATION:
+    if not difference <= allowed:
         raise CheckError(
-            f"int8 within {LARGEST_DEVIATION} standard deviations of the target from Keras, on "
+            f"int8 within {allowed:g} standard deviations of the target from Keras, on "
             f"{len(targets)} held-out images",
             f"{difference:.3f}",
             FIX_INT8,
@@ -253,10 +268,21 @@ def _compare_values(
     return {
         "images": len(targets),
         "difference": difference,
-        "largest_difference_allowed": LARGEST_DEVIATION,
+        "largest_difference_allowed": allowed,
         "mean_absolute_error": float(np.abs(outputs - targets).mean()),
         "keras_mean_absolute_error": float(np.abs(expected - targets).mean()),
     }
+
+
+def _spread(targets: np.ndarray, in_training: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Each target's standard deviation, in training where those held out are all the same.
+
+    Where these are, too, it is the largest output that stands for it, as in float32.
+    """
+    unit = np.maximum(np.abs(expected).max(axis=0), 1e-12)
+    for values in (in_training, targets):
+        unit = np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), unit)
+    return unit
 
 
 def _encoded(item: str | bytes | np.ndarray) -> str | bytes:

@@ -48,7 +48,7 @@ def export_onnx(
         held_out: For "int8": labelled images that it was not trained on.
         sample_files: For the other two: encoded images to compare on, beside those always used.
         tolerance: The largest difference of a probability allowed; for "int8" the accuracy that
-            may be lost.
+            may be lost (of a regression see `export_portable`).
 
     Returns:
         The path.

@@ -91,7 +91,9 @@ def export_portable(
         sample_files: For the other two: a few encoded images, paths or contents, to compare on,
             beside the images that are compared always.
         tolerance: The largest difference of a probability allowed; for "int8" the accuracy that
-            may be lost. By default 1e-3 for "float32", 1e-2 for "float16", 0.02 for "int8".
+            may be lost. By default 1e-3 for "float32", 1e-2 for "float16", 0.02 for "int8". Of a
+            regression it is the largest difference in parts of the largest output; for "int8" the
+            root mean squared one in standard deviations of the target, by default 0.1.
 
     Returns:
         The path.
@@ -118,6 +120,7 @@ def export_portable(
             precision=precision,
             sample_files=sample_files,
             held_out=held_out,
+            calibration=calibration,
             tolerance=tolerance,
         )
         facts = {

@@ -1,5 +1,6 @@
 """What may be loaded in safe mode, and what may not."""
 
+import dataclasses
 import shutil
 import zipfile
 
@@ -213,6 +214,190 @@ def test_a_saver_that_is_called_is_looked_through(text_copy):
 
     edit(text_copy, call)
     assert "in __inference__traced_save" in reason(text_copy)
+
+
+def constant(function, name, text):
+    """Adds a constant string to a function."""
+    node = function.node_def.add(name=name, op="Const")
+    node.attr["dtype"].type = tf.string.as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(text))
+    return f"{name}:output:0"
+
+
+def held_by_the_table(graph, function):
+    """Makes the table's `_initialize` another function, which the object graph's map has not."""
+    nodes = graph.object_graph_def.nodes
+    nodes.add().bare_concrete_function.concrete_function_name = function.signature.name
+    table = next(node for node in nodes if node.WhichOneof("kind") == "resource")
+    child = next(child for child in table.children if child.local_name == "_initialize")
+    child.node_id = len(nodes) - 1
+
+
+def test_a_saver_that_an_object_holds_is_looked_through(text_copy, tmp_path):
+    written = tmp_path / "written.txt"
+
+    def hold(graph):
+        function = graph.graph_def.library.function.add()
+        function.signature.name = "__inference__traced_save_1"
+        node = function.node_def.add(name="write", op="WriteFile")
+        node.input.extend(constant(function, name, str(written)) for name in ("name", "content"))
+        function.control_ret["write"] = "write"
+        function.signature.control_output.append("write")
+        function.signature.is_stateful = True
+        held_by_the_table(graph, function)
+
+    edit(text_copy, hold)
+    assert reason(text_copy) == "the operation WriteFile in __inference__traced_save_1"
+    with pytest.raises(InputError, match=r"only computes.*WriteFile"):
+        build_hub_model(text_copy, outputs=2)
+    assert not written.exists()
+    # The twin: TensorFlow runs it.
+    tf.saved_model.load(str(text_copy))
+    assert written.exists()
+
+
+def initializer(graph):
+    return next(f for f in graph.graph_def.library.function if "initializer" in f.signature.name)
+
+
+def test_a_file_that_a_function_of_an_object_reads_is_found(text_copy):
+    def hold(graph):
+        function = graph.graph_def.library.function.add()
+        function.CopyFrom(initializer(graph))
+        function.signature.name = "other"
+        read = next(n for n in function.node_def if n.op == "InitializeTableFromTextFileV2")
+        read.input[1] = constant(function, "secret", "/etc/passwd")
+        held_by_the_table(graph, function)
+
+    edit(text_copy, hold)
+    assert reason(text_copy) == "a file name that other makes itself"
+
+
+def test_a_function_that_is_held_but_not_there_is_refused(text_copy):
+    def hold(graph):
+        graph.object_graph_def.nodes.add().function.concrete_functions.append("nowhere")
+
+    edit(text_copy, hold)
+    assert reason(text_copy) == "a function nowhere that is not there"
+
+
+def secret(graph, name="secret"):
+    """Adds a constant to the object graph: the index of its node."""
+    node = graph.graph_def.node.add(name=name, op="Const")
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto("/no/such/secret"))
+    made = graph.object_graph_def.nodes.add(registered_name="tf.TrackableConstant")
+    made.constant.operation = name
+    return len(graph.object_graph_def.nodes) - 1
+
+
+def the_asset(graph):
+    return next(n for n in graph.object_graph_def.nodes if n.WhichOneof("kind") == "asset")
+
+
+def an_asset_of_another_class(graph):
+    """The class of constants reads the operation that an asset does not name."""
+    secret(graph, name="")
+    the_asset(graph).registered_name = "tf.TrackableConstant"
+
+
+def more_captures_than_arguments(graph):
+    """TensorFlow takes the first; what comes last is the asset."""
+    initializer(graph).signature.input_arg.reverse()
+    bound = graph.object_graph_def.concrete_functions[initializer(graph).signature.name]
+    asset, table = bound.bound_inputs
+    bound.bound_inputs[:] = [table, secret(graph), asset]
+
+
+@pytest.mark.parametrize("change", [an_asset_of_another_class, more_captures_than_arguments])
+def test_what_takes_an_assets_place_is_found(text_copy, change):
+    edit(text_copy, change)
+    assert "a file name that __inference__initializer" in reason(text_copy)
+    # The twin: TensorFlow reads it.
+    with pytest.raises(FileNotFoundError, match="/no/such/secret"):
+        tf.saved_model.load(str(text_copy))
+
+
+def test_an_asset_with_another_path_is_found(text_copy):
+    edit(text_copy, lambda g: the_asset(g).children.add(local_name="_path", node_id=secret(g)))
+    assert "a file name that __inference__initializer" in reason(text_copy)
+
+
+def test_a_function_with_other_captures_is_refused(text_copy):
+    def set_captures(graph):
+        kind = "bare_concrete_function"
+        held = next(n for n in graph.object_graph_def.nodes if n.WhichOneof("kind") == kind)
+        held.children.add(local_name="_captured_inputs", node_id=secret(graph))
+
+    edit(text_copy, set_captures)
+    assert reason(text_copy) == "a function whose _captured_inputs is set"
+
+
+@pytest.mark.parametrize("inputs", [["around:output:0"], []], ids=["itself", "nothing"])
+def test_an_identity_of_itself_or_nothing_is_refused(text_copy, inputs):
+    def go_around(graph):
+        for node in initializer(graph).node_def:
+            if node.op == "InitializeTableFromTextFileV2":
+                node.input[1] = "around:output:0"
+        node = initializer(graph).node_def.add(name="around", op="Identity")
+        node.input.extend(inputs)
+
+    edit(text_copy, go_around)
+    assert "makes itself" in reason(text_copy)
+
+
+def test_an_identity_of_the_argument_passes(text_copy):
+    def hand_on(graph):
+        function = initializer(graph)
+        for node in function.node_def:
+            if node.op == "InitializeTableFromTextFileV2":
+                path, node.input[1] = node.input[1], "second:output:0"
+        for name, source in (("first", path), ("second", "first:output:0")):
+            node = function.node_def.add(name=name, op="Identity")
+            node.attr["T"].type = tf.string.as_datatype_enum
+            node.input.append(source)
+
+    edit(text_copy, hand_on)
+    assert reason(text_copy) == ""
+    assert tf.saved_model.load(str(text_copy))(TEXTS).shape == (2, 5)
+
+
+def test_a_damaged_graph_in_a_file_ends_in_one_line(text_copy, text_folder):
+    layer = build_hub_model(text_folder, outputs=2).get_layer("hub_module")
+
+    def cut(graph):
+        for node in initializer(graph).node_def:
+            del node.input[:]
+
+    edit(text_copy, cut)
+    files = hub_files.read(text_copy)
+    layer.module = dataclasses.replace(layer.module, digest=files.digest)
+    with pytest.raises(InputError, match="a SavedModel, received IndexError"):
+        layer.load_assets(str(text_copy))
+
+
+def test_what_gradients_capture_passes(tmp_path):
+    """Objects name the function that a gradient takes a tensor from."""
+
+    @tf.custom_gradient
+    def doubled(x):
+        y = 2.0 * x
+        return y, lambda upstream: upstream * y
+
+    class Module(hub_modules.Published):
+        def __init__(self):
+            super().__init__()
+            self.weight = tf.Variable([1.0, 2.0])
+            self.publish([self.weight])
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 2), tf.float32)])
+        def __call__(self, x):
+            return tf.function(doubled)(x * self.weight)
+
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
+    tf.saved_model.save(Module(), str(tmp_path / "module"), options=options)
+    nodes = hub_files.read(tmp_path / "module").graph().object_graph_def.nodes
+    assert "captured_tensor" in {node.WhichOneof("kind") for node in nodes}
+    assert reason(tmp_path / "module") == ""
 
 
 def test_a_function_that_may_take_anothers_place_is_looked_through(text_copy):

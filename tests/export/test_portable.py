@@ -184,6 +184,43 @@ def test_accuracy_that_is_lost_beyond_chance_is_refused(tmp_path, monkeypatch):
         compare(11, allowed=0.5)
 
 
+def compare_values(monkeypatch, targets, difference, **options):
+    """Keras says what is true of each held-out image, the program more by a difference."""
+    targets = np.array(targets, np.float32)
+    held_out = samples(len(targets), task="regression")
+    held_out = replace(held_out, source=replace(held_out.source, labels=targets))
+    monkeypatch.setattr(gate, "run_program", lambda *_: targets + difference)
+    monkeypatch.setattr(gate, "TensorFlowEngine", lambda _: lambda batch: [targets])
+    arguments = {"tolerance": None, **options}
+    return gate._compare_decisions(None, None, info("regression"), held_out, **arguments)
+
+
+def test_a_regression_is_compared_in_deviations_of_the_target(monkeypatch):
+    targets = [[0, 1], [4, 3]]  # standard deviations 2 and 1
+    found = compare_values(monkeypatch, targets, np.array([0.1, 0.02]))
+    assert found["difference"] == pytest.approx(0.05)
+    assert found["largest_difference_allowed"] == 0.1
+    with pytest.raises(CheckError, match=r"within 0\.1 standard.*received 0\.150"):
+        compare_values(monkeypatch, targets, np.array([0.3, 0.02]))
+    found = compare_values(monkeypatch, targets, np.array([0.3, 0.02]), tolerance=0.2)
+    assert found["largest_difference_allowed"] == 0.2
+    with pytest.raises(CheckError, match=r"within 0\.01 standard.*received 0\.050"):
+        compare_values(monkeypatch, targets, np.array([0.1, 0.02]), tolerance=0.01)
+
+
+@pytest.mark.parametrize("targets", [[[4, 0.5]], [[4, 0.5]] * 3], ids=["one image", "one value"])
+def test_targets_that_are_all_the_same(monkeypatch, targets):
+    """Those of the training are 0 and 4 in turn: their standard deviation is 2."""
+    options = {"calibration": samples(10, task="regression")}
+    found = compare_values(monkeypatch, targets, np.array([0.1, 0.02]), **options)
+    assert found["difference"] == pytest.approx(0.05)
+    with pytest.raises(CheckError, match=r"received 0\.150"):
+        compare_values(monkeypatch, targets, np.array([0.3, 0.02]), **options)
+    # Without them the largest output is the unit: 4 and 0.5.
+    found = compare_values(monkeypatch, targets, np.array([0.1, 0.02]))
+    assert found["difference"] == pytest.approx(0.04)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["multi-label", "regression"])
 def test_other_tasks(tmp_path, task, photo):
