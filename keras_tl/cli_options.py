@@ -295,7 +295,8 @@ def export_options(command: ArgumentParser) -> None:
     command.add_argument("--format", metavar="F", default="litert", help=about)
     about = "float32, float16, int8, or several separated by commas"
     command.add_argument("--precision", metavar="P", default="float32", help=about)
-    about = "difference of probabilities allowed; for int8 the accuracy that may be lost (of values: deviations)"
+    about = "difference of probabilities allowed; for int8 the accuracy that may be lost, of a "
+    about += "regression standard deviations"
     command.add_argument("--tolerance", type=float, metavar="T", default=None, help=about)
     about = "where the one export goes; RUN/FORMAT-PRECISION if not given"
     command.add_argument("--out", metavar="FOLDER", default=None, help=about)
