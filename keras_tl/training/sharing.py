@@ -6,7 +6,7 @@ item: no device ever gets an empty batch, of which a mean would be no number.
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -149,30 +149,51 @@ class Sharing:
         return divisors[-1] if divisors[-1] >= FEW_STEPS else steps
 
     def add_up_gradients(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Lets an optimizer add up gradients over processes through the ring, if there is one.
+        """Lets an optimizer treat the gradients of several devices as those of one.
 
-        What is sparse or of another dtype stays with TensorFlow's collectives, as does all of a
-        step that has any of it.
+        They are clipped when they are added up, not before; where one device's overflow in 16 bits
+        all leave the step out. Over processes they go through the ring, if there is one; what is
+        sparse or of another dtype stays with TensorFlow's collectives, as does all of a step that
+        has any of it.
 
         Args:
             optimizer: A compiled model's.
         """
-        # Keras' own, not public: one that has it no more adds up as it likes.
-        by_collectives: Any = getattr(optimizer, "_all_reduce_sum_gradients", None)
-        scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if scales or by_collectives is None or self.ring is None:
+        if self.devices == 1:
             return
-        ring = self.ring
+        inner, add_up = optimizer, self._by_ring
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer.check_finite = _finite_on_all(optimizer.check_finite)
+            # Who skips a step must not leave others in the ring.
+            inner, add_up = optimizer.inner_optimizer, lambda collectives: collectives
+        # Keras' own, not public: one that has them no more adds up as it likes.
+        collectives: Any = getattr(inner, "_all_reduce_sum_gradients", None)
+        clip: Any = getattr(inner, "_clip_gradients", None)
+        if collectives is None or clip is None:
+            return
+        summed = add_up(collectives)
+
+        def add_up_and_clip(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+            gradients, variables = zip(*summed(pairs), strict=True)
+            return list(zip(clip(gradients), variables, strict=True))
+
+        inner._clip_gradients = lambda gradients: gradients
+        inner._all_reduce_sum_gradients = add_up_and_clip
+
+    def _by_ring(self, collectives: Callable[..., Any]) -> Callable[..., Any]:
+        """Adds up over processes through the ring; else, and what it does not take, otherwise."""
+        if (ring := self.ring) is None:
+            return collectives
 
         def add_up(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
             gradients, variables = zip(*(pairs := list(pairs)), strict=True)
             if not all(map(_is_dense, gradients)):
-                return by_collectives(pairs)
+                return collectives(pairs)
             sums = tf.numpy_function(ring.sum, gradients, [tf.float32] * len(gradients))
             shapes = [gradient.shape for gradient in gradients]
             return list(zip(map(tf.ensure_shape, sums, shapes), variables, strict=True))
 
-        optimizer._all_reduce_sum_gradients = add_up
+        return add_up
 
     @functools.cached_property
     def ring(self) -> Ring | None:
@@ -208,6 +229,17 @@ class Sharing:
             return batches
 
         return self.strategy.distribute_datasets_from_function(read)
+
+
+def _finite_on_all(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Whether the gradients of all devices are finite; Keras takes the first device's word."""
+
+    def check_all(gradients: Any) -> Any:
+        overflows = tf.cast(tf.logical_not(check(gradients)), tf.float32)
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, overflows) == 0
+
+    return check_all
 
 
 def _is_dense(gradient: Any) -> bool:

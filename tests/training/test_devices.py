@@ -57,6 +57,59 @@ assert np.abs(kernel - mirrored).max() < moved / 50, (np.abs(kernel - mirrored).
 print("AGREED", strategy.num_replicas_in_sync)
 """
 
+GRADIENTS = """
+import numpy as np, tensorflow as tf, keras
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+from keras_tl.training.sharing import Sharing
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+def stepped(shares, make, shared=True):
+    # One step from zero, of the gradients that each device has.
+    with strategy.scope():
+        weight = keras.Variable(np.zeros(2, "float32"))
+        optimizer = make()
+        optimizer.build([weight])
+        if shared:
+            Sharing(strategy).add_up_gradients(optimizer)
+
+    @tf.function
+    def step(gradient):
+        scale = getattr(optimizer, "dynamic_scale", 1.0)
+        strategy.run(lambda g: optimizer.apply([g * scale], [weight]), args=(gradient,))
+
+    step(strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(shares[context.replica_id_in_sync_group])
+    ))
+    scale = getattr(optimizer, "dynamic_scale", None)
+    return weight.numpy(), None if scale is None else float(tf.convert_to_tensor(scale.value))
+
+def clipped():
+    return keras.optimizers.SGD(1.0, clipnorm=1.0)
+
+# The whole gradient is (3, 4), of norm 5.
+alike = [[1.5, 2.0], [1.5, 2.0]]
+np.testing.assert_allclose(stepped(alike, clipped)[0], [-0.6, -0.8], atol=1e-6)
+np.testing.assert_allclose(stepped(alike, clipped, shared=False)[0], [-1.2, -1.6], atol=1e-6)
+# Shares that take each other back are not clipped before.
+np.testing.assert_allclose(stepped([[9.0, 0], [-8.5, 0]], clipped)[0], [-0.5, 0.0], atol=1e-6)
+
+def scaled():
+    return keras.optimizers.LossScaleOptimizer(clipped(), initial_scale=8.0)
+
+weight, scale = stepped(alike, scaled)
+np.testing.assert_allclose(weight, [-0.6, -0.8], atol=1e-6)
+assert scale == 8.0
+for shares in ([[1.0, 1.0], [np.inf, 1.0]], [[np.inf, 1.0], [1.0, 1.0]]):
+    weight, scale = stepped(shares, scaled)
+    np.testing.assert_array_equal(weight, [0.0, 0.0])
+    assert scale == 4.0
+assert not np.isfinite(stepped([[1.0, 1.0], [np.inf, 1.0]], scaled, shared=False)[0]).all()
+print("AS OF ONE")
+"""
+
 ENGINE = """
 import numpy as np, tensorflow as tf, keras, sys, tempfile
 tf.config.set_logical_device_configuration(
@@ -146,3 +199,10 @@ def test_two_devices_give_what_one_gives(script):
         timeout=300,
     )
     assert "AGREED 2" in done.stdout, done.stderr[-2000:]
+
+
+def test_gradients_of_two_devices_are_clipped_and_scaled_as_those_of_one():
+    done = subprocess.run(
+        [sys.executable, "-c", GRADIENTS], capture_output=True, text=True, timeout=300
+    )
+    assert "AS OF ONE" in done.stdout, done.stderr[-2000:]
