@@ -6,7 +6,8 @@ the same error in all of them. One process agrees with itself.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,23 @@ ESCAPED = "backslashreplace"
 TOLERANCE = 1e-3
 SAME_COMMAND = "Start all with the same options, but for the number of the process."
 SAME_DATA = "Give all processes the same data."
+
+
+@contextmanager
+def refused_together(workers: Workers) -> Iterator[None]:
+    """Ends all processes with the line that one of them alone can know, such as the chief's.
+
+    Raises:
+        InputError: One of them raised it within.
+    """
+    own: InputError | None = None
+    try:
+        yield
+    except InputError as error:
+        own = error
+    for number in range(workers.count):
+        if parts := workers.share(own and own.parts, number):
+            raise own or InputError(*parts)
 
 
 def check_settings(workers: Workers, config: Any, **more: Any) -> None:

@@ -13,10 +13,14 @@ class KerasTLError(Exception):
         expected: What was expected, as a noun phrase ("a folder of class folders").
         received: What was received instead.
         fix: What to do about it, as a sentence.
+
+    Attributes:
+        parts: These three.
     """
 
     def __init__(self, expected: str, received: str, fix: str):
         super().__init__(sentence(expected, received, fix))
+        self.parts = expected, received, fix
 
 
 class InputError(KerasTLError, ValueError):

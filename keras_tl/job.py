@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_tl import strategies
-from keras_tl.agreement import check_data, check_settings
+from keras_tl.agreement import check_data, check_settings, refused_together
 from keras_tl.auditing import audit_with_labels
 from keras_tl.backbones.graph import to_stock
 from keras_tl.baselines import add_baseline
@@ -91,9 +91,10 @@ def train(
         workers.losses_told(),
         closing(Run(folder)) as run,
     ):
-        if source is None:
-            check_outside(config)
-        run.check_free(config)
+        with refused_together(workers):
+            if source is None:
+                check_outside(config)
+            run.check_free(config)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         checkpoint = Checkpoint(run.path(Run.CHECKPOINT), keeps=workers.is_chief)
@@ -128,7 +129,8 @@ def _train(
     with strategy.scope():
         model = build_model(config, data)
     check_plan(plan_for(model, data, config), model)
-    run.begin()
+    with refused_together(workers):
+        run.begin()
     atomic_write_text(run.path(Run.CONFIG), config.with_absolute_paths().to_yaml())
     write_splits(data.source, run.path(Run.SPLITS))
     journal.lap("build")

@@ -47,9 +47,8 @@ def exchange(entry: Entry, keys: list[str], workers: Workers) -> None:
     # Behind it, what each wrote is in the shared folder, or in the remote copy.
     workers.barrier()
     entry.refresh()
-    if workers.see_alike(entry.folder.parent):
-        return
-    # What is lacking still: without a remote all; else what did not get there, or does not fit.
+    # What is lacking still: of folders of their own all; else what did not get there, or does not
+    # fit, or is in no listing yet, which some shared disks keep for a while.
     distinct, held = _distinct(keys), _held(entry, keys, workers)
     teller = np.argmax(held, axis=0)
     for number in range(workers.count):

@@ -60,6 +60,11 @@ class Place:
         if self.strategy not in NAMES:
             hint = did_you_mean(self.strategy, NAMES, f"Choose one of {', '.join(NAMES)}.")
             raise InputError("a strategy", repr(self.strategy), hint)
+        object.__setattr__(self, "workers", tuple(self.workers))
+        if not self.workers and self.worker_index is not None:
+            received = f"worker {self.worker_index} of none"
+            fix = "Name all of them, or leave the index to TF_CONFIG."
+            raise InputError("workers for a worker index", received, fix)
         if not self.workers:
             return
         given = f"worker {self.worker_index} of {len(self.workers)} with {self.strategy!r}"

@@ -10,7 +10,6 @@ import logging
 import os
 import tempfile
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout
@@ -61,7 +60,6 @@ class Workers:
             self.hosts = [address.rpartition(":")[0].strip("[]") for address in addresses]
             self.count = max(len(addresses), 1)
             self._strategy = strategy
-        self._shared: dict[Path, bool] = {}
 
     @property
     def is_chief(self) -> bool:
@@ -148,22 +146,6 @@ class Workers:
     def barrier(self) -> None:
         """Waits for all processes."""
         self.gather(np.zeros(1, np.int32))
-
-    def see_alike(self, folder: Path) -> bool:
-        """Whether a folder is the same one for all processes, as on a shared disk."""
-        if self.count == 1:
-            return True
-        if folder not in self._shared:
-            folder.mkdir(parents=True, exist_ok=True)
-            name = folder / f".{self.share(uuid.uuid4().hex)}"
-            if self.is_chief:
-                name.touch()
-            self.barrier()
-            seen = self.gather(np.array([name.exists()]))
-            self._shared[folder] = all(bool(each[0]) for each in seen)
-            if self.is_chief:
-                name.unlink()
-        return self._shared[folder]
 
     @contextmanager
     def losses_told(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ import pytest
 from processes import told_by
 from together import together
 
-from keras_tl.agreement import check_data, check_settings, check_weights
+from keras_tl.agreement import check_data, check_settings, check_weights, refused_together
 from keras_tl.config import TrainConfig
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError
@@ -65,6 +65,22 @@ def test_settings_that_differ_are_named():
         "options, but for the number of the process."
     )
     assert "steps (20 in" in refused(settings(CONFIG, steps=20), settings(CONFIG, steps=30))
+
+
+def test_what_one_alone_knows_ends_all():
+    def begins(expected):
+        def begin(workers):
+            with refused_together(workers):
+                if expected:
+                    raise InputError(expected, "another", "Mend it.")
+
+        return begin
+
+    assert (
+        refused(begins("a folder"), begins("")) == "Expected a folder, received another. Mend it."
+    )
+    assert refused(begins(""), begins("a disk"), begins("")).startswith("Expected a disk")
+    assert together(begins(""), begins("")) == [None, None]
 
 
 def test_machines_may_have_things_elsewhere(tmp_path):

@@ -36,6 +36,21 @@ def test_each_gets_the_rows_that_others_have_computed(names, tmp_path):
         np.testing.assert_array_equal(rows, np.concatenate([row_of(key) for key in KEYS]))
 
 
+def test_what_no_listing_of_a_shared_disk_has_yet_is_told(tmp_path):
+    def filling_behind(workers):
+        entry = FeatureStore(tmp_path, dtype="float32").open()
+        # As of a network's disk, whose listings are some seconds old.
+        entry.refresh = lambda: None
+        [missing] = share_of(nobody_has(entry, ["k1"], workers), workers)[:1].tolist() or [None]
+        if missing is not None:
+            entry.append(["k1"], [row_of("k1")])
+        exchange(entry, ["k1"], workers)
+        return entry.read(["k1"]).gather(np.arange(1))
+
+    for [row] in together(filling_behind, filling_behind):
+        np.testing.assert_array_equal(row, row_of("k1"))
+
+
 @pytest.mark.parametrize(
     ("keys", "facts", "said"),
     [

@@ -45,6 +45,7 @@ def none_chosen(monkeypatch):
     [
         ({"strategy": "miror"}, "Did you mean mirrored?"),
         ({"workers": ("a:1", "b:1"), "worker_index": 0}, "the strategy multiworker for workers"),
+        ({"strategy": "multiworker", "worker_index": 1}, "workers for a worker index"),
         ({"strategy": "multiworker", "workers": ("a:1", "b:1")}, "a worker index in 0 to 1"),
         (
             {"strategy": "multiworker", "workers": ("a:1", "b:1"), "worker_index": 2},

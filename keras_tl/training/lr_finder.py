@@ -181,7 +181,10 @@ def find_learning_rate(
         InputError: Rates or steps out of range, or what `run_phases` refuses.
     """
     _check_sweep(low, high, steps)
-    epochs = math.ceil(steps / max(len(train) // batch_size, 1))
+    # As `run_phases` makes it: several devices may need a larger one.
+    parts = (strategy or strategies.current()).num_replicas_in_sync * micro_batches
+    whole = max(min(batch_size, len(train)) // parts, 1) * parts
+    epochs = math.ceil(steps / max(len(train) // whole, 1))
 
     def losses(first: float, last: float, still: np.ndarray | None = None) -> np.ndarray:
         recorder = _Recorder(steps, still)

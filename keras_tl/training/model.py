@@ -27,16 +27,17 @@ class TrainingModel(keras.Model):
         """A step of Keras', or one whose gradients are the mean of those of the parts."""
         if self.micro_batches == 1:
             return super().train_step(data)
-        total: list[Any] = []
+        total: list[Any] = [None] * len(self.trainable_weights)
         outputs = []
         for part in parts_of(data, self.micro_batches):
             # One after the other: TensorFlow would else compute them at the same time.
-            with tf.control_dependencies(total):
+            with tf.control_dependencies([grad for grad in total if grad is not None]):
                 part = keras.tree.map_structure(tf.identity, part)
             gradients, output = self._gradients(part)
             outputs.append(output)
-            total = [a + b for a, b in zip(total, gradients, strict=True)] if total else gradients
-        mean = [gradient / self.micro_batches for gradient in total]
+            total = [_added(a, b) for a, b in zip(total, gradients, strict=True)]
+        # None is of a weight that the loss does not know; Keras passes over it.
+        mean = [None if gradient is None else gradient / self.micro_batches for gradient in total]
         self.optimizer.apply_gradients(zip(mean, self.trainable_weights, strict=True))
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         return self.compute_metrics(x, y, tf.concat(outputs, axis=0), sample_weight=weights)
@@ -52,7 +53,7 @@ class TrainingModel(keras.Model):
         of_device = loss * tf.distribute.get_strategy().num_replicas_in_sync
         self._loss_tracker.update_state(of_device, sample_weight=tf.shape(output)[0])
         gradients = tape.gradient(scaled, self.trainable_weights)
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], output
+        return [g if g is None else tf.convert_to_tensor(g) for g in gradients], output
 
     def compute_metrics(self, *args: Any, **options: Any) -> dict[str, Any]:
         """As in Keras; over several machines steps tell the loss alone.
@@ -86,6 +87,12 @@ class TrainingModel(keras.Model):
     def save_weights(self, filepath: Any, **options: Any) -> None:
         """Saves the whole model's weights, not only those of what is fitted."""
         self.whole().save_weights(filepath, **options)
+
+
+def _added(first: tf.Tensor | None, second: tf.Tensor | None) -> tf.Tensor | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
 
 
 def parts_of(batch: tuple[Any, ...], count: int) -> list[Any]:

@@ -42,8 +42,8 @@ class Phase:
         weight_decay: Decoupled weight decay, at least 0 (Loshchilov and Hutter, "Decoupled Weight
             Decay Regularization", ICLR 2019); biases and normalisation weights are left out.
         label_smoothing: See `keras_tl.tasks.Task.build_loss`.
-        focal_gamma: See `keras_tl.tasks.Task.build_loss`; 0 is plain cross-entropy. The
-            validation loss that chooses the best epoch is then the focal one too.
+        focal_gamma: See `keras_tl.tasks.Task.build_loss`; 0 is plain cross-entropy. `val_loss`
+            is then the focal one too; of exclusive classes the epoch is chosen without it.
         mixup: Alpha of the Beta distribution that samples of a batch are blended by, where the
             frozen part of the model ends (see `keras_tl.training.mixup`); 0 blends none.
             Figures during training are then measured against blended targets.
@@ -51,9 +51,10 @@ class Phase:
         head_start: "given" begins with the head as it is. "fitted" begins with a logistic
             regression where one layer is all that trains, on stored features of few items; see
             `keras_tl.training.head_start.start_fitted`.
-        patience: Stop after this many epochs in which the validation loss did not fall; None
-            runs all epochs. In both cases the weights of the best epoch are restored where
-            there is validation data, or those of the start if no epoch was better.
+        patience: Stop after this many epochs in which the validation loss did not fall (of
+            exclusive classes the refined one, see `keras_tl.training.refinement`); None runs all
+            epochs. In both cases the weights of the best epoch are restored where there is
+            validation data, or those of the start if no epoch was better.
         clip_norm: Each gradient is clipped to this norm, above 0; None does not clip.
         layer_decay: What the learning rate is multiplied by from the head to the section before
             it, and so on to the stem, in (0, 1]; see `keras_tl.training.rates.section_rates`.

@@ -122,3 +122,24 @@ def test_a_batch_that_does_not_fit_is_said_with_what_to_try(images, monkeypatch)
     monkeypatch.setattr(TrainingModel, "fit", full)
     with pytest.raises(InputError, match=r"batches of 12 .*--micro-batches 4.*--batch-size 6\."):
         trained(images, 2)
+
+
+def test_a_weight_that_the_loss_does_not_know_is_passed_over():
+    inputs = keras.Input((4,))
+    idle = keras.layers.Dense(2, name="idle")
+    outputs = keras.layers.Dense(3, activation="softmax", name="known")(inputs)
+    idle(inputs)
+    x = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
+    y = np.eye(3, dtype="float32")[np.arange(12) % 3]
+    found = []
+    for parts in (1, 3):
+        keras.utils.set_random_seed(0)
+        net = TrainingModel(inputs, outputs)
+        net.get_layer("known").kernel.assign(np.ones((4, 3)))
+        net._trainable_variables.append(idle.kernel)
+        net.micro_batches = parts
+        assert any(weight is idle.kernel for weight in net.trainable_weights)
+        net.compile(keras.optimizers.SGD(0.1), "categorical_crossentropy", jit_compile=False)
+        net.fit(x, y, batch_size=12, epochs=1, verbose=0)
+        found.append(net.get_layer("known").kernel.numpy())
+    np.testing.assert_allclose(*found, atol=1e-6)
