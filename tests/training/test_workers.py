@@ -39,7 +39,6 @@ found = {
     "told": told,
     "shared": workers.share({"a": [workers.index, None]}),
     "bytes": workers.share_bytes(bytes([7, workers.index]), workers.count - 1).hex(),
-    "alike": [workers.see_alike(folder), workers.see_alike(folder / str(workers.index))],
     "chief": workers.is_chief,
 }
 workers.barrier()
@@ -201,7 +200,6 @@ def test_each_process_tells_all(tmp_path):
             "told": [[[0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4]], halves],
             "shared": {"a": [0, None]},
             "bytes": bytes([7, 2]).hex(),
-            "alike": [True, False],
             "chief": index == 0,
         }
 
