@@ -140,12 +140,7 @@ def _train(
     plan, decision = _settle(model, data, config, store, checkpoint, verbose)
     journal.lap("decision")
     if not checkpoint.exists:
-        run.path(Run.AUDIT).unlink(missing_ok=True)
-    if data.audit and not checkpoint.exists:
-        settings: dict[str, Any] = {"seed": config.seed, "engine": config.engine}
-        found = audit_with_labels(model, plan, data, store, **settings, verbose=verbose)
-        found.write(run.path(Run.AUDIT))
-        journal.lap("audit")
+        _write_audit(config, run, model, plan, data, store, journal, verbose)
     result = _fit(model, plan, data, config, run, strategy, store, checkpoint, verbose)
     journal.lap("training")
     if not workers.is_chief:
@@ -163,6 +158,26 @@ def _train(
         # Also where only the page failed: a whole run is not gone on with.
         if run.is_whole:
             checkpoint.remove()
+
+
+def _write_audit(
+    config: TrainConfig,
+    run: Run,
+    model: keras.Model,
+    plan: list[Phase],
+    data: Data,
+    store: FeatureStore | None,
+    journal: Journal,
+    verbose: int,
+) -> None:
+    """What was found in the data; nothing of another start of the run is left."""
+    run.path(Run.AUDIT).unlink(missing_ok=True)
+    if not data.audit:
+        return
+    settings: dict[str, Any] = {"seed": config.seed, "engine": config.engine}
+    found = audit_with_labels(model, plan, data, store, **settings, verbose=verbose)
+    found.write(run.path(Run.AUDIT))
+    journal.lap("audit")
 
 
 def _about(data: Data, result: TrainingResult, decision: dict[str, Any] | None) -> dict[str, Any]:

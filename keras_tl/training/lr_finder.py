@@ -181,10 +181,8 @@ def find_learning_rate(
         InputError: Rates or steps out of range, or what `run_phases` refuses.
     """
     _check_sweep(low, high, steps)
-    # As `run_phases` makes it: several devices may need a larger one.
     parts = (strategy or strategies.current()).num_replicas_in_sync * micro_batches
-    whole = max(min(batch_size, len(train)) // parts, 1) * parts
-    epochs = math.ceil(steps / max(len(train) // whole, 1))
+    epochs = _epochs_of(steps, len(train), batch_size, parts)
 
     def losses(first: float, last: float, still: np.ndarray | None = None) -> np.ndarray:
         recorder = _Recorder(steps, still)
@@ -213,6 +211,12 @@ def find_learning_rate(
     found = losses(low, high, still=losses(STILL, 2 * STILL))
     rates = low * (high / low) ** (np.arange(len(found)) / (steps - 1))
     return LearningRates(rates, found, phase.name)
+
+
+def _epochs_of(steps: int, images: int, batch_size: int, parts: int) -> int:
+    """Epochs that have so many steps; `run_phases` makes batches that divide into `parts`."""
+    whole = max(min(batch_size, images) // parts, 1) * parts
+    return math.ceil(steps / max(images // whole, 1))
 
 
 def _check_sweep(low: float, high: float, steps: int) -> None:

@@ -76,7 +76,7 @@ class Saver(keras.callbacks.Callback):
                 # Else, until the first save, rows of epochs that are done again would stay, and
                 # what was best when training began would be lost.
                 self.checkpoint.save(self._place(0, 0))
-                self._leave_alone()
+                self._leave_if_alone()
             return
         self._jump(place)
         self._restore_callbacks(place["callbacks"])
@@ -117,16 +117,16 @@ class Saver(keras.callbacks.Callback):
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Leaves where the steps before a validation are kept; else behind it, where they are."""
         if self._kept_step == self.steps:
-            self._leave_alone()
+            self._leave_if_alone()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the epoch; behind the last one the phase is."""
         goes_on = epoch + 1 < self.epochs and not self.model.stop_training
         if goes_on and self.checkpoint.is_due(SECONDS_AT_EPOCH_ENDS):
             self.checkpoint.save(self._place(epoch + 1, 0))
-            self._leave_alone()
+            self._leave_if_alone()
 
-    def _leave_alone(self) -> None:
+    def _leave_if_alone(self) -> None:
         """Leaves where one was asked to; several processes leave together, behind a step."""
         if self.workers.count == 1:
             self.checkpoint.leave_if_asked()

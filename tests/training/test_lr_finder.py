@@ -12,7 +12,13 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
 from keras_tl.errors import InputError
 from keras_tl.training import lr_finder
-from keras_tl.training.lr_finder import LearningRates, find_learning_rate, longest_fall, smooth
+from keras_tl.training.lr_finder import (
+    LearningRates,
+    _epochs_of,
+    find_learning_rate,
+    longest_fall,
+    smooth,
+)
 from keras_tl.training.phases import Phase
 
 
@@ -150,3 +156,16 @@ def test_the_level_of_the_curve_is_the_mean_of_the_batches(tiny_model, data):
 def test_ranges_that_are_none_are_refused(tiny_model, data, wrong):
     with pytest.raises(InputError, match="0 < low < high"):
         find_learning_rate(tiny_model, Phase(freezing.All(), 1, 1.0), data, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "parts", "epochs"),
+    [
+        (8, 1, 4),  # of 40 images batches of 8
+        (4, 8, 4),  # 8 devices need 8
+        (30, 8, 20),  # 24 divide into 8
+        (100, 1, 20),  # all 40
+    ],
+)
+def test_epochs_have_the_steps_of_whole_batches(batch_size, parts, epochs):
+    assert _epochs_of(20, 40, batch_size, parts) == epochs
