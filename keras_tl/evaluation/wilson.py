@@ -52,8 +52,9 @@ def _of_columns(hits: Any, counted: Any, groups: np.ndarray | None) -> np.ndarra
     middle = share + Z95**2 / (2 * count)
     half = Z95 * np.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2))
     scale = 1 + Z95**2 / count
-    bounds = np.stack([middle - half, middle + half]) / scale
-    return np.clip(bounds, 0.0, 1.0)
+    low, high = (middle - half) / scale, (middle + half) / scale
+    # Of all or nothing the share is its own bound, but for rounding.
+    return np.stack([np.clip(low, 0.0, share), np.clip(high, share, 1.0)])
 
 
 def _independent(

@@ -50,3 +50,10 @@ def test_groups_that_say_nothing_change_nothing():
     right = np.arange(40)[:, None] < 30
     alone = wilson(right, np.ones((40, 1)), np.arange(40))
     np.testing.assert_allclose(alone, wilson(right, np.ones((40, 1))))
+
+
+def test_the_share_is_within_whatever_is_rounded():
+    for count in range(1, 300):
+        for hits in (0, count):
+            (low,), (high,) = of_share(hits, count)
+            assert low <= hits / count <= high
