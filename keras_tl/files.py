@@ -128,7 +128,7 @@ def csv_text(frame: "pd.DataFrame") -> str:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, known_by: str | None = None) -> Iterator[Path]:
     """Fills a folder so that it is either complete or not there.
 
     Yields a new, empty folder beside `path`. When the block ends it is flushed to disk and takes
@@ -137,16 +137,21 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
     Args:
         path: Where the folder is to be; missing parent folders are made.
+        known_by: A file that tells an older folder of the same kind, which may be removed, from
+            one that somebody keeps other things in; None removes any.
 
     Yields:
         The folder to fill.
 
     Raises:
-        InputError: `path` is an existing file.
+        InputError: `path` is an existing file, or a folder that is not to be removed.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise InputError("a folder's path", f"the file {path}", "Choose another name.")
+    if known_by and path.is_dir() and has_others(path) and not (path / known_by).is_file():
+        received = f"{path}, which has other things in it"
+        raise InputError("a folder that is new or empty", received, "Choose another name.")
     aside = _aside(path)
     aside.mkdir()
     try:

@@ -133,6 +133,14 @@ def test_out_is_for_one_export(run, tmp_path, capsys):
     assert "one format and precision with --out" in capsys.readouterr().err
     assert cli.main([*command, "--precision", "float16"]) == 0
     assert (tmp_path / "small" / "predict.py").is_file()
+    assert cli.main([*command, "--precision", "float16"]) == 0  # over the older one
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").touch()
+    for folder in (tmp_path / "photos", run.folder):
+        before = sorted(folder.rglob("*"))
+        assert cli.main(["export", str(run.folder), "--out", str(folder)]) == 2
+        assert "other things in it" in capsys.readouterr().err.splitlines()[-1]
+        assert sorted(folder.rglob("*")) == before
     assert not (run.folder / "litert-float16").exists()
 
 

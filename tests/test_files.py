@@ -156,6 +156,20 @@ def test_folder_does_not_replace_a_file(tmp_path):
     assert (tmp_path / "out").read_text() == "precious"
 
 
+def test_folder_replaces_only_what_it_knows(tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    for content in ("new", "newer"):  # into an empty folder, then over an older one
+        with atomic_folder(target, known_by="export.json") as aside:
+            (aside / "export.json").write_text(content)
+    assert (target / "export.json").read_text() == "newer"
+    (target / "export.json").rename(target / "holiday.jpg")
+    refused = pytest.raises(InputError, match="other things in it")
+    with refused, atomic_folder(target, known_by="export.json"):
+        pytest.fail("the block has begun")
+    assert _names(tmp_path) == ["out"] and _names(target) == ["holiday.jpg"]
+
+
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     for name in (".0123abcd-model.keras", "model.keras", ".hidden", ".0123-x", ".zzzzzzzz-y"):
         (tmp_path / name).write_text("x")

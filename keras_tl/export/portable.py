@@ -80,7 +80,7 @@ def export_portable(
     Args:
         model: Takes float32 `[batch, size, size, 3]`, RGB in 0..255; gives probabilities (values
             for a regression) `[batch, outputs]`.
-        path: The folder; one that exists is replaced.
+        path: The folder; an older export that is there is replaced.
         info: What the model takes and gives.
         runtime: What is to run it.
         precision: "float32", "float16" or "int8".
@@ -100,7 +100,7 @@ def export_portable(
 
     Raises:
         InputError: The model does not fit `info`, an argument is missing or unknown, a package
-            is not installed, or a file cannot be decoded.
+            is not installed, a file cannot be decoded, or the folder has other things in it.
         CheckError: The model does not convert, or what was written differs from it.
     """
     if precision not in PRECISIONS:
@@ -109,7 +109,7 @@ def export_portable(
     check_fit(model, info)
     images = _calibration_images(calibration, held_out) if precision == "int8" else None
     log.info("Exporting %s", path)
-    with atomic_folder(path) as aside:
+    with atomic_folder(path, known_by=FACTS) as aside:
         content = runtime.convert(_in_float32(model), precision, images)
         (aside / runtime.file).write_bytes(content)
         _write_beside(aside, info, runtime, precision)

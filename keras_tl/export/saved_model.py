@@ -58,7 +58,7 @@ def export_saved_model(
     Args:
         model: Takes float32 `[batch, size, size, 3]`, RGB in 0..255, or strings `[batch]` (pairs:
             `[batch, 2]`); gives probabilities (values for a regression) `[batch, outputs]`.
-        path: The SavedModel's folder; one that exists is replaced.
+        path: The SavedModel's folder; an older one that is there is replaced.
         info: What the model takes and gives.
         sample_files: A few encoded images, paths or contents, to compare on, beside the images
             that are compared always.
@@ -69,15 +69,15 @@ def export_saved_model(
         The path.
 
     Raises:
-        InputError: The model does not fit `info`, a sample file cannot be decoded, or the disk is
-            full.
+        InputError: The model does not fit `info`, a sample file cannot be decoded, the folder has
+            other things in it, or the disk is full.
         CheckError: The SavedModel differs from the Keras model.
     """
     check = check_fit if info.text_input is None else check_text_fit
     check(model, info)
     path = Path(path)
     log.info("Exporting %s", path)
-    with atomic_folder(path) as aside:
+    with atomic_folder(path, known_by="saved_model.pb") as aside:
         try:
             _write(model, aside, info)
         except tf.errors.ResourceExhaustedError as error:
