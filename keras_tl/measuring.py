@@ -11,7 +11,7 @@ import pandas as pd
 
 from keras_tl.backbones.host import behind_host, tokenize_of
 from keras_tl.data.inspection import inspect
-from keras_tl.data.open import open_data
+from keras_tl.data.open import is_table, open_data
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
 from keras_tl.data.texts import from_texts, inspect_texts
@@ -86,7 +86,7 @@ def evaluate_run(
         split: Which split to measure where the data has splits of its own.
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
         **columns: See `keras_tl.data.open.open_data`; the run's own columns of items and labels
-            are taken where they are left out.
+            are taken where they are left out and the data are a table.
 
     Returns:
         The figures.
@@ -95,13 +95,25 @@ def evaluate_run(
         InputError: Unusable data, or classes the model does not know.
     """
     info, model = run.info, run.model()
-    columns = {**run.config.item_columns, "label_column": run.config.label_column, **columns}
+    columns = {**_own_columns(run, data), **columns}
+    if (columns.get("text_column") is None) != (info.text_input is None):
+        kind = "texts" if info.text_input else "images"
+        fix = "Give --text-column for a model of texts alone."
+        raise InputError(f"{kind}, of which the model is", "the other kind", fix)
     source = open_data(data, task=info.task, class_names=info.class_names, **columns)
     if source.given_splits:
         source = _only(source, split)
     source = _readable(source, info)
     _warn_of_training_items(run, source)
     return evaluate(*_outputs(model, _plain(source, info, model), info, verbose=verbose), info)
+
+
+def _own_columns(run: Run, data: str) -> dict[str, Any]:
+    """What a run knows of the columns of other data, as far as these have any."""
+    config = run.config
+    if is_table(data):
+        return {**config.item_columns, "label_column": config.label_column}
+    return config.item_columns if config.has_texts else {}
 
 
 def predict_files(run: Run, files: Sequence[str], *, verbose: int = 0) -> tuple[np.ndarray, Source]:

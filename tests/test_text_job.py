@@ -171,6 +171,11 @@ def test_new_texts_are_measured(folder, run):
     assert metrics["accuracy"] > 0.7
 
 
+def test_a_model_of_texts_is_measured_on_texts(folder, run):
+    with pytest.raises(InputError, match="texts, of which the model is, received the other kind"):
+        evaluate_run(run, str(folder), verbose=0, text_column=None)
+
+
 def test_columns_that_evaluation_has_no_use_for_need_not_be_there(folder, run, monkeypatch):
     path = write_reviews(folder / "renamed.csv", count=20, seed=9)
     table = pd.read_csv(path).rename(columns={"text": "body", "label": "verdict"})

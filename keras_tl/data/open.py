@@ -14,6 +14,14 @@ from keras_tl.data.tfds import from_text_tfds, from_tfds
 from keras_tl.errors import InputError
 
 TFDS_PREFIX = "tfds:"
+# What only a table has, and the value that says nothing of it.
+_OF_TABLES = {
+    "path_column": "path",
+    "label_column": "label",
+    "split_column": "split",
+    "group_column": None,
+    "id_column": None,
+}
 
 
 def open_data(
@@ -54,10 +62,18 @@ def open_data(
         The items; nothing is decoded yet.
 
     Raises:
-        InputError: There is no such data, it is of no known kind, its path is no UTF-8, or it
-            has classes beside those that were given.
+        InputError: There is no such data, it is of no known kind, its path is no UTF-8, it has
+            classes beside those that were given, or columns are named that it cannot have.
     """
+    named: dict[str, Any] = {
+        "path_column": path_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "group_column": group_column,
+        "id_column": id_column,
+    }
     if data.startswith(TFDS_PREFIX):
+        _refuse(named, _OF_TABLES, "a data set of TFDS")
         name = data.removeprefix(TFDS_PREFIX)
         if text_column is None:
             source = from_tfds(name, task=task, download=download)
@@ -65,6 +81,8 @@ def open_data(
             source = from_text_tfds(name, text_column, pair=pair, task=task, download=download)
         return source if class_names is None else align_classes(source, class_names)
     require_utf8(data)
+    if Path(data).is_dir():
+        _refuse({**named, "pair": pair}, {**_OF_TABLES, "pair": False}, "a folder")
     labels = label_column.split(",")
     columns: dict[str, Any] = {
         "label_column": labels if len(labels) > 1 else label_column,
@@ -80,6 +98,19 @@ def open_data(
     if Path(data).is_dir():
         return from_text_folder(data, **options)
     return from_text_csv(data, text_column, pair=pair, id_column=id_column, **columns, **options)
+
+
+def is_table(data: str) -> bool:
+    """Whether data of this name have columns."""
+    return not data.startswith(TFDS_PREFIX) and Path(data).is_file()
+
+
+def _refuse(named: dict[str, Any], silent: dict[str, Any], what: str) -> None:
+    """Refuses what was asked for and would go unheeded: groups that are not kept together leak."""
+    for name, value in named.items():
+        if value != silent[name]:
+            fix = "Leave it out, or write a table with such columns."
+            raise InputError(f"no {name} for {what}", f"{name}={value!r}", fix)
 
 
 def align_classes(source: Source, class_names: tuple[str, ...]) -> Source:

@@ -34,6 +34,26 @@ def test_what_is_not_there_is_refused(data):
         open_data(data)
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"group_column": "patient"},
+        {"split_column": "fold"},
+        {"label_column": "kind"},
+        {"path_column": "file"},
+        {"text_column": "text", "id_column": "id"},
+        {"text_column": "title,body", "pair": True},
+    ],
+)
+def test_columns_are_for_tables(photos, named):
+    """Groups that go unheeded would leak between splits."""
+    with pytest.raises(InputError, match="for a folder"):
+        open_data(str(photos), **named)
+    if "pair" not in named:
+        with pytest.raises(InputError, match="for a data set of TFDS"):
+            open_data("tfds:no_such_dataset", **named)
+
+
 @pytest.mark.parametrize("name", ["list.csv", ""])
 @pytest.mark.parametrize("columns", [{}, {"text_column": "path"}])
 def test_data_at_a_path_that_is_no_utf8_are_refused(tmp_path, name, columns):
