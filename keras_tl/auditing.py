@@ -116,6 +116,7 @@ def audit(
         windows=windows,
         truncate=truncate,
         markup=markup,
+        seed=seed,
     )
     data_seen = _look_at(config, source)
     found = data_seen.audit or Audit({}, {}, ())

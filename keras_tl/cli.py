@@ -1,6 +1,7 @@
 """The command line. TensorFlow is imported only by commands that work with it."""
 
 import argparse
+import importlib.metadata
 import logging
 import os
 import shlex
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> _Parser:
     parser = _Parser(prog="keras-tl", description="Transfer learning for Keras 3.")
+    version = f"%(prog)s {importlib.metadata.version('keras_tl')}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> _Parser:
@@ -103,8 +106,8 @@ def _parser() -> _Parser:
     export_options(add("export", _export, "Write a run's model for LiteRT or ONNX Runtime."))
     command = add("report", _report, "Write a run's report again, or compare several runs.")
     command.add_argument("run_folders", metavar="RUN", nargs="+", help="folders of finished runs")
-    about = "where the page of several runs goes"
-    command.add_argument("--out", metavar="FILE", default="comparison.html", help=about)
+    about = "where the page of several runs goes (default: comparison.html)"
+    command.add_argument("--out", metavar="FILE", default=argparse.SUPPRESS, help=about)
     command = add("backbones", _backbones, "List the pretrained backbones.")
     command.add_argument(
         "pattern", metavar="PATTERN", nargs="?", default="*", help="such as mobile"
@@ -124,10 +127,10 @@ def _given(options: argparse.Namespace, *but: str) -> dict[str, Any]:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from keras_tl.config_files import make_config, read_config
+    from keras_tl.config_files import beside, make_config, read_config
 
     settings = read_config(options.config) if options.config else {}
-    config = make_config({**settings, **_given(options, "config", *PLACE)})
+    config = make_config(beside(settings, _given(options, "config", *PLACE)))
     job = _job()
     run = job.train(config, place=place_of(options), verbose=_verbose())
     # Of several processes only the chief need see the folder.
@@ -237,6 +240,8 @@ def _threshold(options: argparse.Namespace) -> int:
     thresholding = _job("keras_tl.thresholding")
     rule = _given(options, "run_folder", "positive")
     if "reset" in rule:
+        if options.positive is not None:
+            raise InputError("--reset alone", "--reset with --positive", "Leave one of them out.")
         thresholding.set_thresholds(run, ())
     else:
         name, share = next(iter(rule.items()))
@@ -266,11 +271,15 @@ def _show_export(folder: Any) -> None:
 def _report(options: argparse.Namespace) -> int:
     from keras_tl.runs import load_run
 
+    out = getattr(options, "out", "comparison.html")
     runs = [load_run(folder) for folder in options.run_folders]
     if len(runs) == 1:
+        if "out" in options:
+            fix = "Leave it out: the report is in the run's folder."
+            raise InputError("several runs for --out", "one", fix)
         print(_job("keras_tl.reporting.page").write_report(runs[0]))
     else:
-        print(_job("keras_tl.reporting.comparison").write_comparison(runs, options.out))
+        print(_job("keras_tl.reporting.comparison").write_comparison(runs, out))
     return 0
 
 
@@ -279,7 +288,8 @@ def _backbones(options: argparse.Namespace) -> int:
 
     names = registry.names(options.pattern)
     if not names:
-        hint = did_you_mean(options.pattern, registry.names(), "See keras-tl backbones.")
+        encoders = "For texts: MiniLM, a Hugging Face folder, or keras_hub:PRESET."
+        hint = did_you_mean(options.pattern, registry.names(), encoders)
         raise InputError("part of a backbone's name", repr(options.pattern), hint)
     print(f"{'name':<20} {'family':<18} {'size':>5} {'least':>6} {'blocks':>7}  weights' licence")
     for name in names:

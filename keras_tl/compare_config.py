@@ -97,6 +97,9 @@ class CompareConfig:
         for name in ("folds", "images"):
             within(name, getattr(self, name), Range(2, 10**6))
         for name, low in (("shots", 1), ("seeds", 0)):
+            if not self.few_shot and getattr(self, name) != getattr(type(self), name):
+                fix = "Add --few-shot, or leave it out."
+                raise InputError(f"few_shot for {name}", repr(getattr(self, name)), fix)
             words = getattr(self, name).split(",")
             if not all(word.strip().isdecimal() and int(word) >= low for word in words):
                 raise InputError(

@@ -38,7 +38,13 @@ MINILM_RATE = 3e-4
 FEW_WEIGHTS = ("lora", "bitfit")
 FEW_WEIGHTS_RATE = 1e-3
 # What only images have, and its value where there are none.
-FOR_IMAGES = {"augment": "none", "cutmix": 0.0, "image_size": None, "views": None}
+FOR_IMAGES = {
+    "augment": "none",
+    "cutmix": 0.0,
+    "image_size": None,
+    "resize": "squash",
+    "views": None,
+}
 # Values of `augment` that tell how many views there are.
 COUNTED_VIEWS = ("none", "dihedral")
 # What only texts have, and its value where there are none.
@@ -75,7 +81,9 @@ class TrainConfig:
             encoder, see `keras_tl.backbones.encoders.load_encoder`. None takes
             EfficientNetLite0, for texts MiniLM.
         weights: "imagenet", "none", or a weights file; for texts "imagenet" (whatever the encoder
-            was trained on) or "none". A module of TF-Hub has its own.
+            was trained on) or "none", from which all blocks train at the head's rate, for its
+            epochs and, unless `fine_tune` is "none", those of the fine-tuning. A module of TF-Hub
+            has its own.
         image_size: Height and width in pixels; None takes the backbone's own.
         resize: "squash", "crop", "pad" or "shorter-crop".
         task: "auto", "single-label", "multi-label" or "regression".
@@ -239,13 +247,9 @@ class TrainConfig:
         for name, value in asdict(self).items():
             if isinstance(value, str):
                 in_utf8(name, value)
-        if self.fine_tune in FEW_WEIGHTS and self.fine_tune_learning_rate is None:
-            object.__setattr__(self, "fine_tune_learning_rate", FEW_WEIGHTS_RATE)
-        for name, value in DEFAULTS[self.has_texts].items():
+        for name in DEFAULTS[self.has_texts]:
             if getattr(self, name) is None:
-                minilm = (self.backbone or "").lower() == MINILM.lower()
-                narrow = name == "fine_tune_learning_rate" and minilm
-                object.__setattr__(self, name, MINILM_RATE if narrow else value)
+                object.__setattr__(self, name, self._left_out(name))
         if self.deterministic and self.engine == "auto":
             # Which engine is the fastest is measured, and no two agree to the last bit.
             object.__setattr__(self, "engine", "tensorflow")
@@ -255,7 +259,7 @@ class TrainConfig:
         for name, allowed in RANGES.items():
             within(name, getattr(self, name), allowed)
         fine_tune = self.fine_tune
-        if isinstance(fine_tune, str) and fine_tune.isdigit():
+        if isinstance(fine_tune, str) and fine_tune.isdecimal():
             object.__setattr__(self, "fine_tune", int(fine_tune))
         elif isinstance(fine_tune, str):
             known = ("auto", "all", "none", *FEW_WEIGHTS)
@@ -266,6 +270,15 @@ class TrainConfig:
         if self.has_texts and self.mixup and (self.fine_tune == "all" or self.weights == "none"):
             fix = "Fine-tune a number of blocks, or leave mixup out: token ids cannot be blended."
             raise InputError("an encoder that stays frozen in part for mixup", "all trained", fix)
+
+    def _left_out(self, name: str) -> Any:
+        """What a setting of `DEFAULTS` is where it is not given."""
+        if name == "fine_tune_learning_rate":
+            if self.fine_tune in FEW_WEIGHTS:
+                return FEW_WEIGHTS_RATE
+            if self.has_texts and (self.backbone or "").lower() == MINILM.lower():
+                return MINILM_RATE
+        return DEFAULTS[self.has_texts].get(name)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -311,6 +324,17 @@ class TrainConfig:
         if self.fine_tune != "lora":
             fix = "Take fine_tune=lora, or leave it out."
             self._refuse({"lora_rank": 8}, f"fine_tune={self.fine_tune}", fix)
+        tuning = ("fine_tune_epochs", "fine_tune_learning_rate")
+        not_tuned = {name: self._left_out(name) for name in tuning}
+        if self.fine_tune in ("none", 0):
+            fix = "Leave it out, or let something be fine-tuned."
+            self._refuse(not_tuned, f"fine_tune={self.fine_tune}", fix)
+        if self.plan == "full":
+            fix = "Leave it out: such a plan has fine_tune_epochs and fine_tune_learning_rate."
+            self._refuse({"epochs": 30, "learning_rate": 2e-3}, "plan=full", fix)
+        if self.class_weight_beta is not None:
+            fix = "Leave one of them out."
+            self._refuse({"class_weights": False}, "a class_weight_beta", fix)
         if self.augment in COUNTED_VIEWS and not self.cutmix:
             fix = "Leave it out: how many views there are is known."
             self._refuse({"views": None}, f"augment={self.augment}", fix)

@@ -7,13 +7,15 @@ from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from keras_tl.config import SCHEMA_VERSION, TrainConfig
+from keras_tl.config import DEFAULTS, SCHEMA_VERSION, TrainConfig
 from keras_tl.errors import InputError, did_you_mean
 
 # What YAML makes of the value of a setting.
 SCALARS = (str, int, float, bool, type(None))
 # Characters of a value, bits of a number; lists and mappings in each other.
 LONGEST, DEEPEST = 4096, 8
+# Settings whose defaults hang on others.
+FOLLOWING = {name for defaults in DEFAULTS.values() for name in defaults} | {"engine", "fine_tune"}
 # Bytes of a file.
 LARGEST = 2**20
 
@@ -93,6 +95,37 @@ def _refuse_odd(name: Any, value: Any) -> None:
     if length > LONGEST or bits > LONGEST:
         kind = f"{length} characters" if length else f"a number of {bits} bits"
         raise InputError(f"a value of some {LONGEST} characters for {name!r}", kind, fix)
+
+
+def beside(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a file with others that win.
+
+    A file that a run wrote holds defaults too, and some hang on other settings: the rate of a
+    fine-tuning on the backbone. What the file has as such a default follows what is given.
+
+    Args:
+        settings: Of the file, see `read_config`.
+        given: The others.
+
+    Returns:
+        Settings for `make_config`.
+
+    Raises:
+        InputError: Those of the file fit nothing.
+    """
+    if not settings:
+        return dict(given)
+    file = {"data": "", "out": "", **settings}
+    whole = make_config(file)
+    kept = dict(settings)
+    for name in FOLLOWING & settings.keys():
+        if getattr(make_config(_without(file, name)), name) == getattr(whole, name):
+            kept = _without(kept, name)
+    return {**kept, **given}
+
+
+def _without(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != name}
 
 
 def make_config(settings: dict[str, Any]) -> TrainConfig:

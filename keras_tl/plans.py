@@ -13,7 +13,7 @@ import keras
 
 from keras_tl import freezing
 from keras_tl.backbones import registry
-from keras_tl.config import FEW_WEIGHTS, TrainConfig
+from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
 from keras_tl.training.anchors import L2SP
 from keras_tl.training.averaging import AVERAGING
@@ -168,15 +168,17 @@ def make_plan(
     Raises:
         InputError: No phase would train anything, or there are no weights to plan for.
     """
-    few = config.fine_tune in FEW_WEIGHTS
-    if config.weights == "none" and (config.plan != "auto" or config.l2_sp or few):
+    some = config.fine_tune not in ("auto", "all", "none", 0)
+    if config.weights == "none" and (config.plan != "auto" or config.l2_sp or some):
         given = f"plan={config.plan}, l2_sp={config.l2_sp:g}, fine_tune={config.fine_tune}"
         raise InputError("pretrained weights", f"none, with {given}", "Leave these out.")
     if config.plan != "auto":
         return _named_plan(config, images * windows, blocks)
     if config.weights == "none":
         policy = freezing.Nothing(batch_norm="trained")
-        epochs = config.epochs + _tuning(config, images * windows)[0]
+        epochs = config.epochs
+        if config.fine_tune not in ("none", 0):
+            epochs += _tuning(config, images * windows)[0]
         return [_phase(config, "from scratch", policy, epochs, config.learning_rate)]
     phases = []
     if config.epochs:

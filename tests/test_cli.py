@@ -1,3 +1,4 @@
+import importlib.metadata
 import subprocess
 import sys
 
@@ -62,8 +63,11 @@ def test_importing_and_listing_backbones_leave_tensorflow_alone():
         (["predict", "no-such-run", "photo.jpg", "--top", "0"], "at least 1"),
         (["backbones", "mobilnet"], "Did you mean MobileNet"),
         (["train", "--config", "no-such.yaml"], "no-such.yaml"),
-        (["compare", "photos", "--shots", "1,few"], "shots of at least 1"),
+        (["compare", "photos", "--few-shot", "--shots", "1,few"], "shots of at least 1"),
+        (["compare", "photos", "--shots", "3"], "few_shot for shots"),
         (["compare", "photos", "--augment", "heavy"], "augment"),
+        (["train", "photos", "--out", "run", "--fine-tune", "²"], "a number of blocks"),
+        (["backbones", "minilm"], "For texts: MiniLM"),
         (["compare", "photos", "--backbones", "MobilNetV2"], "Did you mean MobileNetV2"),
     ],
 )
@@ -73,6 +77,18 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message):
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_the_report_of_one_run_is_in_its_folder(monkeypatch, capsys):
+    monkeypatch.setattr("keras_tl.runs.load_run", lambda folder: folder)
+    assert cli.main(["report", "run", "--out", "page.html"]) == 2
+    assert "several runs for --out" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"keras-tl {importlib.metadata.version('keras_tl')}\n"
 
 
 def test_every_public_name_is_declared_and_loads():
@@ -99,6 +115,8 @@ def test_audit_says_what_it_finds_and_ends_with_3_where_it_is_strict(tmp_path, c
             pixels = random.integers(0, 256, (32, 32, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
     audit = ["audit", str(tmp_path / "photos"), "--no-labels"]
+    assert cli.main([*audit, "--seed", "-1"]) == 2
+    assert "seed of at least 0" in capsys.readouterr().err
     assert cli.main([*audit, "--strict"]) == 0
     copy = (tmp_path / "photos" / "a" / "0.png").read_bytes()
     (tmp_path / "photos" / "b" / "copy.png").write_bytes(copy)

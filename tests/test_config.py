@@ -5,7 +5,7 @@ import yaml
 
 from keras_tl.compare_config import CompareConfig
 from keras_tl.config import TrainConfig
-from keras_tl.config_files import make_config, read_config
+from keras_tl.config_files import beside, make_config, read_config
 from keras_tl.errors import InputError
 
 
@@ -15,6 +15,52 @@ def test_a_configuration_comes_back_from_its_file(tmp_path):
     path.write_text(config.to_yaml(), encoding="utf-8")
     assert make_config(read_config(path)) == config
     assert set(yaml.safe_load(path.read_text())["versions"]) >= {"keras_tl", "keras", "tensorflow"}
+
+
+MAILS = {"text_column": "text"}
+
+
+@pytest.mark.parametrize(
+    ("file", "given", "name", "value"),
+    [
+        (MAILS, {"backbone": "keras_hub:bert"}, "fine_tune_learning_rate", 5e-5),
+        (MAILS, {"backbone": "minilm"}, "fine_tune_learning_rate", 3e-4),
+        ({}, {"fine_tune": "lora"}, "fine_tune_learning_rate", 1e-3),
+        ({"fine_tune": "lora"}, {"fine_tune": 3}, "fine_tune_learning_rate", 2e-4),
+        ({"plan": "feature-extraction"}, {"plan": "lp-ft"}, "fine_tune", "all"),
+        ({"plan": "feature-extraction"}, {"plan": "auto"}, "fine_tune", "auto"),
+        ({}, MAILS, "backbone", "MiniLM"),
+        ({}, MAILS, "augment", "none"),
+        ({"deterministic": True}, {"deterministic": False}, "engine", "auto"),
+        # What was chosen stays.
+        (MAILS | {"fine_tune_learning_rate": 1e-4}, {"seed": 1}, "fine_tune_learning_rate", 1e-4),
+        ({"fine_tune_learning_rate": 1e-4}, {"fine_tune": 3}, "fine_tune_learning_rate", 1e-4),
+        ({"engine": "tensorflow"}, {"deterministic": False}, "engine", "tensorflow"),
+    ],
+)
+def test_defaults_of_a_file_follow_what_is_given(tmp_path, file, given, name, value):
+    path = tmp_path / "config.yaml"
+    path.write_text(make_config({"data": "d", "out": "run", **file}).to_yaml(), encoding="utf-8")
+    settings = read_config(path)
+    assert make_config(beside(settings, {})) == make_config(settings)
+    assert getattr(make_config(beside(settings, given)), name) == value
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fine_tune": "none", "fine_tune_epochs": 50},
+        {"fine_tune": 0, "fine_tune_learning_rate": 1e-3},
+        {"plan": "feature-extraction", "fine_tune_epochs": 50},
+        {"plan": "full", "epochs": 5},
+        {"plan": "full", "learning_rate": 1e-2},
+        {"class_weights": True, "class_weight_beta": 0.99},
+        {"text_column": "text", "resize": "pad"},
+    ],
+)
+def test_settings_that_would_go_unheeded_are_refused(wrong):
+    with pytest.raises(InputError, match="settings for"):
+        TrainConfig("photos", "run", **wrong)
 
 
 @pytest.mark.parametrize(

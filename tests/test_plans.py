@@ -39,6 +39,18 @@ def test_from_random_weights_everything_trains_in_one_phase():
     assert policies(weights="none") == [freezing.Nothing(batch_norm="trained")]
 
 
+@pytest.mark.parametrize(("fine_tune", "epochs"), [("auto", 15), ("all", 15), ("none", 3), (0, 3)])
+def test_from_random_weights_epochs_are_those_asked_for(fine_tune, epochs):
+    config = TrainConfig("photos", "run", weights="none", fine_tune=fine_tune, epochs=3)
+    assert [phase.epochs for phase in make_plan(config, 1000)] == [epochs]
+
+
+@pytest.mark.parametrize("fine_tune", [3, "lora", "bitfit"])
+def test_from_random_weights_no_part_is_fine_tuned(fine_tune):
+    with pytest.raises(InputError, match="pretrained weights"):
+        policies(weights="none", fine_tune=fine_tune)
+
+
 def test_the_phases_of_auto_can_be_had_whatever_the_settings_say():
     config = TrainConfig("photos", "run", weights="none", fine_tune="none")
     assert head_phase(config).freezing == freezing.All()

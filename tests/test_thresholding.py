@@ -118,6 +118,7 @@ def test_the_saved_model_and_the_command_line_decide_by_it(run, trained, capsys)
     rows = json.loads(capsys.readouterr().out)
     assert [row["predictions"][0]["class"] for row in rows] == names
     assert all(len(row["predictions"]) == 2 for row in rows)
+    assert cli.main(["threshold", str(run.folder), "--reset", "--positive", "b"]) == 2
     assert cli.main(["threshold", str(run.folder), "--reset"]) == 0
     assert run.info.thresholds == ()
     assert table(run, run.PREDICTIONS).equals(table(trained, trained.PREDICTIONS))
