@@ -77,7 +77,8 @@ def train(
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
-        The finished run, in `config.out`.
+        The finished run, in `config.out`; of several processes, one with these settings that is
+        there already.
 
     Raises:
         InputError: Something in the settings or the data cannot be used.
@@ -92,9 +93,15 @@ def train(
         closing(Run(folder)) as run,
     ):
         with refused_together(workers):
+            # A cluster starts all again where one is lost while the chief ends.
+            done = workers.count > 1 and run.is_of(config)
             if source is None:
                 check_outside(config)
-            run.check_free(config)
+            if not done:
+                run.check_free(config)
+        if workers.share(done):
+            log.info("The run in %s came to its end: nothing is left to do", config.out)
+            return Run(config.out)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         checkpoint = Checkpoint(run.path(Run.CHECKPOINT), keeps=workers.is_chief)

@@ -131,6 +131,10 @@ class Run:
 
         return load_model(self.path(self.MODEL))
 
+    def is_of(self, config: TrainConfig) -> bool:
+        """Whether the run came to its end with these settings."""
+        return self.is_whole and not self._differing(config)
+
     def check_free(self, config: TrainConfig | None = None) -> None:
         """Refuses a folder that a run must not write to.
 
@@ -176,14 +180,18 @@ class Run:
             hold.release()
 
     def _check_same(self, config: TrainConfig) -> None:
-        now, then = (asdict(c) for c in (config.with_absolute_paths(), self.config))
-        names = [name for name in now if name not in FREE and now[name] != then[name]]
-        if names:
+        if differing := self._differing(config):
             raise InputError(
                 f"the settings of the unfinished run in {self.folder}",
-                ", ".join(f"{name} {now[name]!r} (it has {then[name]!r})" for name in names),
+                ", ".join(differing),
                 f"Give the same, or delete {self.path(self.CHECKPOINT)} to begin anew.",
             )
+
+    def _differing(self, config: TrainConfig) -> list[str]:
+        """The settings that are not the run's, with both values."""
+        now, then = (asdict(c) for c in (config.with_absolute_paths(), self.config))
+        names = [name for name in now if name not in FREE and now[name] != then[name]]
+        return [f"{name} {now[name]!r} (it has {then[name]!r})" for name in names]
 
     def begin(self) -> None:
         """Makes the folder, for this process alone until `close`; what a kill left is tidied.

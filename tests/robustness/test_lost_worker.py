@@ -139,3 +139,10 @@ def test_a_lost_process_ends_the_others_and_all_go_on_where_they_were(data, tmp_
     for mine, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_allclose(mine, other, atol=5e-5)
     assert three.metrics["loss"] == pytest.approx(one.metrics["loss"], abs=1e-4)
+
+    # A cluster that starts all again finds it done.
+    written = three.path(Run.METRICS).stat().st_mtime_ns
+    codes, said = ends(start(data, three.folder, 3, tmp_path / "caches"), 300)
+    assert codes == [0, 0, 0], said
+    assert "came to its end: nothing is left to do" in said[0]
+    assert three.path(Run.METRICS).stat().st_mtime_ns == written
