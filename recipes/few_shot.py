@@ -21,7 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from keras_tl.errors import InputError
 from keras_tl.place_options import launch, parse, processes
+from keras_tl.setting_values import RANGES, Range, within
 
 SHOTS, SEEDS = (1, 5, 10, 25), (0, 1, 2)
 
@@ -29,17 +31,7 @@ SHOTS, SEEDS = (1, 5, 10, 25), (0, 1, 2)
 def learn_from_few(
     data: str, shots: Sequence[int] = SHOTS, seeds: Sequence[int] = SEEDS, **settings: Any
 ) -> Iterator[tuple[Any, Any]]:
-    """Measures both for each number of images.
-
-    Args:
-        data: The images.
-        shots: Images of each class to learn from.
-        seeds: Each draws other images.
-        **settings: Of `TrainConfig`, for the model that is trained.
-
-    Yields:
-        Two `FewShot`: the probe's, and the trained model's.
-    """
+    """Yields two `FewShot` for each number of images: the probe's, and the trained model's."""
     import keras
 
     import keras_tl as ktl
@@ -47,10 +39,16 @@ def learn_from_few(
     from keras_tl.plans import fine_tuning_phase, head_phase
     from keras_tl.probing import Part, features_of, groups_of
 
+    for count in shots:
+        within("shots", count, Range(1, 10**6))
+    for seed in seeds:
+        within("seeds", seed, RANGES["seed"])
     config = ktl.TrainConfig(data, "", **settings)
     phases = [head_phase(config), fine_tuning_phase(config)]
     size = ktl.backbones.get(config.backbone).image_size
     images = ktl.prepare(data, image_size=size, val_fraction=0.0, test_fraction=0.0)
+    if images.task != "single-label":
+        raise InputError("one class for each image", images.task, "Give such a label column.")
     source, store = images.source, ktl.FeatureStore(workers=processes())
     groups = groups_of(source)
 
@@ -68,10 +66,14 @@ def learn_from_few(
         info = ktl.ModelInfo(images.image_input, source.class_names, images.task)
         return ktl.measure(model, others, info, store=store, verbose=0)[0]["accuracy"]
 
-    everything = [Part(images.train, None)]
+    everything = [Part(replace(images.train, source=source), None)]
     features = features_of(build(0), phases, everything, task=images.task, store=store).last
-    for probe in few_shot(features, source.labels, groups=groups, shots=shots, seeds=seeds):
+    probes = few_shot(features, source.labels, groups=groups, shots=shots, seeds=seeds)
+    for probe in probes:
         yield probe, FewShot(probe.shots, tuple(accuracy(probe.shots, seed) for seed in seeds))
+    if left_out := set(shots).difference(probe.shots for probe in probes):
+        listed = ", ".join(map(str, sorted(left_out)))
+        print(f"Left out, since a class has too few images: {listed}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,9 +5,8 @@
 `photos` is a folder of class folders, or a table. HANDLE is the URL of a feature vector on
 tfhub.dev or kaggle.com, its downloaded `.tar.gz`, or a folder. `hub.KerasLayer` fails in Keras 3;
 here the module is a layer whose variables train. First the head learns, with each photograph run
-through the module once; then the module with it, at a low rate. `model.keras` holds the module and
-loads wherever keras_tl is imported; `saved_model` takes encoded photographs and needs TensorFlow
-alone.
+through the module once; then the module too, at a low rate. `model.keras` holds the module and
+loads wherever keras_tl is; `saved_model` takes encoded photographs and needs TensorFlow alone.
 
 Without a handle it writes a module itself, as publishers do, out of EfficientNet-Lite0's ImageNet
 weights, and so needs no network: of several processes the first does, and the others get it.
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_tl as ktl
+from keras_tl.errors import InputError
 from keras_tl.place_options import launch, leave_to_chief, parse, processes
 
 
@@ -49,14 +49,17 @@ def write_module(folder: Path) -> None:
 
 
 def retrain(data: Any, handle: str | Path, out: Path, epochs: int, fine_tune: int) -> float:
-    """Trains, measures, saves and exports; returns the accuracy on the test split."""
+    """Trains, saves, exports and measures; returns the accuracy on images that were held out."""
     import keras
 
     from keras_tl.replicas import on_one_device
 
     keras.utils.set_random_seed(0)
     images = ktl.prepare(data, image_size=224, val_fraction=0.0, augment="none")
-    classes = images.class_names
+    classes, held_out = images.class_names, images.test if images.counts["test"] else images.val
+    if images.task != "single-label" or not len(held_out):
+        received = f"{images.task} data with {len(held_out)} in a test or val split"
+        raise InputError("one class for each image, and a test split", received, "Mend them.")
     model = ktl.build_hub_model(handle, outputs=len(classes), image_size=224)
     phases = [ktl.Phase(ktl.freezing.All(), epochs, 2e-3, name="head")]
     if fine_tune:
@@ -65,10 +68,9 @@ def retrain(data: Any, handle: str | Path, out: Path, epochs: int, fine_tune: in
     leave_to_chief()
     [model] = on_one_device([model])
     info = ktl.ModelInfo(images.image_input, classes, images.task, backbone=f"hub:{handle}")
-    figures, _ = ktl.measure(model, images.test, info)
     model.save(out / "model.keras")
     ktl.export_saved_model(model, out / "saved_model", info)
-    return figures["accuracy"]
+    return ktl.measure(model, held_out, info)[0]["accuracy"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,13 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("keras_tl").setLevel(logging.INFO)
 
-    from keras_tl.recipes import solar_cells
+    from keras_tl.recipes.solar_cells import published_split, read_cells
 
     with processes().results_in(options.out) as out:
         out.mkdir(parents=True, exist_ok=True)
-        data = options.data
-        if data is None:
-            data = ktl.from_dataframe(solar_cells.published_split(solar_cells.read_cells(), 0))
+        data = options.data or ktl.from_dataframe(published_split(read_cells(), 0))
         handle = options.handle or processes().made_by_chief(write_module, out / "module")
         accuracy = retrain(data, handle, out, options.epochs, options.fine_tune)
         print(f"accuracy {100 * accuracy:.1f} %")

@@ -18,27 +18,25 @@ interval 0.643 to 0.915) at the chosen thresholds, micro F1 0.886 and 0.893. At 
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from keras_tl.config import TrainConfig
-from keras_tl.files import atomic_write_text, csv_text
 from keras_tl.place_options import launch, leave_to_chief, parse
 
 FIGURES = ("mean_average_precision", "micro_f1", "macro_f1", "subset_accuracy")
 
 
-def cells_table(path: Path) -> str:
+def write_cells(config: TrainConfig) -> None:
     """Writes the solar cells as a table of labels."""
-    from keras_tl.recipes.solar_cells import read_cells
+    from keras_tl.recipes import solar_cells, write_table
 
-    cells = read_cells()
+    cells = solar_cells.read_cells()
     present = {"poly": cells["type"] == "poly", "defective": cells["probability"] > 0.5}
     shown = [[name for name in present if present[name][row]] for row in range(len(cells))]
     cells["label"] = ["|".join(names) or "|" for names in shown]
     cells["group"] = [f"stretch {row // 60}" for row in range(len(cells))]
-    atomic_write_text(path, csv_text(cells[["path", "label", "group"]]))
-    return str(path)
+    write_table(config, cells[["path", "label", "group"]])
 
 
 def label(config: TrainConfig) -> list[str]:
@@ -75,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     config = TrainConfig(
-        data=options.data or cells_table(Path(f"{options.out}-cells.csv")),
+        data=options.data or f"{os.path.abspath(options.out)}-cells.csv",
         out=options.out,
         backbone=options.backbone,
         task="multi-label",
@@ -85,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         val_fraction=0.2,
         test_fraction=0.25,
     )
+    if not options.data:
+        write_cells(config)
     print("\n".join(label(config)))
 
 

@@ -17,24 +17,22 @@ most of what is frozen: MAE 0.231 (95 % interval 0.185 to 0.271) where the mean 
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from keras_tl.config import TrainConfig
-from keras_tl.files import atomic_write_text, csv_text
 from keras_tl.place_options import launch, leave_to_chief, parse
 
 
-def cells_table(path: Path) -> str:
+def write_cells(config: TrainConfig) -> None:
     """Writes the solar cells as a table of numbers."""
-    from keras_tl.recipes.solar_cells import read_cells
+    from keras_tl.recipes import solar_cells, write_table
 
-    cells = read_cells()
+    cells = solar_cells.read_cells()
     cells["group"] = [f"stretch {row // 60}" for row in range(len(cells))]
-    atomic_write_text(path, csv_text(cells[["path", "probability", "group"]]))
-    return str(path)
+    write_table(config, cells[["path", "probability", "group"]])
 
 
 def measure_off(config: TrainConfig) -> list[str]:
@@ -78,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     config = TrainConfig(
-        data=options.data or cells_table(Path(f"{options.out}-cells.csv")),
+        data=options.data or f"{os.path.abspath(options.out)}-cells.csv",
         out=options.out,
         backbone=options.backbone,
         task="regression",
@@ -89,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         val_fraction=0.2,
         test_fraction=0.25,
     )
+    if not options.data:
+        write_cells(config)
     print("\n".join(measure_off(config)))
 
 

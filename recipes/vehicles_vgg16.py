@@ -21,6 +21,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_tl.errors import InputError
 from keras_tl.files import atomic_write_text, csv_text
 from keras_tl.place_options import launch, leave_to_chief, parse
 
@@ -33,6 +34,7 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
 
     import keras_tl as ktl
     from keras_tl.data.augment import Augmentation
+    from keras_tl.job import NOTES
     from keras_tl.replicas import on_one_device
     from keras_tl.training.schedules import Step
 
@@ -46,12 +48,11 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
         cycle=views,
     )
     images = ktl.prepare(data, image_size=224, resize="shorter-crop", augment=crops, seed=seed)
+    if images.task != "single-label":
+        raise InputError("one class for each image", images.task, "Give a folder of each class.")
+    start = None if weights == "none" else weights
     model = ktl.build_image_model(
-        "VGG16",
-        outputs=len(images.class_names),
-        weights=None if weights == "none" else weights,
-        features="fc2",
-        dropout=0.0,
+        "VGG16", outputs=len(images.class_names), weights=start, features="fc2", dropout=0.0
     )
     phase = ktl.Phase(
         ktl.freezing.All(),
@@ -66,9 +67,10 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
     ktl.run_phases(model, [phase], images.train, images.val, seed=seed)
     leave_to_chief()
     [model] = on_one_device([model])
-
     info = ktl.ModelInfo(images.image_input, images.class_names, images.task, backbone="VGG16")
-    metrics, predictions = ktl.measure(model, images.test, info)
+    split = next(name for name in NOTES if images.counts[name])
+    metrics, predictions = ktl.measure(model, images.samples(split), info)
+    metrics |= {"measured_on": split, "note": NOTES[split]}
     folder = Path(out)
     ktl.export_saved_model(model, folder / "saved_model", info)
     atomic_write_text(folder / "predictions.csv", csv_text(predictions))
@@ -77,7 +79,7 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the job and prints accuracy, F1 and the confusion matrix on the test part."""
+    """Runs the job and prints accuracy, F1 and the confusion matrix."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="a folder with a folder of photographs for each class")
     parser.add_argument("--out", default="runs/vehicles")
@@ -89,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from keras_tl.evaluation.metrics import format_confusion, summary
 
     metrics = run(options.data, options.out, options.weights, options.epochs, options.views)
-    print(summary(metrics))
+    print(f"Measured on {metrics['note']}:", summary(metrics), sep="\n")
     print(format_confusion(metrics["confusion_matrix"], metrics["class_names"]))
 
 

@@ -24,22 +24,23 @@ launch(hub_image_classifier.main)
 pytestmark = pytest.mark.slow
 
 
-def write_photos(folder, three_colors):
+def write_photos(folder, three_colors, held_out="test"):
     images, labels = three_colors
     for index, pixels in enumerate(images):
         Image.fromarray(pixels).save(folder / f"{index}.png")
     table = pd.DataFrame({"path": [f"{index}.png" for index in range(60)], "label": labels})
     table = table.assign(
-        label=table["label"].map("abc".__getitem__), split=["train"] * 45 + ["test"] * 15
+        label=table["label"].map("abc".__getitem__), split=["train"] * 45 + [held_out] * 15
     )
     table.to_csv(folder / "photos.csv", index=False)
     return labels
 
 
-def test_hub_image_classifier(tmp_path, capsys, three_colors):
+@pytest.mark.parametrize("held_out", ["test", "val"])
+def test_hub_image_classifier(tmp_path, capsys, three_colors, held_out):
     from keras_tl.recipes import hub_image_classifier
 
-    labels = write_photos(tmp_path, three_colors)
+    labels = write_photos(tmp_path, three_colors, held_out)
     module = hub_modules.publish(hub_modules.ImageModule(size=None), tmp_path / "module")
     out = tmp_path / "out"
     options = ["--out", str(out), "--epochs", "2", "--fine-tune", "1"]

@@ -101,18 +101,20 @@ def test_regression(tmp_path, capsys):
     assert figure(out, "MAE of the mean") == pytest.approx(guess, rel=1e-3)
 
 
-def test_few_shot(tmp_path, capsys, three_colors):
+@pytest.mark.parametrize("divided", [False, True])
+def test_few_shot(tmp_path, capsys, three_colors, divided):
     from keras_tl.recipes import few_shot
 
     images, labels = three_colors
     for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        path = tmp_path / "photos" / "abc"[label] / f"{index}.png"
+        split = ("train", "val", "test")[index % 20 // 7] if divided else "."
+        path = tmp_path / "photos" / split / "abc"[label] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
     few_shot.main([str(tmp_path / "photos"), "--shots", "2", "30", "--seeds", "0", "1", *TINY])
     rows = capsys.readouterr().out.splitlines()[1:]
     # No class has 30 images and one to spare.
-    assert len(rows) == 1
+    assert rows[1:] == ["Left out, since a class has too few images: 30"]
     shots, probe, trained = rows[0].split()[0], *re.findall(r"([\d.]+) ±", rows[0])
     assert shots == "2"
     assert float(probe) > 50 and 0 <= float(trained) <= 100
