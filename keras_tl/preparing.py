@@ -1,10 +1,10 @@
 """From settings to data and a model. Images and texts differ here, and nowhere behind it."""
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
@@ -18,10 +18,11 @@ from keras_tl.backbones.host import Tokenize
 from keras_tl.backbones.hub_handles import parted
 from keras_tl.backbones.load import check_image_size
 from keras_tl.backbones.markup import markup_share
+from keras_tl.backbones.tokenizers import Measure, Tokenizer
 from keras_tl.builders.hub import build_hub_model
 from keras_tl.builders.image import build_image_model
 from keras_tl.builders.text import build_text_classifier
-from keras_tl.config import HUB, TrainConfig
+from keras_tl.config import HUB, NAMED_WEIGHTS, TrainConfig
 from keras_tl.data import augment
 from keras_tl.data.audit.text_lengths import WHOLE
 from keras_tl.data.labels import class_counts
@@ -30,7 +31,7 @@ from keras_tl.data.prepare import ImageData, prepare
 from keras_tl.data.prepare_texts import TextData, prepare_texts
 from keras_tl.data.source import Source
 from keras_tl.data.text_input import TextInput
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, did_you_mean
 from keras_tl.model_info import ModelInfo
 from keras_tl.plans import TEXT_EPOCHS, WINDOWS_SEEN, make_plan
 from keras_tl.training.phases import Phase
@@ -71,6 +72,9 @@ def prepare_data(
     """
     # Asked before the data are read, which may take a while.
     size = image_size or (0 if config.has_texts else image_size_of(config))
+    if config.weights not in NAMED_WEIGHTS and not Path(config.weights).is_file():
+        fix = did_you_mean(config.weights, NAMED_WEIGHTS, "Check the path.")
+        raise InputError("imagenet, none or a file with weights", repr(config.weights), fix)
     tokenize = tokenize_for(config) if config.has_texts and config.backbone else None
     if source is None:
         log.info("Opening %s", config.data)
@@ -148,8 +152,8 @@ def _windows_for(config: TrainConfig, source: Source, some: list[Any], one: Text
     tokenize = tokenize_for(config, one) if config.backbone else None
     if tokenize is None:
         return 1
-    tokens = tokenize.count(some)
-    needed = math.ceil(float(np.quantile(tokens, WHOLE, method="higher")) / one.room)
+    reading = one.reading(tokenize.count(some))
+    needed = int(np.quantile(reading.windows, WHOLE, method="higher"))
     if source.given_splits:
         trained = int(np.count_nonzero(source.splits == "train"))
     else:
@@ -157,7 +161,7 @@ def _windows_for(config: TrainConfig, source: Source, some: list[Any], one: Text
     affordable = WINDOWS_SEEN // (TEXT_EPOCHS[0] * max(trained, 1))
     windows = max(min(needed, affordable, MOST_WINDOWS), 1)
     if windows > 1:
-        read = (tokens <= windows * one.room).mean()
+        read = reading.is_whole(windows).mean()
         log.info("%d windows of a text are read: %.0f %% are read whole", windows, 100 * read)
     return windows
 
@@ -228,7 +232,8 @@ def tokenize_for(config: TrainConfig, spec: TextInput | None = None) -> Tokenize
     name = config.backbone or ""
     if config.is_of_hub and not parted(name.removeprefix(HUB))[1]:
         return None
-    return Tokenize(load_tokenizer(name, **spec.tokenized_by))
+    layer = load_tokenizer(name, **spec.tokenized_by)
+    return Measure(layer) if isinstance(layer, Tokenizer) else Tokenize(layer)
 
 
 def build_model(config: TrainConfig, data: Data) -> keras.Model:

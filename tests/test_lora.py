@@ -47,6 +47,14 @@ def encoder():
     return model
 
 
+def test_a_rank_above_that_of_the_kernels_is_refused(encoder):
+    for policy, largest in ((freezing.LoRA(9), 8), (freezing.LoRA(10**6, layers="*"), 8)):
+        with pytest.raises(InputError, match=f"a rank of at most {largest}, .* received"):
+            policy.apply(encoder)
+        assert not any(adapter_of(layer) for layer in leaf_layers(encoder))
+    freezing.LoRA(8).apply(encoder)
+
+
 @pytest.fixture
 def texts():
     """Thirty-two rows of tokens, the first token of which tells the class."""

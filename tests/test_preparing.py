@@ -8,7 +8,7 @@ from keras_tl import job
 from keras_tl.config import TrainConfig
 from keras_tl.data.arrays import from_arrays
 from keras_tl.errors import InputError
-from keras_tl.preparing import keras_settings
+from keras_tl.preparing import keras_settings, prepare_data
 
 
 @pytest.mark.parametrize("asked", [{"label_smoothing": 0.1}, {"class_weights": True}])
@@ -20,6 +20,12 @@ def test_what_a_regression_has_no_use_for_is_refused_before_the_run_begins(tmp_p
     with pytest.raises(InputError, match="for classes"):
         job.train(config, source=source, verbose=0)
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_not_there_are_refused_before_the_data_are_read():
+    for weights, fix in (("imagnet", "Did you mean imagenet"), ("mine.keras", "Check the path")):
+        with pytest.raises(InputError, match=f"a file with weights.*{fix}"):
+            prepare_data(TrainConfig("no/such/data", "run", weights=weights))
 
 
 def test_keras_computes_as_a_configuration_says_until_it_is_done():

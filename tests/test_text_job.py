@@ -376,6 +376,25 @@ def test_a_source_of_images_is_no_source_of_texts(folder):
         prepare_data(settings(folder), from_arrays(*two_colours()))
 
 
+def test_of_pairs_so_many_windows_are_read_as_the_second_text_needs(folder, tmp_path):
+    # Beside a title of four words a window of 12 has room for five of eleven.
+    words = ["good bad good bad", " ".join(["story"] * 11)]
+    table = pd.DataFrame(
+        [[*words, label] for label in "ab" * 20], columns=["title", "text", "label"]
+    )
+    table.to_csv(tmp_path / "pairs.csv", index=False)
+    pairs = {"data": str(tmp_path / "pairs.csv"), "text_column": "title,text", "pair": True}
+    config = replace(settings(folder, max_tokens=12, **pairs), fine_tune_epochs=None)
+    data = prepare_data(config)
+    assert data.text_input.windows == 3
+    assert "truncated" not in {finding.kind for finding in data.audit.findings}
+    (cut,) = [
+        f for f in prepare_data(replace(config, windows=2)).audit.findings if f.kind == "truncated"
+    ]
+    assert f"{1 - 14 / 15:.1%} of all that is written" in cut.text
+    assert "--windows 3 (or --max-tokens 30) would read 100% of them whole" in cut.text
+
+
 def test_a_batch_of_texts_in_windows_is_computed_in_parts(folder):
     def parts(**changes):
         config = settings(folder, audit=False, batch_size=8, **changes)

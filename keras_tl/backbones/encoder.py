@@ -25,6 +25,8 @@ from keras_tl.errors import InputError, did_you_mean
 
 POOLING = ("mean", "cls", "layers")
 SIZES = ("vocabulary_size", "width", "heads", "layers", "intermediate", "max_positions")
+# Float32 of as many are 8 GiB: a description that claims more is not given the memory.
+MOST_PARAMETERS = 2**31
 ACTIVATIONS: dict[str, str | Callable[..., Any]] = {
     "gelu": "gelu",
     "gelu_approximate": gelu_approximate,
@@ -67,10 +69,13 @@ class EncoderConfig:
     position_offset: int = 0
 
     def __post_init__(self) -> None:
-        for name in SIZES:
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} of at least 1", repr(value), "Check config.json.")
+        for name in (*SIZES, "segments"):
+            value, least = getattr(self, name), int(name in SIZES)
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"{name} of at least {least}", repr(value), "Check config.json.")
+        if self.parameters > MOST_PARAMETERS:
+            expected = f"an encoder of at most {MOST_PARAMETERS:,} parameters"
+            raise InputError(expected, f"{self.parameters:,}", "Check config.json.")
         if self.activation not in ACTIVATIONS:
             hint = did_you_mean(self.activation, ACTIVATIONS, f"Known: {', '.join(ACTIVATIONS)}.")
             raise InputError("an activation of an encoder", repr(self.activation), hint)
@@ -83,6 +88,12 @@ class EncoderConfig:
     def longest(self) -> int:
         """How many tokens a window can have."""
         return self.max_positions - self.position_offset
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers its kernels and tables have; biases and norms are not counted."""
+        rows = self.vocabulary_size + self.max_positions + self.segments
+        return self.width * (rows + self.layers * (4 * self.width + 2 * self.intermediate))
 
 
 def build_encoder(

@@ -4,6 +4,7 @@ Read without `transformers` and without torch. The model types are "bert", "dist
 "roberta"; what others do is not what `keras_tl.backbones.encoder` builds, or its tokenizers do.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,23 @@ def read_folder(folder: Path, with_weights: bool = True) -> PretrainedEncoder:
             something that this project's encoders do not.
     """
     settings = _Settings(read_json(folder / "config.json"))
+    config, layer_names = _described(settings, folder)
+    weights = None
+    if with_weights:
+        weights = _read_weights(folder, layer_names(config), config, settings)
+    tokenizer = byte_pair(folder) if settings["model_type"] == "roberta" else word_piece(folder)
+    return PretrainedEncoder(config, tokenizer, _pooling(folder), weights)
+
+
+def read_config(folder: Path) -> EncoderConfig:
+    """Reads what config.json says of an encoder; see `read_folder`."""
+    return _described(_Settings(read_json(folder / "config.json")), folder)[0]
+
+
+def _described(
+    settings: dict[str, Any], folder: Path
+) -> tuple[EncoderConfig, Callable[..., dict[str, str]]]:
+    """An encoder's shape, and what names the layers of its file."""
     kind = settings.get("model_type")
     if not isinstance(kind, str) or kind not in _TYPES:
         raise InputError(
@@ -52,13 +70,8 @@ def read_folder(folder: Path, with_weights: bool = True) -> PretrainedEncoder:
             repr(kind),
             "keras_hub:PRESET and hub:HANDLE reach other encoders.",
         )
-    read_config, layer_names = _TYPES[kind]
-    config = read_config(settings)
-    weights = None
-    if with_weights:
-        weights = _read_weights(folder, layer_names(config), config, settings)
-    tokenizer = byte_pair(folder) if kind == "roberta" else word_piece(folder)
-    return PretrainedEncoder(config, tokenizer, _pooling(folder), weights)
+    config_of, layer_names = _TYPES[kind]
+    return config_of(settings), layer_names
 
 
 # Nobody has larger encoders, and a file that claims to is not given the memory.
@@ -79,6 +92,9 @@ _RANGES = {
 }
 
 
+_WHOLE = ("type_vocab_size", "pad_token_id")
+
+
 class _Settings(dict[str, Any]):
     """What config.json says; what it does not say, or cannot mean, is asked for in one line."""
 
@@ -87,10 +103,12 @@ class _Settings(dict[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         value = super().__getitem__(key)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, int if key in _WHOLE else int | float)
+        is_number &= not isinstance(value, bool)
         low, high = _RANGES.get(key, (value, _MOST.get(key, value)))
         if (is_number and not low <= value <= high) or (key in _RANGES and not is_number):
             least = f"from {low:g} to" if key in _RANGES else "of at most"
+            least = f"as a whole number {least}" if key in _WHOLE else least
             expected = f"{key!r} {least} {high:g} in config.json"
             raise InputError(expected, repr(value)[:80], "Copy the encoder's own file.")
         return value
@@ -215,17 +233,21 @@ def _read_weights(
     tensors = _Tensors(folder / WEIGHTS)
     weights = {ours: tensors.layer(ours, theirs) for ours, theirs in names.items()}
     # Before so much memory is asked for as the configuration claims.
+    wide, between = config.width, config.intermediate
     claims = {
-        "token_embedding": (config.vocabulary_size, config.width),
-        "position_embedding": (config.max_positions, config.width),
-        **({"segment_embedding": (config.segments, config.width)} if config.segments else {}),
+        "token_embedding": (config.vocabulary_size, wide),
+        "position_embedding": (config.max_positions, wide),
+        "segment_embedding": (config.segments, wide),
+        **dict.fromkeys(("query", "key", "value", "attention_output"), (wide, wide)),
+        "intermediate": (wide, between),
+        "output": (between, wide),
     }
-    for name, claimed in claims.items():
-        found = weights[name][0].shape
-        if found != claimed:
+    for name, (found, *_) in weights.items():
+        claimed = claims.get(re.sub(r"^block_\d+_", "", name), found.shape)
+        if found.shape != claimed:
             what = f"{claimed} {name.replace('_embedding', ' vectors')}, as config.json says"
             fix = "The two files are of different encoders: copy them again."
-            raise InputError(what, str(found), fix)
+            raise InputError(what, str(found.shape), fix)
     if settings.get("type_vocab_size") == 1:
         (segment,) = tensors.layer("segment_embedding", "embeddings.token_type_embeddings")
         weights["position_embedding"][0] = weights["position_embedding"][0] + segment
@@ -262,6 +284,9 @@ class _Tensors:
         prefixes = [name.removesuffix(ending) for name in self._known if name.endswith(ending)]
         if not prefixes:
             raise InputError(f"an encoder in {path}", f"no {ending}", "Check config.json.")
+        if len(prefixes) > 1:
+            fix = "Save the one that is meant alone."
+            raise InputError(f"one encoder in {path}", ", ".join(sorted(prefixes))[:200], fix)
         self._prefix = prefixes[0]
 
     def layer(self, ours: str, theirs: str) -> list[np.ndarray]:

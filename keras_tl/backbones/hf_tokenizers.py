@@ -15,12 +15,20 @@ def word_piece(folder: Path) -> Callable[..., Tokenizer]:
     settings = optional_json(folder / "tokenizer_config.json")
     whole = optional_json(folder / "tokenizer.json")
     normalizer = _object(whole.get("normalizer"), "a normalizer")
-    if not settings.get("tokenize_chinese_chars", True):
-        raise InputError(
-            "a tokenizer that splits Chinese characters",
-            "tokenize_chinese_chars: false",
-            "Use another encoder.",
-        )
+    splits = _object(whole.get("pre_tokenizer"), "a pre-tokenizer")
+    model = _object(whole.get("model"), "a model")
+    _check_class(folder, settings, ("Bert", "DistilBert"))
+    for what, part, key, usual in (
+        ("a tokenizer", settings, "word_tokenizer_type", "basic"),
+        ("a tokenizer", settings, "subword_tokenizer_type", "wordpiece"),
+        ("a tokenizer", settings, "do_basic_tokenize", True),
+        ("a tokenizer that splits Chinese characters", settings, "tokenize_chinese_chars", True),
+        ("a normalizer", normalizer, "type", "BertNormalizer"),
+        ("a normalizer that splits Chinese characters", normalizer, "handle_chinese_chars", True),
+        ("a pre-tokenizer", splits, "type", "BertPreTokenizer"),
+        ("a model", model, "continuing_subword_prefix", "##"),
+    ):
+        _check_usual(what, part, key, usual)
     lowercase = settings.get("do_lower_case", normalizer.get("lowercase", True))
     strip = settings.get("strip_accents", normalizer.get("strip_accents"))
     special = {**optional_json(folder / "special_tokens_map.json"), **settings}
@@ -48,9 +56,23 @@ def word_piece(folder: Path) -> Callable[..., Tokenizer]:
 
 def byte_pair(folder: Path) -> Callable[..., Tokenizer]:
     """What makes a RoBERTa's tokenizer, of `max_tokens`, `windows` and how texts are read."""
-    model = _object(optional_json(folder / "tokenizer.json").get("model"), "a model")
+    settings = optional_json(folder / "tokenizer_config.json")
+    whole = optional_json(folder / "tokenizer.json")
+    model = _object(whole.get("model"), "a model")
+    splits = _object(whole.get("pre_tokenizer"), "a pre-tokenizer")
+    _check_class(folder, settings, ("Roberta",))
+    for what, part, key, usual in (
+        ("a tokenizer", {"normalizer": whole.get("normalizer")}, "normalizer", None),
+        ("a pre-tokenizer", splits, "type", "ByteLevel"),
+        ("a pre-tokenizer", splits, "use_regex", True),
+        ("a model", model, "type", "BPE"),
+        ("a model", model, "continuing_subword_prefix", ""),
+        ("a model", model, "end_of_word_suffix", ""),
+    ):
+        _check_usual(what, part, key, usual)
+    prefix_space = settings.get("add_prefix_space", splits.get("add_prefix_space", False))
     if model:
-        pairs, ids = _merges(model.get("merges")), model.get("vocab")
+        pairs, ids = _merges(model.get("merges")), _with_added(model.get("vocab"), whole)
     else:
         ids = read_json(folder / "vocab.json")
         lines = read_text(folder / "merges.txt").splitlines()
@@ -59,7 +81,13 @@ def byte_pair(folder: Path) -> Callable[..., Tokenizer]:
 
     def make(max_tokens: int, windows: int, **reading: Any) -> Tokenizer:
         return BytePairTokenizer(
-            vocabulary, max_tokens, windows, merges=merges, name="tokenizer", **reading
+            vocabulary,
+            max_tokens,
+            windows,
+            merges=merges,
+            prefix_space=bool(prefix_space),
+            name="tokenizer",
+            **reading,
         )
 
     return make
@@ -86,7 +114,7 @@ def _vocabulary(folder: Path, whole: dict[str, Any]) -> str:
             str(model.get("type", "none")),
             "Copy the tokenizer's files into the folder.",
         )
-    return _by_id(model.get("vocab"))
+    return _by_id(_with_added(model.get("vocab"), whole))
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
@@ -96,12 +124,46 @@ def _object(value: Any, what: str) -> dict[str, Any]:
     raise InputError(f"{what} in tokenizer.json", type(value).__name__, "Copy the file again.")
 
 
+def _check_class(folder: Path, settings: dict[str, Any], kinds: tuple[str, ...]) -> None:
+    """Refuses tokenizers that have a class of their own."""
+    # The general ones, by their older and their newer name, say in tokenizer.json what they do.
+    known = ["PreTrainedTokenizerFast", "TokenizersBackend"]
+    known += [f"{kind}Tokenizer{fast}" for kind in kinds for fast in ("", "Fast")]
+    name = settings.get("tokenizer_class")
+    name = name or optional_json(folder / "config.json").get("tokenizer_class")
+    if name is not None and name not in known:
+        expected = f"a tokenizer_class of {' or '.join(known[2:])}"
+        raise InputError(expected, repr(name)[:80], "Use another encoder.")
+
+
+def _check_usual(what: str, part: dict[str, Any], key: str, usual: Any) -> None:
+    """Refuses a part of a tokenizer that does what is not done here; null is not said."""
+    found = part.get(key)
+    if found is not None and found != usual:
+        expected = f"{what} with {key}: {json.dumps(usual)}"
+        raise InputError(expected, json.dumps(found)[:80], "Use another encoder.")
+
+
+def _with_added(ids: Any, whole: dict[str, Any]) -> Any:
+    """A vocabulary, and what tokenizer.json adds to it behind its end."""
+    added = whole.get("added_tokens") or []
+    if not isinstance(ids, dict) or not isinstance(added, list):
+        return ids
+    fits = [token for token in added if isinstance(token, dict) and "id" in token]
+    return {_content(token): token["id"] for token in fits} | ids
+
+
 def _by_id(ids: Any) -> str:
     """The tokens of a vocabulary in the order of their ids, one a line."""
-    fits = isinstance(ids, dict) and all(isinstance(number, int) for number in ids.values())
+    fix = "Copy the tokenizer's files again."
+    fits = isinstance(ids, dict) and all(type(number) is int for number in ids.values())
     if not fits:
-        fix = "Copy the tokenizer's files again."
         raise InputError("a vocabulary of tokens and their numbers", type(ids).__name__, fix)
+    if sorted(ids.values()) != list(range(len(ids))):
+        received = f"{len(ids)} tokens with other numbers"
+        raise InputError(f"tokens numbered from 0 to {len(ids) - 1}, each once", received, fix)
+    if any("\n" in token for token in ids):
+        raise InputError("tokens of one line", repr(next(t for t in ids if "\n" in t))[:80], fix)
     return "\n".join(sorted(ids, key=ids.__getitem__))
 
 

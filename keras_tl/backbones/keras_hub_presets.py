@@ -5,13 +5,18 @@ KerasHub builds the model; its weights are copied into the flat graph of
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from keras_tl.backbones import hf_folder
 from keras_tl.backbones.byte_pair import BytePairTokenizer
 from keras_tl.backbones.encoder import EncoderConfig
+from keras_tl.backbones.hf_tokenizers import read_json
+from keras_tl.backbones.keras_archives import BROKEN
 from keras_tl.backbones.pretrained import PretrainedEncoder
 from keras_tl.backbones.tokenizers import INSTALL, Tokenizer, WordPieceTokenizer
 from keras_tl.errors import InputError
@@ -32,30 +37,54 @@ def read_preset(preset: str, with_weights: bool = True) -> PretrainedEncoder:
 
     Raises:
         InputError: KerasHub is not installed, does not find the preset or cannot download it, or
-            the preset is of another kind.
+            the preset is of another kind, damaged, or impossibly large.
     """
+    if Path(preset).is_dir():
+        _check_claims(Path(preset))
     try:
         import keras_hub
     except ModuleNotFoundError as error:
         raise InputError("the package keras-hub", "an environment without it", INSTALL) from error
     try:
         backbone = keras_hub.models.Backbone.from_preset(preset, load_weights=with_weights)
-        _check(backbone)
+        _check(type(backbone).__name__)
         tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(preset)
+        config = _config(backbone, tokenizer.pad_token_id)
+        weights = _weights(backbone) if with_weights else None
+        return PretrainedEncoder(config, _tokenizer(tokenizer), weights=weights)
     except InputError:
         raise
-    except (OSError, ValueError) as error:
+    except (*BROKEN, tf.errors.OpError) as error:
         fix = "Give a preset's name or folder; a download needs the network."
         raise InputError("a preset of KerasHub", _line(preset, error), fix) from error
-    config = _config(backbone, tokenizer.pad_token_id)
-    weights = _weights(backbone) if with_weights else None
-    return PretrainedEncoder(config, _tokenizer(tokenizer), weights=weights)
 
 
-def _check(backbone: Any) -> None:
-    if type(backbone).__name__ not in BACKBONES:
+def _check(kind: Any) -> None:
+    if kind not in BACKBONES:
         fix = "Use the preset of a BERT, DistilBERT or RoBERTa."
-        raise InputError(" or ".join(BACKBONES), type(backbone).__name__, fix)
+        raise InputError(" or ".join(BACKBONES), str(kind)[:80], fix)
+
+
+def _check_claims(folder: Path) -> None:
+    """Refuses what a local preset cannot be, before KerasHub gives it memory."""
+    saved = read_json(folder / "config.json")
+    if "model_type" in saved:
+        # KerasHub reads folders of Hugging Face, too.
+        hf_folder.read_config(folder)
+        return
+    _check(saved.get("class_name"))
+    sizes = saved.get("config")
+    if not isinstance(sizes, dict):
+        raise InputError("a backbone in config.json", "none", "Copy the preset again.")
+    EncoderConfig(
+        vocabulary_size=sizes.get("vocabulary_size", 0),
+        width=sizes.get("hidden_dim", 0),
+        heads=sizes.get("num_heads", 0),
+        layers=sizes.get("num_layers", 0),
+        intermediate=sizes.get("intermediate_dim", 0),
+        max_positions=sizes.get("max_sequence_length", 512),
+        segments=sizes.get("num_segments", 0),
+    )
 
 
 def _line(preset: str, error: Exception) -> str:

@@ -1,12 +1,15 @@
 """Strings to token ids, as a layer: what is exported takes what users have."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_tl.backbones.bag_of_words import as_rows, count_words, rows_of
+from keras_tl.backbones.host import COUNTED_AT_ONCE, Tokenize
 from keras_tl.backbones.markup import MARKUP, without_markup
 from keras_tl.errors import InputError, did_you_mean
 
@@ -126,6 +129,30 @@ class Tokenizer(keras.layers.Layer):
         lengths = _lengths(second) + (0 if first is None else _lengths(first))
         return lengths + specials
 
+    def measure(self, text: tf.Tensor) -> tf.Tensor:
+        """Says how much of texts is read, and in how many windows more would be.
+
+        Args:
+            text: Strings `[batch]`, or `[batch, 2]` for pairs.
+
+        Returns:
+            int32 `[batch, 4]`, special tokens not counted: how many tokens are written, how many
+            are read, how many are with any number of windows (of a pair's first text, what a
+            window has no room for never is), and the least number of windows that does.
+        """
+        first, second = self._texts(without_markup(text) if self.markup == "drop" else text)
+        goes_on = _lengths(second)
+        written, shown, before = goes_on, tf.zeros_like(goes_on), tf.ones_like(goes_on)
+        if first is not None:
+            _, before = self._head(first, goes_on)
+            written, shown = goes_on + _lengths(first), before - 1 - self.ends_between
+        stretch = self.max_tokens - 1 - before
+        read = shown + tf.minimum(goes_on, self.windows * stretch)
+        # The one token that a window holds at least may be the first text's.
+        readable = shown + tf.where(stretch > 0, goes_on, 0)
+        windows = tf.where(stretch > 0, -(-goes_on // tf.maximum(stretch, 1)), 1)
+        return tf.stack([written, read, readable, tf.maximum(windows, 1)], axis=1)
+
     def call(self, text: tf.Tensor) -> tf.Tensor:
         """Tokenizes.
 
@@ -225,6 +252,20 @@ class Tokenizer(keras.layers.Layer):
             "markup": self.markup,
             "bag_of_words": self.bag_of_words,
         }
+
+
+class Measure(Tokenize):
+    """A tokenizer as a function for `tf.data`, which says how much of texts it reads."""
+
+    def count(self, texts: Sequence[tuple[str, ...]]) -> np.ndarray:
+        """See `Tokenizer.measure`: int64 `[texts, 4]`."""
+        rows = [[text.encode("utf-8", "replace") for text in row] for row in texts]
+        found = [np.zeros((0, 4))]
+        for start in range(0, len(rows), COUNTED_AT_ONCE):
+            strings = tf.constant(rows[start : start + COUNTED_AT_ONCE], tf.string)
+            single = strings.shape[1] == 1
+            found.append(self._layer.measure(strings[:, 0] if single else strings).numpy())
+        return np.concatenate(found).astype(np.int64)
 
 
 @keras.saving.register_keras_serializable(package="keras_tl")

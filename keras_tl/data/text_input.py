@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from keras_tl.errors import InputError, did_you_mean
 
 # The first and the last token of a window are the encoder's own, and so is one between two texts.
@@ -12,6 +14,27 @@ TRUNCATIONS, MARKUP = ("head", "head-tail"), ("keep", "drop")
 
 # Raised whenever the same text would become other tokens.
 TOKENIZER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How much of texts is read: int64 `[texts]` each, the encoder's own tokens not counted.
+
+    Attributes:
+        written: How many tokens they have.
+        read: How many of them are read.
+        readable: How many are with any number of windows.
+        windows: The least number of windows that does.
+    """
+
+    written: np.ndarray
+    read: np.ndarray
+    readable: np.ndarray
+    windows: np.ndarray
+
+    def is_whole(self, windows: int) -> np.ndarray:
+        """Which texts so many windows read whole: bool `[texts]`."""
+        return (self.windows <= windows) & (self.readable == self.written)
 
 
 @dataclass(frozen=True)
@@ -75,7 +98,23 @@ class TextInput:
         del sizes["tokenizer_version"]
         return sizes
 
+    def reading(self, tokens: np.ndarray) -> Reading:
+        """How much of texts is read.
+
+        Args:
+            tokens: int64 `[texts, 4]`, the columns of `Reading`, as the tokenizer measured them;
+                or `[texts]`, how many each has, where it did not: of pairs both texts then share
+                one window.
+        """
+        if tokens.ndim == 2:
+            return Reading(*tokens.T)
+        windows = np.maximum(-(-tokens // (self.room // self.windows)), 1)
+        return Reading(tokens, np.minimum(tokens, self.room), tokens, windows)
+
     @property
     def room(self) -> int:
-        """How many tokens of a text are read at most, the encoder's own not counted."""
+        """How many tokens windows have at most for texts, the encoder's own not counted.
+
+        Of a pair, the first text takes its part in each window: see `reading`.
+        """
         return self.windows * (self.max_tokens - OWN_TOKENS - (self.texts - 1))

@@ -213,15 +213,16 @@ def from_texts(
         `skipped` as bad.
 
     Raises:
-        InputError: Lengths differ, or the labels do not fit the task.
+        InputError: Lengths differ, the labels do not fit the task, or texts are bytes or partly
+            pairs.
     """
+    texts = list(texts)
     given = {"label": labels, "split": splits, "group": groups, "id": ids}
     for name, values in given.items():
         if values is not None and len(values) != len(texts):
             fix = "Pass one for each text, in the same order."
             raise InputError(f"{len(texts)} {name}s", str(len(values)), fix)
-    pair = bool(len(texts)) and not isinstance(texts[0], str)
-    sides = list(zip(*texts, strict=True)) if pair else [texts]
+    sides = _sides(texts)
     columns: dict[str, Any] = {f"text {i}": list(side) for i, side in enumerate(sides)}
     columns |= {name: list(values) for name, values in given.items() if values is not None}
     frame = pd.DataFrame(columns, dtype=object).rename_axis("text")
@@ -229,7 +230,7 @@ def from_texts(
         frame,
         [f"text {i}" for i in range(len(sides))],
         label_column=None if labels is None else "label",
-        pair=pair,
+        pair=len(sides) > 1,
         id_column=None if ids is None else "id",
         task=task,
         class_names=class_names,
@@ -292,6 +293,17 @@ def inspect_texts(source: Source, *, max_bad_fraction: float = 0.1) -> Source:
 def is_blank(text: str) -> bool:
     """Whether nothing of a text can be seen."""
     return all(unicodedata.category(character) in INVISIBLE for character in text)
+
+
+def _sides(texts: list[Any]) -> list[list[Any]]:
+    """The columns that texts from memory make: one, or one for each text of a pair."""
+    sizes = {len(text) if isinstance(text, (list, tuple, np.ndarray)) else 0 for text in texts}
+    if any(isinstance(text, bytes) for text in texts):
+        raise InputError("texts as strings", "bytes", "Decode them: text.decode().")
+    if not sizes <= {0} and sizes != {2}:
+        received = "others among them, or tuples of other lengths"
+        raise InputError("texts, or pairs of two each", received, "Pass all of one kind.")
+    return [list(side) for side in zip(*texts, strict=True)] if sizes == {2} else [texts]
 
 
 def _named(text_column: str | Sequence[str]) -> list[str]:

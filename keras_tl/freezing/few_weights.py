@@ -5,6 +5,7 @@ policy that is applied later does to a layer's flag sets those of its weights to
 """
 
 import fnmatch
+import math
 from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ class LoRA(FewWeights):
     Reference: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.
 
     Attributes:
-        rank: Columns of A and rows of B, at least 1.
+        rank: Columns of A and rows of B, at least 1; at most what a kernel that is adapted can
+            have itself.
         alpha: What A B is multiplied by, times `rank`; above 0. None is `rank`, a factor of 1.
         layers: A shell-style pattern of layer names; case-sensitive. None takes the queries and
             values of attention ("block_0_query"), and where there are none all dense and
@@ -120,6 +122,10 @@ class LoRA(FewWeights):
             example = f'Name some, such as layers="{names[-1]}".' if names else "Take all blocks."
             asked = f"layers={self.layers!r}" if self.layers else "none by default"
             raise InputError(f"layers of the backbone {what}", asked, example)
+        largest = max(_full_rank(layer) for layer in layers if layer.name in set(found))
+        if self.rank > largest:
+            expected = f"a rank of at most {largest}, which no kernel to be adapted exceeds"
+            raise InputError(expected, str(self.rank), "8 is common.")
         return found
 
     def trains(self, layer: keras.layers.Layer, weight: keras.Variable) -> bool:
@@ -175,6 +181,12 @@ def _is_dense(layer: keras.layers.Layer) -> bool:
     """Whether a kernel mixes channels alone: of a dense layer, or of 1 x 1."""
     dense = isinstance(layer, (keras.layers.Dense, keras.layers.EinsumDense))
     return dense or set(getattr(layer, "kernel_size", ())) == {1}
+
+
+def _full_rank(layer: keras.layers.Layer) -> int:
+    """The largest rank that a layer's kernel can have, as a matrix of its last axis."""
+    *rows, last = layer.weights[0].shape
+    return min(math.prod(rows), last)
 
 
 def _is_worth_it(layer: keras.layers.Layer, rank: int) -> bool:

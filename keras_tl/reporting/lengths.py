@@ -49,7 +49,7 @@ def lengths(facts: Facts, album: Album, *, model: "keras.Model | None" = None) -
 
 
 def cut_off(model: "keras.Model", items: list[Item], info: ModelInfo) -> np.ndarray | None:
-    """Which texts have more tokens than the model reads, its own tokens of one window not counted.
+    """Which texts have more tokens than the model reads.
 
     Args:
         model: Strings in.
@@ -64,8 +64,13 @@ def cut_off(model: "keras.Model", items: list[Item], info: ModelInfo) -> np.ndar
     layer = host_layer(model)
     if (seen := info.text_input) is None or layer is None or not hasattr(layer, "count"):
         return None
-    own = seen.max_tokens - seen.room // seen.windows
-    return np.asarray(layer.count(strings(items))) - own > seen.room
+    if hasattr(layer, "measure"):
+        tokens = np.asarray(layer.measure(strings(items)))
+    else:
+        own = seen.max_tokens - seen.room // seen.windows
+        tokens = np.asarray(layer.count(strings(items))) - own
+    reading = seen.reading(tokens)
+    return reading.read < reading.written
 
 
 def tokens_text(info: ModelInfo) -> str:

@@ -110,7 +110,7 @@ def write(folder, kind="bert", tensors=None, **changes):
     (folder / "config.json").write_text(json.dumps(SETTINGS[kind] | changes))
     save_file(tensors or state(kind), folder / "model.safetensors")
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    (folder / "vocab.json").write_text(json.dumps({"<s>": 0, "<pad>": 1, "</s>": 2, "a": 3}))
+    (folder / "vocab.json").write_text(json.dumps({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     return folder
 
@@ -205,6 +205,10 @@ def missing(**changes):
     return {name: value for name, value in state("bert").items() if "layer.1" not in name}
 
 
+def both():
+    return {f"{name}.{key}": value for name in "ab" for key, value in state("bert").items()}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -214,7 +218,14 @@ def missing(**changes):
         ({"tensors": missing()}, r"encoder\.layer\.1\.attention"),
         ({"tensors": {"a": np.zeros(2, np.float32)}}, "an encoder in"),
         ({"vocab_size": 31}, r"\(31, 8\) token vectors, as config.json says, received \(30, 8\)"),
-        ({"intermediate_size": 15}, r"weights of shape \[\(8, 15\), .* for block_0_intermediate"),
+        (
+            {"intermediate_size": 15},
+            r"\(8, 15\) block_0_intermediate, as config.json says, received \(8, 16\)",
+        ),
+        ({"intermediate_size": 131072}, r"\(8, 131072\) block_0_intermediate, as config"),
+        ({"type_vocab_size": 2.0}, "'type_vocab_size' as a whole number .* received 2.0"),
+        ({"pad_token_id": 0.0}, "'pad_token_id' as a whole number .* received 0.0"),
+        ({"tensors": both()}, r"one encoder in .* received a\., b\."),
         ({"num_hidden_layers": 0}, "layers of at least 1, received 0"),
         ({"hidden_size": "8"}, "width of at least 1, received '8'"),
         ({"pad_token_id": 1}, "number 1 being padding, received .* number 0"),
@@ -226,6 +237,117 @@ def test_other_models_are_refused_in_one_line(changes, message, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         load_encoder(folder, max_tokens=8)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_in_the_file_get_no_memory(tmp_path, monkeypatch):
+    for name in ("encode", "check_window"):
+        monkeypatch.setattr(f"keras_tl.backbones.encoders.{name}", None)
+    with pytest.raises(InputError, match="block_0_intermediate, as config"):
+        load_encoder(write(tmp_path, intermediate_size=131072), max_tokens=8)
+    huge = write(tmp_path, vocab_size=10**7, hidden_size=2**16)
+    with pytest.raises(InputError, match=r"an encoder of at most .* parameters, received 6"):
+        load_encoder(huge, weights=None, max_tokens=8)
+
+
+def whole_tokenizer(folder, kind="bert", added=(), **changes):
+    """Writes a tokenizer.json as it is published, changed by parts, and nothing else."""
+    folder = write(folder, kind)
+    for name in ("vocab.txt", "vocab.json", "merges.txt"):
+        (folder / name).unlink()
+    if kind == "bert":
+        vocabulary = {word: number for number, word in enumerate(WORDS)}
+        parts = {
+            "normalizer": {"type": "BertNormalizer", "handle_chinese_chars": True},
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "model": {"type": "WordPiece", "continuing_subword_prefix": "##"},
+        }
+    else:
+        vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "Ġ": 5, "Ġa": 6}
+        parts = {
+            "normalizer": None,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
+            "model": {"type": "BPE", "merges": ["Ġ a"], "end_of_word_suffix": ""},
+        }
+    parts["model"]["vocab"] = vocabulary
+    parts["added_tokens"] = list(added)
+    for name, change in changes.items():
+        parts[name] = {**(parts[name] or {}), **change}
+    (folder / "tokenizer.json").write_text(json.dumps(parts))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["BertTokenizer", "DistilBertTokenizerFast", None])
+def test_usual_tokenizers_are_read(name, tmp_path):
+    added = [{"id": 0, "content": "[PAD]"}, {"id": 29, "content": "new"}]
+    folder = whole_tokenizer(
+        tmp_path, added=added, model={"vocab": dict(zip(WORDS[:-1], range(29), strict=True))}
+    )
+    usual = {"tokenizer_class": name, "do_basic_tokenize": True, "word_tokenizer_type": "basic"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(usual))
+    ids = load_encoder(folder, max_tokens=8).get_layer("tokenizer")(tf.constant(["w0 w1 w2"]))
+    np.testing.assert_array_equal(ids[0, 0], TOKENS[0, 0])
+
+
+@pytest.mark.parametrize("name", ["RobertaTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("prefix_space", [False, True])
+def test_a_blank_before_a_text_is_read(prefix_space, name, tmp_path):
+    space = {"add_prefix_space": prefix_space}
+    folder = whole_tokenizer(tmp_path, "roberta", pre_tokenizer=space)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    layer = hf_folder.read_folder(folder).tokenizer(8, 1)
+    assert layer.pieces(tf.constant(["a a"])).to_list() == [[6, 6] if prefix_space else [4, 6]]
+    (folder / "tokenizer_config.json").write_text(json.dumps({"add_prefix_space": True}))
+    layer = hf_folder.read_folder(folder).tokenizer(8, 1)
+    assert layer.pieces(tf.constant(["a a"])).to_list() == [[6, 6]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("bert", {"normalizer": {"type": "Sequence"}}, "BertNormalizer"),
+        ("bert", {"normalizer": {"handle_chinese_chars": False}}, "splits Chinese characters"),
+        ("bert", {"pre_tokenizer": {"type": "Whitespace"}}, "BertPreTokenizer"),
+        ("bert", {"model": {"continuing_subword_prefix": "@@"}}, "continuing_subword_prefix"),
+        ("bert", {"model": {"vocab": {"[PAD]": 0, "[UNK]": 2}}}, "numbered from 0 to 1"),
+        ("bert", {"model": {"vocab": {"[PAD]": 0, "[UNK]": 0}}}, "numbered from 0 to 1"),
+        ("bert", {"model": {"vocab": {"[PAD]": 0, "a\nb": 1}}}, r"one line, received 'a\\nb'"),
+        ("roberta", {"normalizer": {"type": "NFC"}}, "a tokenizer with normalizer: null"),
+        ("roberta", {"pre_tokenizer": {"type": "Sequence"}}, "ByteLevel"),
+        ("roberta", {"model": {"type": "Unigram"}}, "BPE"),
+        ("roberta", {"model": {"end_of_word_suffix": "</w>"}}, "end_of_word_suffix"),
+        ("roberta", {"model": {"merges": [["Ġ", "b"]]}}, "merges of two pieces"),
+    ],
+)
+def test_tokenizers_of_another_kind_are_refused(kind, changes, message, tmp_path):
+    folder = whole_tokenizer(tmp_path, kind, **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        hf_folder.read_folder(folder).tokenizer(8, 1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("bert", {"tokenizer_class": "BertJapaneseTokenizer"}),
+        ("bert", {"tokenizer_class": "RobertaTokenizer"}),
+        ("bert", {"word_tokenizer_type": "mecab"}),
+        ("bert", {"do_basic_tokenize": False}),
+        ("bert", {"tokenize_chinese_chars": False}),
+        ("roberta", {"tokenizer_class": "BertTokenizer"}),
+    ],
+)
+def test_settings_of_another_tokenizer_are_refused(kind, settings, tmp_path):
+    folder = write(tmp_path, kind)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=r"received ('|\"|false)") as caught:
+        hf_folder.read_folder(folder)
+    assert "\n" not in str(caught.value)
+    # config.json may name the class as well.
+    if name := settings.get("tokenizer_class"):
+        (folder / "tokenizer_config.json").unlink()
+        write(folder, kind, tokenizer_class=name)
+        with pytest.raises(InputError, match=name):
+            hf_folder.read_folder(folder)
 
 
 def test_a_damaged_file_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """KerasHub's presets, saved here, against KerasHub's own outputs."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def preset(folder, kind):
     """Saves a tiny preset and gives its backbone, preprocessor and texts that it knows."""
     models = keras_hub.models
     if kind == "Roberta":
-        pieces = ["<s>", "<pad>", "</s>", "<mask>", "a", "b", "Ġ", "ab", "Ġa"]
+        pieces = ["<s>", "<pad>", "</s>", "<mask>", "<unk>", "a", "b", "Ġ", "ab", "Ġa"]
         vocabulary = {piece: index for index, piece in enumerate(pieces)}
         tokenizer = models.RobertaTokenizer(vocabulary, ["a b", "Ġ a"])
     else:
@@ -65,6 +67,38 @@ def test_another_model_is_refused(tmp_path):
     )
     backbone.save_to_preset(str(tmp_path))
     with pytest.raises(InputError, match="AlbertBackbone"):
+        load_encoder(f"keras_hub:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("config.json", {"num_heads": 0}, "heads of at least 1, received 0"),
+        ("config.json", {"vocabulary_size": 10**9}, "an encoder of at most .* parameters"),
+        ("config.json", {"num_segments": "2"}, "segments of at least 0, received '2'"),
+        ("config.json", None, "a backbone in config.json"),
+        ("tokenizer.json", None, "a preset of KerasHub"),
+    ],
+)
+def test_a_damaged_preset_is_refused_in_one_line(name, changes, message, tmp_path, monkeypatch):
+    preset(tmp_path, "Bert")
+    saved = json.loads((tmp_path / name).read_text())
+    saved = {"class_name": "BertBackbone"} if changes is None else saved
+    saved.get("config", {}).update(changes or {})
+    if name == "tokenizer.json":
+        saved = {}
+    else:
+        # Nothing is built before.
+        monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", None)
+    (tmp_path / name).write_text(json.dumps(saved))
+    with pytest.raises(InputError, match=message) as caught:
+        load_encoder(f"keras_hub:{tmp_path}", weights=None, max_tokens=8)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hugging_face_folder_is_looked_at_before_keras_hub_reads_it(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "type_vocab_size": 0}')
+    with pytest.raises(InputError, match="'type_vocab_size'"):
         load_encoder(f"keras_hub:{tmp_path}")
 
 

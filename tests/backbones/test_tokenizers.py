@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_tl.backbones.byte_pair import BytePairTokenizer
 from keras_tl.backbones.encoders import _minilm
 from keras_tl.backbones.host import Tokenize
-from keras_tl.backbones.tokenizers import WordPieceTokenizer
+from keras_tl.backbones.tokenizers import Measure, WordPieceTokenizer
 from keras_tl.errors import InputError
 
 # From transformers 5.24 (`AutoTokenizer`, a BertTokenizer, on the folder of all-MiniLM-L6-v2).
@@ -233,6 +233,40 @@ def test_tokens_are_counted_before_they_are_cut():
     assert tokenizer().count(tf.constant([["a", "b c"]])).numpy().tolist() == [6]
 
 
+def read_of(first, second, windows, **settings):
+    """How many tokens of a pair of "a"s and "b"s are laid out, the first text's once."""
+    ids, _ = laid_out(" ".join("a" * first), " ".join("b" * second), windows=windows, **settings)
+    ones = ids[: settings["max_tokens"]].count(FIRST)
+    assert ids.count(FIRST) % ones == 0 if ones else FIRST not in ids
+    return ones + ids.count(FIRST + 1)
+
+
+@pytest.mark.parametrize("ends", [1, 2])
+@pytest.mark.parametrize("truncate", ["head", "head-tail"])
+@pytest.mark.parametrize(("max_tokens", "windows"), [(5, 1), (9, 1), (9, 3), (12, 2)])
+def test_what_is_measured_of_pairs_is_what_is_laid_out(ends, truncate, max_tokens, windows):
+    sizes = [(f, s) for f in (0, 1, 2, 4, 6, 20) for s in (0, 1, 3, 6, 15, 30)]
+    pairs = [(" ".join("a" * f), " ".join("b" * s)) for f, s in sizes]
+    how = {"max_tokens": max_tokens, "ends_between": ends, "truncate": truncate}
+    rows = Measure(tokenizer(windows=windows, **how)).count(pairs)
+    assert rows.dtype == np.int64
+    for (first, second), (written, read, readable, least) in zip(sizes, rows.tolist(), strict=True):
+        assert written == first + second
+        assert read == read_of(first, second, windows, **how)
+        assert readable == read_of(first, second, 40, **how)
+        assert readable == read_of(first, second, least, **how)
+        assert least == 1 or readable > read_of(first, second, least - 1, **how)
+
+
+def test_what_is_measured_of_texts_is_what_windows_hold():
+    texts = [(" ".join("a" * n),) for n in (0, 1, 4, 5, 8, 9, 30)]
+    assert Measure(tokenizer(windows=2)).count(texts).tolist() == [
+        [n, min(n, 8), n, windows]
+        for n, windows in [(0, 1), (1, 1), (4, 1), (5, 2), (8, 2), (9, 3), (30, 8)]
+    ]
+    assert Measure(tokenizer()).count([]).shape == (0, 4)
+
+
 def test_a_batch_is_its_texts():
     texts = ["", "a", "a b c d e f g", "k ak", "zz a"]
     layer = tokenizer(windows=2)
@@ -287,7 +321,7 @@ def test_impossible_settings_are_refused(settings, message):
         tokenizer(**settings)
 
 
-PIECES = ["<s>", "<pad>", "</s>", *"abehlowrd!Ġ", "he", "ll", "hell", "hello", "Ġw", "or"]
+PIECES = ["<s>", "<pad>", "</s>", "<unk>", *"abehlowrd!Ġ", "he", "ll", "hell", "hello", "Ġw", "or"]
 PIECES += ["Ġwor", "ld", "Ġworld"]
 MERGES = ["h e", "l l", "he ll", "hell o", "Ġ w", "o r", "Ġw or", "l d", "Ġwor ld"]
 
@@ -308,6 +342,90 @@ def test_a_pair_of_byte_pairs_has_two_ends_between():
     hello = PIECES.index("hello")
     assert ids.tolist() == [0, hello, 2, 2, hello, 2, 1, 1, 1, 1]
     assert not segments.any()
+
+
+def symbols():
+    """The characters that stand for bytes, in the order of `tokenizers`' alphabet."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(i) for i in shown] + [chr(256 + i) for i in range(256 - len(shown))]
+
+
+# Merges that meet at any place: of letters, blanks, digits and bytes of one character.
+ALL_MERGES = ["h e", "l l", "he ll", "hell o", "Ġ w", "o r", "Ġw or", "l d", "Ġwor ld", "Ġ Ġ"]
+ALL_MERGES += ["Ċ Ċ", "ĊĊ Ċ", "Ġ Ċ", "ĠĠ Ġ", "a a", "aa a", "' s", "Ġ '", "à ¥", "à¥ ¬", "1 2"]
+ALL_PIECES = ["<s>", "<pad>", "</s>", "<unk>", *symbols()]
+ALL_PIECES += [merge.replace(" ", "") for merge in ALL_MERGES]
+
+
+def all_bytes(**settings):
+    return BytePairTokenizer("\n".join(ALL_PIECES), 10, merges="\n".join(ALL_MERGES), **settings)
+
+
+TEXTS = [
+    *(
+        "hello\n\nworld",
+        "a\n\n\nb",
+        "a\r\nb",
+        "a   ",
+        "   a",
+        "\u096c \u096d",
+        "",
+        " ",
+        "\n",
+        "\na",
+    ),
+    *("it's 's 'll don't", "12 1a", " !? '", "a \u2003 b\xa0c\u3000d\x85e", "\U0001f642\u200b"),
+    *("aaaa aaa", "x\x0b\x0cy \t z \n"),
+]
+
+
+@pytest.mark.parametrize("prefix_space", [False, True])
+def test_byte_pairs_are_those_of_tokenizers(prefix_space):
+    tokenizers = pytest.importorskip("tokenizers")
+    ids = {piece: number for number, piece in enumerate(ALL_PIECES)}
+    merges = [tuple(merge.split()) for merge in ALL_MERGES]
+    published = tokenizers.Tokenizer(tokenizers.models.BPE(ids, merges))
+    published.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+    letters = [*"ahelowrd's12 !_", *" \n" * 3, "\r", "\t", "\x85", "\xa0", "\u096c", "é", "日", "½"]
+    rng = np.random.default_rng(0)
+    texts = TEXTS + ["".join(rng.choice(letters, n)) for n in rng.integers(1, 25, 500)]
+    layer = all_bytes(prefix_space=prefix_space)
+    found = layer.pieces(tf.constant(texts)).to_list()
+    for text, row in zip(texts, found, strict=True):
+        assert row == published.encode(text).ids, ascii(text)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert copy.pieces(tf.constant(texts)).to_list() == found
+
+
+def test_nothing_has_no_byte_pairs():
+    pieces = all_bytes().pieces
+    assert pieces(tf.constant([""])).to_list() == [[]]
+    assert pieces(tf.constant([], tf.string)).to_list() == []
+    assert pieces(tf.constant(["a\0b"])).to_list() == pieces(tf.constant(["ab"])).to_list()
+
+
+@pytest.mark.parametrize("letters", ["hello", " "])
+def test_a_long_piece_is_merged_in_parts(letters):
+    """So the steps, of which a part needs at most one for each byte, are bounded."""
+    text = (letters * 5120)[:5120]
+    parts = [text[start : start + 256] for start in range(0, 5120, 256)]
+    long, *found = all_bytes().pieces(tf.constant([text, *parts])).to_list()
+    assert long == [token for part in found for token in part]
+
+
+def test_bytes_that_a_vocabulary_lacks_are_unknown():
+    assert byte_pairs().pieces(tf.constant(["az"])).to_list() == [[4, 3]]
+    with pytest.raises(InputError, match="'<unk>' for others, received one without 'Ā'"):
+        BytePairTokenizer("\n".join(p for p in PIECES if p != "<unk>"), merges="h e")
+
+
+@pytest.mark.parametrize("last", ["h", "h e l", "h e", "x y", "h o", ""])
+def test_merges_of_something_else_are_refused(last):
+    with pytest.raises(InputError, match="merges of two pieces each") as caught:
+        BytePairTokenizer("\n".join(PIECES), merges="\n".join([*MERGES, last]))
+    assert "\n" not in str(caught.value)
+    no_merges = BytePairTokenizer("\n".join(PIECES), merges="")
+    assert no_merges.pieces(tf.constant(["he"])).to_list() == [[7, 6]]
 
 
 def test_byte_pairs_are_exported(tmp_path):

@@ -33,6 +33,32 @@ def test_a_csv(tmp_path):
     assert source.groups is None and source.given_splits == () and source.skipped == ()
 
 
+def test_texts_from_memory_are_any_sequence():
+    series = pd.Series(["x", "y"], index=[3, 4])
+    assert from_texts(series).items == [("x",), ("y",)]
+    assert from_texts(np.array([["a", "b"], ["c", "d"]])).items == [("a", "b"), ("c", "d")]
+    assert from_texts(iter([["a", None], ("c", "d")])).items == [("a", ""), ("c", "d")]
+    for nothing in (None, ""):
+        source = from_texts([nothing, "z"])
+        assert source.items == [("z",)] and source.skipped[0].id == "text 0"
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([("a", "b"), "cd"], "pairs of two each, received others among them"),
+        (["cd", ("a", "b")], "pairs of two each"),
+        ([("a", "b"), ("c", "d", "e")], "pairs of two each"),
+        ([("a",), ("b",)], "pairs of two each"),
+        ([b"ab"], r"texts as strings, received bytes"),
+    ],
+)
+def test_texts_of_several_kinds_are_refused(texts, message):
+    with pytest.raises(InputError, match=message) as caught:
+        from_texts(texts)
+    assert "\n" not in str(caught.value)
+
+
 def test_groups_that_nobody_named_are_said(tmp_path, caplog):
     caplog.set_level("INFO", "keras_tl")
     path = write(tmp_path, "text,label,group\naa,x,g\nbb,y,h\n")

@@ -11,6 +11,8 @@ from run_folders import Page, make_run, make_text_run
 
 from keras_tl.backbones.tokenizers import Tokenizer
 from keras_tl.data.audit.findings import Audit, Finding
+from keras_tl.data.text_input import TextInput
+from keras_tl.model_info import ModelInfo
 from keras_tl.reporting.album import Album
 from keras_tl.reporting.baseline import baseline_text
 from keras_tl.reporting.facts import read_facts
@@ -234,6 +236,18 @@ def test_lengths_by_hand(tmp_path):
     # 16 tokens, two of them the model's own.
     np.testing.assert_array_equal(cut, words > 14)
     assert f"{100 * cut.mean():.1f}" in section.blocks[0].text
+
+
+def test_of_a_pair_the_first_text_takes_room_in_each_window():
+    seen = TextInput(max_tokens=12, windows=2, texts=2)
+    info = ModelInfo(
+        image_input=None, class_names=("a", "b"), task="single-label", backbone="x", text_input=seen
+    )
+    text = keras.Input((2,), dtype="string")
+    model = keras.Model(text, WordTokenizer(VOCABULARY, 12, 2, name="tokenizer")(text))
+    # Behind four words each window has room for five.
+    items = [("win " * 4, "money " * n) for n in (10, 11)]
+    assert cut_off(model, items, info).tolist() == [False, True]
 
 
 def test_the_audits_findings_stand_side_by_side(tmp_path):

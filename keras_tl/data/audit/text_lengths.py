@@ -1,13 +1,12 @@
 """Findings on how long texts are, and on what of them a model will not see."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from keras_tl.data.audit.findings import Finding
 from keras_tl.data.source import Source
-from keras_tl.data.text_input import LARGEST_WINDOWS, OWN_TOKENS, TextInput
+from keras_tl.data.text_input import LARGEST_WINDOWS, OWN_TOKENS, Reading, TextInput
 
 # Texts of fewer words say little; a larger share of them should be looked at.
 SHORT, MANY_SHORT = 3, 0.05
@@ -25,8 +24,7 @@ def findings_on_lengths(
     Args:
         source: The texts.
         words: int64 `[texts]`, how many words each has.
-        tokens: int64 `[texts]`, how many tokens each has, the encoder's own not counted; None
-            where that is not known.
+        tokens: See `TextInput.reading`; None where that is not known.
         text_input: How many tokens a model reads.
 
     Yields:
@@ -44,17 +42,18 @@ def findings_on_lengths(
             tuple(_shown(source.items[i]) for i in short),
         )
     if tokens is not None:
-        yield from _cut(source, tokens, text_input)
+        yield from _cut(source, text_input.reading(tokens), text_input)
 
 
-def _cut(source: Source, tokens: np.ndarray, text_input: TextInput) -> Iterator[Finding]:
-    cut = np.flatnonzero(tokens > text_input.room)
+def _cut(source: Source, reading: Reading, text_input: TextInput) -> Iterator[Finding]:
+    tokens = reading.written
+    cut = np.flatnonzero(reading.read < tokens)
     if not len(cut):
         return
     share = len(cut) / len(source)
     windows = text_input.windows
     held = f"{text_input.max_tokens} tokens" + (f" in {windows} windows" if windows > 1 else "")
-    unread = 1 - np.minimum(tokens, text_input.room).sum() / tokens.sum()
+    unread = 1 - reading.read.sum() / tokens.sum()
     counted = ", though its words are counted" if text_input.bag_of_words else ""
     longest = cut[np.argsort(-tokens[cut], kind="stable")]
     yield Finding(
@@ -62,19 +61,21 @@ def _cut(source: Source, tokens: np.ndarray, text_input: TextInput) -> Iterator[
         "warning" if share > MANY_CUT else "note",
         f"{share:.1%} of the texts are longer than {held} and are cut: {unread:.1%} of all that "
         f"is written is not read{counted}. Texts have {_spread(tokens)} tokens"
-        f"{_more(tokens, text_input)}.",
+        f"{_more(reading, text_input)}.",
         tuple((str(source.ids[i]),) for i in longest),
         tuple(f"{tokens[i]:,} tokens" for i in longest),
     )
 
 
-def _more(tokens: np.ndarray, text_input: TextInput) -> str:
+def _more(reading: Reading, text_input: TextInput) -> str:
     """How many windows would do for most texts; nothing where they do already."""
     room = text_input.room // text_input.windows
-    windows = math.ceil(float(np.quantile(tokens, WHOLE, method="higher")) / room)
+    hopeless = reading.readable < reading.written
+    needed = np.where(hopeless, LARGEST_WINDOWS + 1, reading.windows)
+    windows = int(np.quantile(needed, WHOLE, method="higher"))
     if not text_input.windows < windows <= LARGEST_WINDOWS:
         return ""
-    whole = (tokens <= windows * room).mean()
+    whole = reading.is_whole(windows).mean()
     longer = windows * room + OWN_TOKENS + text_input.texts - 1
     return f"; --windows {windows} (or --max-tokens {longer}) would read {whole:.0%} of them whole"
 

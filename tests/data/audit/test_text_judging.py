@@ -102,6 +102,25 @@ def test_share_of_texts_that_are_cut_and_what_would_read_more():
     assert finding.why[0] == "100 tokens"
 
 
+def test_what_is_cut_of_pairs_is_what_the_tokenizer_measured():
+    """Pairs that have room in two windows by their tokens, but not with the first in both."""
+    source = from_texts([(f"text {i}", "more") for i in range(10)], ["a", "b"] * 5)
+    measured = np.array([[100, 70, 100, 3]] * 9 + [[200, 80, 80, 2]])
+    text_input = TextInput(max_tokens=53, windows=2, texts=2)
+    (finding,) = [
+        f
+        for f in audit_texts(source, lambda items: measured, text_input).findings
+        if f.kind == "truncated"
+    ]
+    assert "100.0% of the texts are longer than 53 tokens in 2 windows" in finding.text
+    assert f"{1 - 710 / 1100:.1%} of all that is written is not read" in finding.text
+    assert "--windows 3 (or --max-tokens 153) would read 90% of them whole" in finding.text
+    # No number of windows reads most of them whole.
+    measured[:3, 2] = 90
+    found = audit_texts(source, lambda items: measured, text_input)
+    assert "--windows" not in kinds(found)["truncated"].text
+
+
 @pytest.mark.parametrize("windows", [1, 4])
 def test_windows_make_room(windows):
     source = from_texts(letters(10), ["a", "b"] * 5)
