@@ -129,6 +129,9 @@ def predict(options: argparse.Namespace) -> int:
     if "out" not in vars(options):
         _refuse_for_shards(options, columns, SHOWN_COLUMNS if run.config.has_texts else ())
         return _show(run, options)
+    if "top" in vars(options):
+        fix = "Leave it out: what shards have is fixed."
+        raise InputError("no --top with --out", f"--top {options.top}", fix)
     form = getattr(options, "format", SHARDS[0])
     if form not in SHARDS:
         fix = "Choose one, or leave --out away."

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -107,12 +108,12 @@ def extract(
         InputError: Unusable data, model, settings or folder.
     """
     form = shard_formats.get(format)
+    _refuse_addresses(data, out)
     if engine not in ENGINES:
         raise InputError(f"engine to be {' or '.join(ENGINES)}", repr(engine), "Choose one.")
     settings = {"engine": engine, **settings}
     scorer, columns = open_scorer(data, backbone=backbone, run=run, layer=layer, **settings)
-    stream = _opened(data, scorer, columns)
-    return _fill(scorer, stream, out, form, shard_items, engine, verbose)
+    return _fill(scorer, data, columns, out, form, shard_items, engine, verbose)
 
 
 def predict_to_shards(
@@ -144,10 +145,11 @@ def predict_to_shards(
         InputError: Unusable data, columns or folder.
     """
     form = shard_formats.get(format)
-    _refuse_of_the_model(columns)
-    scorer = prediction_scorer(run)
-    stream = _opened(data, scorer, {**run.config.item_columns, **columns})
-    return _fill(scorer, stream, out, form, shard_items, "tensorflow", verbose)
+    _refuse_addresses(data, out)
+    columns = columns_for(run, columns)
+    return _fill(
+        prediction_scorer(run), data, columns, out, form, shard_items, "tensorflow", verbose
+    )
 
 
 def open_scorer(
@@ -168,9 +170,9 @@ def open_scorer(
         columns = {k: v for k, v in config.columns.items() if k != "group_column"}
         return backbone_scorer(config, layer), columns
     run = run if isinstance(run, Run) else load_run(run)
-    _refuse_of_the_model(settings if backbone is None else {"backbone": backbone, **settings})
-    columns = {name: value for name, value in settings.items() if name != "engine"}
-    return run_scorer(run, layer), {**run.config.item_columns, **columns}
+    given = settings if backbone is None else {"backbone": backbone, **settings}
+    columns = columns_for(run, {name: value for name, value in given.items() if name != "engine"})
+    return run_scorer(run, layer), columns
 
 
 def extraction_config(data: Data, **settings: Any) -> TrainConfig:
@@ -186,11 +188,26 @@ def extraction_config(data: Data, **settings: Any) -> TrainConfig:
     return make_config({"data": name, "out": "", **given})
 
 
-def _refuse_of_the_model(settings: dict[str, Any]) -> None:
-    """Refuses what a run has decided."""
-    if given := [name for name in OF_THE_MODEL if name in settings]:
+def columns_for(run: Run, columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns of data for a run: what is given, and the run's own where it is left out.
+
+    Raises:
+        InputError: What the run has decided is given, or what its items have not.
+    """
+    if given := [name for name in OF_THE_MODEL if name in columns]:
         received = f"also {', '.join(given)}"
         raise InputError("a run, whose model is there already", received, "Leave that out.")
+    if columns.get("id_column") and not run.config.has_texts:
+        raise InputError("texts for an id_column", "images", "Leave it out.")
+    return {**run.config.item_columns, **columns}
+
+
+def _refuse_addresses(*places: object) -> None:
+    """Refuses what would be taken for a folder called "gs:" here."""
+    for place in places:
+        if isinstance(place, str) and "://" in place:
+            fix = "Give --beam, or call keras_tl.beam.pipeline."
+            raise InputError("a path on this machine", repr(place), fix)
 
 
 def _opened(data: Data, scorer: Scorer, columns: dict[str, Any]) -> Stream:
@@ -222,7 +239,7 @@ class _Runner:
         self._automatic = engine == "auto"
         self._total, self._passed, self._verbose = total, passed, verbose
         self.engine: engines.Engine = engines.TensorFlowEngine(self._model)
-        self._settled = False
+        self.computed_in = ""  # The engine, once it has run.
         self._began = self._said = time.monotonic()
         self._computed = 0
 
@@ -246,13 +263,13 @@ class _Runner:
         return read_texts(items, tokenize_of(self._scorer.model), PASS_BATCH)
 
     def _run(self, inputs: np.ndarray) -> np.ndarray:
-        if self._automatic and not self._settled:
+        if self._automatic and not self.computed_in:
             folder = FeatureStore().folder(engine="converted", prefixes=[fingerprint(self._model)])
             left = self._total - self._passed
             self.engine = engines.choose(self._model, inputs, folder, left, self.engine)
-        if not self._settled and self._verbose:
+        if not self.computed_in and self._verbose:
             log.info("  in %s", self.engine.name)
-        self._settled = True
+        self.computed_in = self.engine.name
         return self.engine(inputs)[0]
 
     def _say(self) -> None:
@@ -265,39 +282,43 @@ class _Runner:
 
 def _fill(
     scorer: Scorer,
-    stream: Stream,
+    data: Data,
+    columns: dict[str, Any],
     out: str | Path,
     form: shard_formats.ShardFormat,
     shard_items: int,
     engine: str,
     verbose: int,
 ) -> Extraction:
-    """Runs a scorer over a stream and fills a folder with shards."""
+    """Runs a scorer over data and fills a folder with shards."""
+    stream = _opened(data, scorer, columns)
     if shard_items < 1:
         raise InputError("at least 1 item in a shard", str(shard_items), "Try 10000.")
     total = stream.count()
     settings = {
         **scorer.facts,
         "data": os.path.abspath(stream.name) if os.path.exists(stream.name) else stream.name,
+        "columns": columns,
         "format": form.name,
         "shard_items": shard_items,
         "engine": engine,
     }
-    folder = ShardFolder(out, scorer.kind, form, settings)
-    items = iter(stream)
-    number = folder.pass_over(items, shard_items)
-    runner = _Runner(scorer, engine, total, number * shard_items, verbose)
-    if verbose:
-        log.info("%s of %s %s", scorer.kind.capitalize(), f"{total:,}", scorer.info.nouns)
-    told = runner.run(items)
-    while some := list(islice(told, shard_items)):
-        read = [item for item, _ in some if not item.reason]
-        none = np.zeros((0, len(scorer.info.class_names)), np.float32)
-        outputs = np.stack([row for _, row in some if row is not None]) if read else none
-        columns = shard_formats.columns_of(read, scorer.computed(outputs))
-        folder.write(number, columns, read, [item for item, _ in some if item.reason])
-        number += 1
-    index = folder.finish(computed_in=runner.engine.name)
+    with closing(ShardFolder(out, scorer.kind, form, settings)) as folder:
+        items = iter(stream)
+        number = folder.pass_over(items, shard_items)
+        runner = _Runner(scorer, engine, total, number * shard_items, verbose)
+        if verbose:
+            log.info("%s of %s %s", scorer.kind.capitalize(), f"{total:,}", scorer.info.nouns)
+        told = runner.run(items)
+        while some := list(islice(told, shard_items)):
+            read = [item for item, _ in some if not item.reason]
+            none = np.zeros((0, len(scorer.info.class_names)), np.float32)
+            outputs = np.stack([row for _, row in some if row is not None]) if read else none
+            written = shard_formats.columns_of(read, scorer.computed(outputs))
+            skipped = [item for item, _ in some if item.reason]
+            folder.write(number, written, read, skipped, runner.computed_in if read else "")
+            number += 1
+        index = folder.finish()
     if index["skipped"]:
         where = folder.path / SKIPPED
         log.warning("%d of %d could not be read: see %s", index["skipped"], total, where)

@@ -6,7 +6,8 @@
     progress/00000.json       one for each whole shard, until the end
 
 A shard is written aside and renamed, then its file in `progress`: where that is there, so is the
-shard. It holds a SHA-256 of the ids of its items, which shows where data have changed meanwhile.
+shard. It holds a SHA-256 of what is known of its items before they are read, texts included, which
+shows where data have changed meanwhile.
 """
 
 import hashlib
@@ -47,17 +48,19 @@ class ShardFacts:
         file: Its name.
         items: How many items it has.
         skipped: Ids and reasons of those that should be in it.
-        sha256: Of the ids of both.
+        sha256: Of both, see `items_digest`.
+        computed_in: The engine; "" where nothing could be read.
     """
 
     file: str
     items: int
     skipped: list[tuple[str, str]]
     sha256: str
+    computed_in: str
 
 
 class ShardFolder:
-    """The folder of an extraction.
+    """The folder of an extraction; nobody else fills it until `close`.
 
     Args:
         path: The folder; it is made.
@@ -83,16 +86,11 @@ class ShardFolder:
             fix = "Wait for it, or choose another --out."
             raise InputError("a folder of its own", f"{self.path}, which is being filled", fix)
         try:
-            before = self._before()
-        except InputError:
-            self._let_go()
+            self._begin()
+        except BaseException:
+            (self.path / LOCK).unlink(missing_ok=True)
+            self.close()
             raise
-        remove_leftovers(self.path)
-        self._facts = before or {"versions": versions()}
-        if not before:
-            self._write_index(complete=False)
-        (self.path / PROGRESS).mkdir(exist_ok=True)
-        remove_leftovers(self.path / PROGRESS)
 
     def done(self, number: int) -> ShardFacts | None:
         """What is known of a shard that is whole; None where it is to be made.
@@ -118,7 +116,7 @@ class ShardFolder:
         """
         number = 0
         while found := self.done(number):
-            if found.sha256 != ids_digest(islice(items, shard_items)):
+            if found.sha256 != items_digest(islice(items, shard_items)):
                 raise InputError(
                     f"the items that {found.file} in {self.path} was made of",
                     "others: the data have changed since",
@@ -127,7 +125,14 @@ class ShardFolder:
             number += 1
         return number
 
-    def write(self, number: int, columns: Columns, read: list[Item], skipped: list[Item]) -> None:
+    def write(
+        self,
+        number: int,
+        columns: Columns,
+        read: list[Item],
+        skipped: list[Item],
+        computed_in: str,
+    ) -> None:
         """Writes a shard.
 
         Args:
@@ -135,20 +140,18 @@ class ShardFolder:
             columns: What is in it.
             read: The items of all of these, in order.
             skipped: The items that could not be read, with the reason.
+            computed_in: The engine.
         """
         file = f"{self._name}-{number:05}{self._form.ending}"
         with atomic_file(self.path / file) as aside:
             self._form.write(columns, aside)
         left_out = [(item.id, item.reason) for item in skipped]
-        digest = ids_digest([*read, *skipped])
-        facts = ShardFacts(file, len(read), left_out, digest)
+        digest = items_digest([*read, *skipped])
+        facts = ShardFacts(file, len(read), left_out, digest, computed_in)
         atomic_write_text(self._progress(number), json.dumps(asdict(facts)))
 
-    def finish(self, **facts: Any) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         """Writes the list of what was skipped and the index, and ends.
-
-        Args:
-            **facts: What else the index is to hold.
 
         Returns:
             The index.
@@ -162,20 +165,32 @@ class ShardFolder:
                 rows.writerows(found.skipped)
                 shards.append({**asdict(found), "skipped": len(found.skipped)})
                 number += 1
+        engines = dict.fromkeys(shard["computed_in"] for shard in shards if shard["computed_in"])
         self._facts |= {
             "items": sum(shard["items"] for shard in shards),
             "skipped": sum(shard["skipped"] for shard in shards),
-            **facts,
+            "computed_in": ", ".join(engines),
             "shards": shards,
         }
         self._write_index(complete=True)
         shutil.rmtree(self.path / PROGRESS)
-        self._let_go()
+        (self.path / LOCK).unlink(missing_ok=True)
+        self.close()
         return json.loads((self.path / INDEX).read_text(encoding="utf-8"))
 
-    def _let_go(self) -> None:
-        (self.path / LOCK).unlink(missing_ok=True)
+    def close(self) -> None:
+        """Lets others fill the folder, also where an error's traceback keeps this object."""
         self._hold.release()
+
+    def _begin(self) -> None:
+        before = self._before()
+        remove_leftovers(self.path)
+        # Of the first start: what decides outputs is in the settings.
+        self._facts = before or {"versions": versions()}
+        if not before:
+            self._write_index(complete=False)
+        (self.path / PROGRESS).mkdir(exist_ok=True)
+        remove_leftovers(self.path / PROGRESS)
 
     def _before(self) -> dict[str, Any] | None:
         """What an extraction that was stopped wrote into the folder; None where it is new."""
@@ -215,12 +230,17 @@ class ShardFolder:
         atomic_write_text(self.path / INDEX, text + "\n")
 
 
-def ids_digest(items: Iterable[Item]) -> str:
-    """SHA-256 of the ids of items, whatever their order."""
+def items_digest(items: Iterable[Item]) -> str:
+    """SHA-256 of the ids, labels, splits and texts of items, whatever their order."""
     digest = hashlib.sha256()
-    for name in sorted(item.id for item in items):
-        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+    for line in sorted(map(_line, items)):
+        digest.update(line.encode() + b"\n")
     return digest.hexdigest()
+
+
+def _line(item: Item) -> str:
+    texts = item.content if isinstance(item.content, tuple) else None
+    return json.dumps((item.id, item.label, item.split, texts))
 
 
 def _read(path: Path, how: Callable[[Any], T]) -> T:
@@ -247,7 +267,7 @@ def _index_facts(found: Any) -> tuple[bool, dict[str, Any], dict[str, Any]]:
 
 def _shard_facts(found: Any) -> ShardFacts:
     facts = ShardFacts(**found)
-    for value, kind in zip(asdict(facts).values(), (str, int, list, str), strict=True):
+    for value, kind in zip(asdict(facts).values(), (str, int, list, str, str), strict=True):
         _require(value, kind)
     return replace(facts, skipped=[(_require(n, str), _require(r, str)) for n, r in facts.skipped])
 

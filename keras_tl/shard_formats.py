@@ -8,6 +8,7 @@ data have none), then what was computed: numbers as float32, text as text.
   `bytes_list` of one, numbers are a `float_list` of one or of n; what is missing has no feature.
 """
 
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -106,13 +107,19 @@ def _write_parquet(columns: Columns, path: Path) -> None:
 
     # Numbers of a network hardly shrink, and their dictionary only costs time.
     texts = [name for name, values in columns.items() if not isinstance(values, np.ndarray)]
-    pq.write_table(arrow_table(columns), path, use_dictionary=texts)
+    # Of a name with a colon pyarrow would make an address.
+    with path.open("wb") as file:
+        pq.write_table(arrow_table(columns), file, use_dictionary=texts)
 
 
 def _write_tfrecord(columns: Columns, path: Path) -> None:
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for example in examples(columns):
-            writer.write(example)
+    try:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for example in examples(columns):
+                writer.write(example)
+    except tf.errors.OpError as error:
+        # "path; reason" without a number. Whoever renames the file knows its name.
+        raise OSError(errno.ENOSPC, str(error.message).rpartition("; ")[2]) from error
 
 
 PARQUET, TFRECORD = "parquet", "tfrecord"

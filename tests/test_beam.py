@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import pickle
 import shutil
 
 import keras
@@ -18,6 +19,7 @@ from keras_tl.backbones.encoders import load_encoder
 from keras_tl.backbones.load import load_backbone
 from keras_tl.builders.text import build_text_classifier
 from keras_tl.data import streams
+from keras_tl.data.folders import IMAGES
 from keras_tl.data.streams import Item
 from keras_tl.errors import CheckError, InputError
 from keras_tl.measuring import predict_files, predict_texts
@@ -107,12 +109,13 @@ def test_each_item_is_there_once_or_among_the_skipped(predicted, photos):
     assert (index["items"], index["skipped"]) == (60, 3)
 
 
-def test_the_index_comes_last_and_the_model_goes(predicted, photos):
+def test_the_index_names_the_shards_and_the_model_goes(predicted, photos):
     out, index = predicted
     assert json.loads((out / "extract.json").read_text()) == index
     assert {shard["file"] for shard in index["shards"]} == {p.name for p in out.glob("*.parquet")}
     assert not list(out.glob("*.zip"))
     assert index["settings"]["data"] == str(photos)
+    assert index["settings"]["columns"] == {"path_column": "path"}
 
 
 def test_a_folder_that_is_not_empty_is_refused(predicted, run, photos):
@@ -221,7 +224,9 @@ def test_a_process_loads_the_model_once(run, tmp_path, monkeypatch):
     loaded = []
     monkeypatch.setattr(transforms, "unpack", lambda address: loaded.append(address) or Loaded())
     score = transforms.Score("model.zip", "predictions")
-    for each in (score, score, score):
+    # As threads of a worker get it.
+    threads = [pickle.loads(pickle.dumps(score)) for _ in range(3)]
+    for each in threads:
         each.setup()
     assert loaded == ["model.zip"]
 
@@ -230,24 +235,51 @@ class Loaded:
     """Stands for a model; `Shared` refers to it weakly."""
 
 
-def test_splits_are_told_from_classes(photos, tmp_path):
+def known(item):
+    return item.id, item.label, item.split, item.reason
+
+
+def assert_items(source, expected):
     from apache_beam.testing.util import assert_that, equal_to
 
+    with beam.Pipeline(runner=pipeline.LOCAL_RUNNER) as p:
+        assert_that(p | source | beam.Map(known), equal_to(expected))
+
+
+def by_address(folder):
+    """As a folder in a bucket is gone through."""
+    return sources.FolderItems(str(folder), IMAGES)
+
+
+@pytest.mark.parametrize("opened", [by_address, lambda folder: sources.open_items(str(folder))])
+def test_splits_are_told_from_classes(opened, tmp_path):
     for name in ("train/a/1.png", "Valid/b/2.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(b"x")
-    with beam.Pipeline(runner=pipeline.LOCAL_RUNNER) as p:
-        items = p | sources.open_items(str(tmp_path))
-        told = items | beam.Map(lambda item: (item.id, item.split, item.label))
-        assert_that(
-            told, equal_to([("train/a/1.png", "train", "a"), ("Valid/b/2.png", "val", "b")])
-        )
+    expected = [("train/a/1.png", "a", "train", ""), ("Valid/b/2.png", "b", "val", "")]
+    assert_items(opened(tmp_path), expected)
+
+
+@pytest.mark.parametrize("opened", [by_address, lambda folder: sources.open_items(str(folder))])
+def test_a_folder_has_the_items_that_it_has_without_beam(opened, photos):
+    assert_items(opened(photos), [known(item) for item in streams.open_stream(str(photos))])
+
+
+def test_links_are_followed_and_broken_ones_are_told(photos, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a").symlink_to(photos / "a")
+    (tmp_path / "photos" / "lost.png").symlink_to(tmp_path / "nothing")
+    expected = [known(item) for item in streams.open_stream(str(tmp_path / "photos"))]
+    assert ("lost.png", None, None, "broken link") in expected
+    assert len(expected) == 1 + len(list((photos / "a").rglob("*.png"))) > 2
+    assert_items(sources.open_items(str(tmp_path / "photos")), expected)
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("nothing", "in which there is none"),
+        ("nothing", "which does not exist"),
+        ("", "in which there is none"),
         ("no.csv", "cannot be read"),
         ("tfds:mnist", "a folder"),
     ],
@@ -295,13 +327,12 @@ def test_names_that_are_no_utf8_are_listed_as_without_beam(run, photos, tmp_path
         "train/a/1.png": {"label": "a", "split": "train"}
     }
     reason = "name is not valid UTF-8"
-    # A whole folder is one entry without Beam, where it is not gone through.
     beside = {item.id: item.reason for item in streams.open_stream(str(folder)) if item.reason}
+    # A whole folder is one entry, which is not gone through.
     assert beside == {"train/a/\\udcff.png": reason, "\\udcfe": reason}
-    assert skipped(tmp_path / "out") == {
-        "train/a/\\udcff.png": reason,
-        "\\udcfe/2.png": reason,
-    }
+    assert skipped(tmp_path / "out") == beside
+    files = [("train/a/\\udcff.png", None, None, reason), ("\\udcfe/2.png", None, None, reason)]
+    assert_items(by_address(folder), [("train/a/1.png", "a", "train", ""), *files])
 
 
 def test_what_ends_a_worker_is_told_in_one_line(run, photos, tmp_path, monkeypatch):
@@ -313,7 +344,9 @@ def test_what_ends_a_worker_is_told_in_one_line(run, photos, tmp_path, monkeypat
         pipeline.predict(run, str(photos), str(tmp_path / "out"))
     assert "\n" not in str(told.value)
     assert "Traceback" not in str(told.value)
+    # Neither the model, nor the index, which comes last.
     assert not list((tmp_path / "out").glob("*.zip"))
+    assert not (tmp_path / "out" / "extract.json").exists()
 
 
 @pytest.mark.slow

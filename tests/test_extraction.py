@@ -209,6 +209,7 @@ def test_a_shard_without_its_mark_is_made_again(whole, begun, photos, tiny):
         ({"format": "tfrecord"}, "format 'tfrecord'"),
         ({"shard_items": 16}, "shard_items 16 (it has 15)"),
         ({"weights": "none"}, "model.sha256"),
+        ({"label_column": "kind"}, "columns.label_column 'kind' (it has 'label')"),
     ],
 )
 def test_other_settings_are_refused(changes, said, begun, photos, tiny):
@@ -217,6 +218,37 @@ def test_other_settings_are_refused(changes, said, begun, photos, tiny):
         ktl.extract(str(photos), begun, **{"shard_items": 15, **tiny, **changes})
     assert said in str(refused.value)
     assert sorted(begun.rglob("*")) == before
+
+
+def test_a_folder_of_before_columns_were_kept_is_refused(begun, photos, tiny):
+    index = json.loads((begun / "extract.json").read_text())
+    del index["settings"]["columns"]
+    (begun / "extract.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"columns\.path_column 'path' \(it has None\)"):
+        ktl.extract(str(photos), begun, shard_items=15, **tiny)
+
+
+def test_a_cell_that_is_run_again_goes_on(whole, photos, tiny, tmp_path):
+    """A notebook keeps the traceback, and with it what the frames of the call held."""
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(1, patch)
+        with pytest.raises(KeyboardInterrupt) as kept:
+            ktl.extract(str(photos), tmp_path / "out", shard_items=15, **tiny)
+    done = ktl.extract(str(photos), tmp_path / "out", shard_items=15, **tiny)
+    assert kept.tb
+    pd.testing.assert_frame_equal(table(done), table(whole), atol=ATOL)
+
+
+def test_nothing_left_to_compute_changes_no_engine(begun, photos, tiny):
+    folder = extraction.ShardFolder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "finish", lambda self: None)
+        with pytest.raises(TypeError):
+            ktl.extract(str(photos), begun, shard_items=15, **tiny)
+    for path in (begun / "progress").iterdir():
+        path.write_text(json.dumps({**json.loads(path.read_text()), "computed_in": "LiteRT"}))
+    index = ktl.extract(str(photos), begun, shard_items=15, **tiny).index
+    assert index["computed_in"] == "LiteRT"
 
 
 def test_data_that_changed_meanwhile_are_refused(begun, photos, tiny):
@@ -353,6 +385,28 @@ def test_texts_are_what_the_encoder_makes_of_strings(texts, tmp_path):
     assert pd.read_csv(done.folder / "skipped.csv")["reason"].tolist() == ["no text"]
 
 
+def test_other_columns_are_refused(texts, tmp_path, monkeypatch):
+    reviews, out = tmp_path / "reviews.csv", tmp_path / "out"
+    frame = pd.read_csv(texts / "reviews.csv").iloc[:10].assign(part="train")
+    frame.to_csv(reviews, index=False)
+    how = {"backbone": str(texts / "bert"), "max_tokens": 16, "verbose": 0, "shard_items": 4}
+    how["text_column"] = "text"
+    with monkeypatch.context() as patch:
+        killed_at(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            ktl.extract(str(reviews), out, **how)
+    for name, other in (
+        ("text_column", "title"),
+        ("label_column", "title"),
+        ("split_column", "part"),
+        ("id_column", "title"),
+        ("encoding", "cp1252"),
+    ):
+        with pytest.raises(InputError, match=f"received columns.{name} '{other}'"):
+            ktl.extract(str(reviews), out, **how | {name: other})
+    assert ktl.extract(str(reviews), out, **how).items == 10
+
+
 def test_texts_in_memory_and_pairs(texts, tmp_path):
     source = from_texts([("good", "film"), ("bad", "plot")], ids=["x", "y"])
     how = {"backbone": str(texts / "bert"), "max_tokens": 16, "verbose": 0}
@@ -427,6 +481,19 @@ def test_the_commands(run, photos, weights, tmp_path, capsys):
         (("extract", "{photos}", "--out", "{out}", "--group-column", "x"), "--group-column"),
         (("predict", "{run}", "{photos}", "--out", "{out}", "--format", "csv"), "parquet or"),
         (("predict", "{run}", "{photos}", "{photos}", "--out", "{out}"), "one INPUT"),
+        (("predict", "{run}", "{photos}", "--out", "{out}", "--top", "3"), "--top 3"),
+        (("predict", "{run}", "{photos}", "--out", "{out}", "--id-column", "x"), "id_column"),
+        (
+            ("predict", "{run}", "{photos}", "--beam", "--out", "{out}", "--id-column", "x"),
+            "id_column",
+        ),
+        (
+            ("extract", "{photos}", "--run", "{run}", "--out", "{out}", "--id-column", "x"),
+            "id_column",
+        ),
+        (("predict", "{run}", "{photos}", "--out", "gs://{out}"), "Give --beam"),
+        (("extract", "{photos}", "--run", "{run}", "--out", "gs://{out}"), "Give --beam"),
+        (("extract", "s3://{photos}", "--run", "{run}", "--out", "{out}"), "Give --beam"),
     ],
 )
 def test_a_wrong_command_is_answered_in_a_line(arguments, said, run, photos, tmp_path, capsys):

@@ -1,9 +1,12 @@
 """What an extraction's folder is gone on with, and what is refused of it."""
 
 import json
+import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_tl import shard_folder, shard_formats
 from keras_tl.data.streams import Item
@@ -13,20 +16,25 @@ from keras_tl.shard_folder import INDEX, PROGRESS, ShardFolder
 
 SETTINGS = {"kind": "embeddings", "input": {"size": 16}}
 FORM = shard_formats.get("tfrecord")
+ITEM = Item("a", ("good", "film"), label="x", split="train")
+BAD = Item("b.png", "", reason="empty file")
 
 
-def opened(path):
-    return ShardFolder(path, "embeddings", FORM, SETTINGS)
+def opened(path, form=FORM):
+    return ShardFolder(path, "embeddings", form, SETTINGS)
+
+
+def columns(rows=1):
+    numbers = {"embedding": np.ones((rows, 2), np.float32)}
+    return shard_formats.columns_of([ITEM] * rows, numbers)
 
 
 @pytest.fixture
 def begun(tmp_path):
     """A folder with one whole shard, whose process is gone."""
     folder = opened(tmp_path / "out")
-    item, bad = Item("a.png", ""), Item("b.png", "", reason="empty file")
-    columns = shard_formats.columns_of([item], {"embedding": np.ones((1, 2), np.float32)})
-    folder.write(0, columns, [item], [bad])
-    folder._hold.release()
+    folder.write(0, columns(), [ITEM], [BAD], "TensorFlow")
+    folder.close()
     return folder.path
 
 
@@ -34,6 +42,79 @@ def test_a_whole_shard_is_known_again(begun):
     facts = opened(begun).done(0)
     assert (facts.file, facts.items) == ("embeddings-00000.tfrecord", 1)
     assert facts.skipped == [("b.png", "empty file")]
+    assert facts.computed_in == "TensorFlow"
+
+
+def test_items_of_a_shard_are_known_again_in_any_order(begun):
+    items = iter([replace(BAD, reason=""), ITEM, ITEM])
+    assert opened(begun).pass_over(items, 2) == 1
+    assert list(items) == [ITEM]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "c"},
+        {"label": "y"},
+        {"label": None},
+        {"split": "test"},
+        {"content": ("good", "plot")},
+        {"content": ("good film",)},
+    ],
+)
+def test_a_table_that_was_edited_is_refused(begun, change):
+    with pytest.raises(InputError, match="the data have changed since"):
+        opened(begun).pass_over(iter([replace(ITEM, **change), BAD]), 2)
+
+
+def test_the_index_names_all_engines(begun):
+    folder = opened(begun)
+    folder.write(1, columns(), [ITEM], [], "OpenVINO")
+    folder.write(2, columns(0), [], [BAD], "")
+    folder.write(3, columns(), [ITEM], [], "TensorFlow")
+    index = folder.finish()
+    assert index["computed_in"] == "TensorFlow, OpenVINO"
+    engines = [shard["computed_in"] for shard in index["shards"]]
+    assert engines == ["TensorFlow", "OpenVINO", "", "TensorFlow"]
+
+
+def test_who_is_interrupted_at_the_beginning_keeps_no_lock(tmp_path, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_folder, "versions", interrupted)
+        with pytest.raises(KeyboardInterrupt) as kept:
+            opened(tmp_path / "out")
+    opened(tmp_path / "out").close()
+    assert kept.tb  # A notebook keeps it, and with it the frames.
+
+
+@pytest.mark.parametrize("name", shard_formats._FORMATS)
+def test_a_disk_that_is_full_is_told_with_the_name_of_the_shard(name, tmp_path):
+    form = shard_formats.get(name)
+    folder = opened(tmp_path / "out", form)
+    numbers = np.random.default_rng(1).random((1000, 20), np.float32)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as told:
+            folder.write(0, {**columns(1000), "embedding": numbers}, [ITEM] * 1000, [], "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not isinstance(told.value, tf.errors.OpError)
+    assert told.value.filename == str(folder.path / f"embeddings-00000{form.ending}")
+    assert folder.done(0) is None
+    assert sorted(path.name for path in folder.path.iterdir()) == [LOCK, INDEX, PROGRESS]
+
+
+@pytest.mark.parametrize("name", shard_formats._FORMATS)
+def test_a_name_with_a_colon_is_no_address(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = opened("emb-12:30", shard_formats.get(name))
+    folder.write(0, columns(), [ITEM], [], "TensorFlow")
+    (shard,) = folder.finish()["shards"]
+    assert (tmp_path / "emb-12:30" / shard["file"]).stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -61,7 +142,14 @@ def test_an_index_that_was_edited_is_one_line(begun, name, value):
 
 @pytest.mark.parametrize(
     "change",
-    [{"items": "one"}, {"skipped": [["b.png"]]}, {"skipped": 3}, {"sha256": None}, {"more": 1}],
+    [
+        {"items": "one"},
+        {"skipped": [["b.png"]]},
+        {"skipped": 3},
+        {"sha256": None},
+        {"computed_in": None},
+        {"more": 1},
+    ],
 )
 def test_a_shard_of_which_something_else_is_said_is_one_line(begun, change):
     mark = begun / PROGRESS / "00000.json"

@@ -38,7 +38,7 @@ from keras_tl.beam.transforms import (
 )
 from keras_tl.errors import CheckError, InputError
 from keras_tl.export.saved_model import export_saved_model
-from keras_tl.extraction import open_scorer
+from keras_tl.extraction import columns_for, open_scorer
 from keras_tl.model_info import ASSETS_FOLDER, FILE_NAME
 from keras_tl.runs import Run
 from keras_tl.scorers import Scorer, prediction_scorer
@@ -119,13 +119,13 @@ def predict(
         CheckError: The pipeline failed.
     """
     form = shard_formats.get(format)
+    columns = columns_for(run, columns)
     saved = run.path(Run.SAVED_MODEL)
     for part in PARTS:
         if not (saved / part).is_file():
             fix = "Copy the run again from where it was trained."
             raise InputError(f"a whole SavedModel in {saved}", f"one without {part}", fix)
-    scorer, named = prediction_scorer(run), {**run.config.item_columns, **columns}
-    return _run(scorer, saved, data, named, out, form, pipeline_options)
+    return _run(prediction_scorer(run), saved, data, columns, out, form, pipeline_options)
 
 
 def _run(
@@ -148,7 +148,8 @@ def _run(
     model = FileSystems.join(out, MODEL)
     pack(saved_model, model)
     name = data if "://" in data else os.path.abspath(data)
-    settings = {**scorer.facts, "data": name, "format": form.name, "runner": _runner(options)}
+    settings = {**scorer.facts, "data": name, "columns": columns, "format": form.name}
+    settings["runner"] = _runner(options)
     log.info("%s of %s, in %s", scorer.kind.capitalize(), data, settings["runner"])
     try:
         pipeline = beam.Pipeline(options=options)

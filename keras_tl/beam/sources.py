@@ -15,7 +15,7 @@ from apache_beam.pvalue import AsSingleton
 from keras_tl.data.folders import HIDDEN_NAMES, IMAGES, TEXTS, FileKind, are_splits, place_of
 from keras_tl.data.inspection import too_large
 from keras_tl.data.open import TFDS_PREFIX
-from keras_tl.data.streams import LIST_EXTENSIONS, Item, Stream, open_listing
+from keras_tl.data.streams import LIST_EXTENSIONS, Item, Stream, files_of, open_listing
 from keras_tl.data.tables import JSON_EXTENSIONS
 from keras_tl.errors import InputError
 
@@ -50,13 +50,20 @@ def open_items(data: str, *, text_column: str | None = None, **columns: Any) -> 
             received = f"{data!r}, which cannot be read"
             raise InputError("a table or a list", received, "Check the path.") from error
         return ListedItems(stream)
-    folder = FolderItems(data.rstrip("/"), TEXTS if text_column else IMAGES)
+    kind = TEXTS if text_column else IMAGES
+    if "://" not in data:
+        # Beam follows no links here.
+        stream = Stream(data, kind is TEXTS, partial(files_of, data, kind))
+        if next(iter(stream), None) is None:
+            raise _nothing(data, kind)
+        return ListedItems(stream)
+    folder = FolderItems(data.rstrip("/"), kind)
     folder.check()
     return folder
 
 
 class ListedItems(beam.PTransform):
-    """The items of a table or a list, which one worker goes through.
+    """Items of a table, a list or a folder of this machine, which one worker goes through.
 
     Args:
         stream: The items.
@@ -72,10 +79,10 @@ class ListedItems(beam.PTransform):
 
 
 class FolderItems(beam.PTransform):
-    """The files below a folder, labelled as `keras_tl.data.folders.from_folder` does.
+    """The files below an address, labelled as `keras_tl.data.folders.from_folder` does.
 
     Args:
-        root: The folder, without a slash at its end.
+        root: The address, without a slash at its end.
         kind: Which files are items.
     """
 
@@ -93,8 +100,7 @@ class FolderItems(beam.PTransform):
         """
         found = FileSystems.match([self._pattern], limits=[1])[0].metadata_list
         if not found:
-            received = f"{self._root!r}, in which there is none"
-            raise InputError(f"a folder of {self._kind.noun}s", received, "Check the path.")
+            raise _nothing(self._root, self._kind)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """See `open_items`."""
@@ -112,6 +118,11 @@ class FolderItems(beam.PTransform):
             | "AreSplits" >> beam.Map(are_splits)
         )
         return files | "Item" >> beam.FlatMap(_item, self._kind, AsSingleton(in_splits))
+
+
+def _nothing(folder: str, kind: FileKind) -> InputError:
+    received = f"{folder!r}, in which there is none"
+    return InputError(f"a folder of {kind.noun}s", received, "Check the path.")
 
 
 def _named(file: FileMetadata, root: str) -> Iterator[tuple[str, str, int]]:

@@ -228,11 +228,16 @@ def located(path: str, beside: str) -> str:
     return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(beside)), path))
 
 
-def _of_folder(folder: str, kind: FileKind, encoding: str) -> Iterator[Item]:
+def files_of(folder: str, kind: FileKind) -> Iterator[Item]:
+    """The items of a folder; texts are not read yet, and their content is a path."""
     root, in_splits = Path(os.path.abspath(folder)), are_splits(top_folders(folder))
     for found in walk_files(root, kind):
         label, split = place_of(found.id, in_splits)
-        item = Item(found.id, str(root / found.id), label, split, found.reason)
+        yield Item(found.id, str(root / found.id), label, split, found.reason)
+
+
+def _of_folder(folder: str, kind: FileKind, encoding: str) -> Iterator[Item]:
+    for item in files_of(folder, kind):
         yield _read_text(item, encoding) if kind is TEXTS and not item.reason else item
 
 
