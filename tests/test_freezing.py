@@ -1,9 +1,16 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
 from keras_tl import freezing
+from keras_tl.backbones import registry
+from keras_tl.backbones.load import load_backbone
+from keras_tl.builders.image import build_image_model
 from keras_tl.errors import InputError
+from keras_tl.heads import add_head
+from keras_tl.training.rates import section_rates
 
 STEM = {"pixels", "stem_conv", "stem_bn", "stem_out"}
 BLOCK_ONE = {"one_conv", "one_bn", "one_drop", "one_add"}
@@ -148,3 +155,95 @@ def test_a_frozen_part_drops_nothing_while_training(tiny_model, three_colors):
     # The twin that must differ: the same body with its dropout at work.
     freezing.Nothing().apply(tiny_model)
     assert np.abs(body(images, training=True) - body(images, training=False)).max() > 1e-3
+
+
+# Features within the body
+
+
+def tiny(features, **options):
+    return build_image_model("TinyNet", outputs=3, weights=None, features=features, **options)
+
+
+def weighted(model):
+    return {layer.name for layer in model.layers if layer.weights and layer.trainable}
+
+
+@pytest.mark.parametrize(
+    ("features", "parts"),
+    [
+        ("stem_out", ["stem", "head"]),
+        ("one_bn", ["stem", "top", "head"]),
+        ("one_add", ["stem", "one", "head"]),
+        ("two_bn", ["stem", "one", "top", "head"]),
+        ("two_add", ["stem", "one", "two", "head"]),
+        ("top_conv", ["stem", "one", "two", "top", "head"]),
+        (None, ["stem", "one", "two", "top", "head"]),
+    ],
+)
+def test_a_cut_backbone_has_the_blocks_that_are_there(features, parts):
+    model = tiny(features, hidden=(4,))
+    found = freezing.sections(model)
+    assert [section.name for section in found] == parts
+    assert all(name.startswith("head_") for name in found[-1].layers)
+    freezing.All().apply(model)
+    assert weighted(model) == {"head_dense_1", "head_predictions"}
+
+
+def test_policies_and_rates_count_the_blocks_of_a_cut_backbone(tmp_path):
+    model = tiny("two_bn")
+    freezing.AllButLast(1).apply(model)
+    assert weighted(model) == {"one_conv", "two_conv", "head_predictions"}
+    freezing.UpTo("one", batch_norm="trained").apply(model)
+    assert weighted(model) == {"two_conv", "two_bn", "head_predictions"}
+    freezing.Fraction(1.0).apply(model)
+    assert weighted(model) == {"head_predictions"}
+    expected = {"stem": 0.125, "one": 0.25, "top": 0.5, "head": 1.0}
+    assert section_rates(model, 0.5) == expected
+    model.save(tmp_path / "cut.keras")
+    assert section_rates(keras.models.load_model(tmp_path / "cut.keras"), 0.5) == expected
+    renamed = keras.Model(model.input, model.output, name="mine")
+    assert section_rates(renamed, 0.5) == expected
+    with pytest.raises(InputError, match="1 to 1 blocks"):
+        freezing.AllButLast(2).apply(model)
+    with pytest.raises(InputError, match="1 to 0 blocks to train, received 1"):
+        freezing.AllButLast(1).apply(tiny("one_bn"))
+
+
+def test_a_head_of_one_s_own_behind_a_block_trains():
+    body = load_backbone("TinyNet", weights=None, features="one_add")
+    pooled = keras.layers.GlobalAveragePooling2D()(body.output)
+    model = keras.Model(body.input, keras.layers.Dense(2, name="mine")(pooled))
+    freezing.All().apply(model)
+    assert weighted(model) == {"mine"}
+
+
+def test_a_row_over_another_s_layers_keeps_its_own_blocks(monkeypatch, tmp_path):
+    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
+    row = registry.get("TinyNet")
+    registry.register(replace(row, name="Stages", blocks=row.blocks[1:]))
+    model = build_image_model("Stages", outputs=2, weights=None)
+    assert [s.name for s in freezing.sections(model)] == ["stem", "two", "top", "head"]
+    model.save(tmp_path / "stages.keras")
+    loaded = keras.models.load_model(tmp_path / "stages.keras")
+    assert [s.name for s in freezing.sections(loaded)] == ["stem", "two", "top", "head"]
+    assert freezing.block_count(tiny(None)) == 2
+
+
+def test_a_share_of_any_model_leaves_the_head_of_add_head_out():
+    pixels = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="head_first")(pixels)
+    body = keras.Model(pixels, keras.layers.Conv2D(4, 3, name="second")(x), name="mine")
+    model = add_head(body, 2, hidden=(4,), task="regression")
+    freezing.Fraction(1.0).apply(model)
+    assert weighted(model) == {"head_dense_1", "head_predictions"}
+    freezing.Fraction(0.5).apply(model)
+    assert weighted(model) == {"second", "head_dense_1", "head_predictions"}
+
+
+def test_a_part_without_weights_shares_its_neighbour_s_line():
+    model = build_image_model("VGG16", outputs=2, weights=None, image_size=32)
+    for policy in (freezing.Nothing(), freezing.UpTo("preprocessing")):
+        (row,) = policy.apply(model).rows
+        assert (row.sections[0], row.sections[-1], row.frozen) == ("stem", "head", 0)
+        assert str(row).startswith("trains  stem to head: ")
+    assert [row.sections[0] for row in freezing.All().apply(model).rows] == ["stem", "head"]

@@ -1,5 +1,6 @@
 """The one place where a backbone is instantiated."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 
@@ -42,14 +43,20 @@ def load_backbone(
         on what was built before.
 
     Raises:
-        InputError: No such backbone, layer, weights file or size; the download failed; or
-            nothing in the weights file fits.
+        InputError: No such backbone, layer, weights file or size; no published weights; the
+            download failed; or the weights file is of another backbone.
     """
     spec = registry.get(name)
+    if weights == "imagenet" and not spec.published:
+        raise InputError(
+            f"a weights file for {spec.name}, or none",
+            "'imagenet', of which none are published",
+            "Give a file with --weights FILE, or --weights none (`weights=` in Python).",
+        )
     include_top = features in spec.top
     size = check_image_size(spec, image_size, pinned=include_top and weights == "imagenet")
     published = "imagenet" if weights == "imagenet" else None
-    with _DownloadErrors(spec.name):
+    with _DownloadErrors(spec.name) if published else nullcontext():
         source = spec.factory(image_size=size, weights=published, include_top=include_top)
     model = _assemble(spec, source, size)
     if weights is not None and published is None:
@@ -94,7 +101,13 @@ def _assemble(spec: BackboneSpec, source: keras.Model, size: int) -> keras.Model
     outputs = graph.replay(
         source, preprocess(pixels, spec.preprocessing), replace=_replacement, stable_names=True
     )
-    return keras.Model(pixels, outputs, name=spec.name)
+    model = keras.Model(pixels, outputs, name=spec.name)
+    known = [layer.name for layer in model.layers]
+    for landmark in (spec.stem, *(block.last for block in spec.blocks), spec.output):
+        if landmark not in known:
+            hint = did_you_mean(landmark, known, f"It has {', '.join(known[1:4])}, ...")
+            raise InputError(f"layers of {spec.name} in its row", repr(landmark), hint)
+    return model
 
 
 def preprocess(pixels: keras.KerasTensor, mode: str) -> keras.KerasTensor:

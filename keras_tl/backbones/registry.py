@@ -2,6 +2,7 @@
 
 import fnmatch
 from collections.abc import Collection
+from dataclasses import replace
 
 from keras_tl.backbones import applications, efficientnet_lite, encoder_spec, hub_spec
 from keras_tl.backbones.spec import BackboneSpec, Body
@@ -63,22 +64,51 @@ def register(spec: BackboneSpec) -> None:
     _SPECS[spec.name] = spec
 
 
-def recognise(layer_names: Collection[str]) -> Body | None:
+def recognise(layer_names: Collection[str], model_name: str = "") -> Body | None:
     """Finds the backbone or text encoder that a model of keras_tl stands on.
 
     Args:
         layer_names: The names of the model's layers.
+        model_name: The model's own; `load_backbone` and `add_head` give it the row's.
 
     Returns:
-        The row whose preprocessing, stem, block ends and output are all among the names; of
-        several the one with most blocks (a ResNet101 has every layer name of a ResNet50), then
-        the one that explains most names. A text encoder and a TF-Hub module are told by their
-        own names. None if there is none.
+        The row whose preprocessing, stem, block ends and output are all among the names, or,
+        where features are taken before the output, the row with the first blocks alone, which
+        are. Of several with blocks the one called `model_name`, then one that is there to its
+        output, then the one with most blocks (a ResNet101 has every layer name of a ResNet50),
+        then the one that explains most names. A text encoder and a TF-Hub module are told by
+        their own names. None if there is none.
     """
     present = set(layer_names)
-    found = [spec for spec in _SPECS.values() if _landmarks(spec) <= present]
-    row = max(found, key=lambda spec: (len(spec.blocks), len(_landmarks(spec))), default=None)
+    found = [
+        body
+        for spec in _SPECS.values()
+        if (body := _within(spec, present, spec.name == model_name))
+    ]
+    row = max(
+        found,
+        key=lambda body: (
+            bool(body.blocks),
+            body.name == model_name,
+            body.output in present,
+            len(body.blocks),
+            len(_landmarks(body)),
+        ),
+        default=None,
+    )
     return row or encoder_spec.recognise(present) or hub_spec.recognise(present)
+
+
+def _within(spec: BackboneSpec, present: set[str], named: bool) -> BackboneSpec | None:
+    """The row as far as a model has it; only by name where that is not one whole block."""
+    if _landmarks(spec) <= present:
+        return spec
+    kept = tuple(block for block in spec.blocks if block.last in present)
+    cut = replace(spec, blocks=kept)
+    is_cut = spec.output not in present and kept == spec.blocks[: len(kept)]
+    if is_cut and (kept or named) and _landmarks(cut) - {spec.output} <= present:
+        return cut
+    return None
 
 
 def _landmarks(spec: BackboneSpec) -> set[str]:

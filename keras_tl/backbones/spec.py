@@ -67,6 +67,8 @@ class BackboneSpec:
             features may be taken at (VGG16: ("fc1", "fc2")). Only built with `include_top`.
         fixed_size: The graph can only be built for `image_size`.
         license: The licence of the ImageNet weights.
+        published: There are ImageNet weights, which the factory gets. Without, "imagenet" is
+            refused: the factory is called with None alone.
     """
 
     name: str
@@ -81,6 +83,7 @@ class BackboneSpec:
     top: tuple[str, ...] = ()
     fixed_size: bool = False
     license: str = "Apache-2.0"
+    published: bool = True
 
     def __post_init__(self) -> None:
         known: tuple[Any, ...] = ("caffe", "tf", "torch", "none")

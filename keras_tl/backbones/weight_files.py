@@ -9,7 +9,7 @@ import logging
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,7 @@ class _Saved:
     """One layer in a file.
 
     Attributes:
+        parent: Where in the file its model is: the order is that of the layers within it.
         names: What it may be called in the model, likeliest first; empty where the file does
             not say.
         label: What to call it in messages.
@@ -65,6 +66,7 @@ class _Saved:
         weights: Its arrays, in Keras' order, not read yet.
     """
 
+    parent: str
     names: tuple[str, ...]
     label: str
     kind: str
@@ -92,7 +94,8 @@ def load_weights(model: keras.Model, path: str | Path) -> WeightsReport:
         What matched and what did not; it is logged too, a partial match as a warning.
 
     Raises:
-        InputError: The file cannot be read as one of these, or nothing in it matches.
+        InputError: The file cannot be read as one of these; nothing in it matches, or it is of
+            a larger network, with layers between those that do; or weights are not finite.
     """
     path = Path(path)
     layers = [layer for layer in model.layers if layer.weights]
@@ -106,8 +109,20 @@ def load_weights(model: keras.Model, path: str | Path) -> WeightsReport:
                 f"{len(saved)} layers, none of which fits",
                 "Choose the backbone that the file was made for.",
             )
+        untouched = {layer.name for layer in layers if layer.name not in pairs}
+        between = [e.label for e in _between(saved, pairs) if not untouched & set(e.names)]
+        if between:
+            raise InputError(
+                f"weights of {model.name} in {path.name}",
+                f"those of a network that has more layers within{_first(between)}",
+                "Choose the backbone that the file was made for.",
+            )
         with _readable(path):
             values = {name: _read(entry) for name, entry in pairs.items()}
+    for name, arrays in values.items():
+        if not all(np.isfinite(array).all() for array in arrays):
+            fix = "Copy the file again, or take one from before its training went wrong."
+            raise InputError(f"finite weights of {name} in {path.name}", "some that are not", fix)
     for name, arrays in values.items():
         set_weights(model.get_layer(name), arrays)
     return _report(path, layers, saved, pairs)
@@ -130,7 +145,7 @@ def _report(
     return report
 
 
-def _first(names: tuple[str, ...], count: int = 3) -> str:
+def _first(names: Sequence[str], count: int = 3) -> str:
     """The first few names in brackets."""
     if not names:
         return ""
@@ -196,12 +211,13 @@ def _keras2_layers(root: h5py.Group) -> Iterator[_Saved]:
         by_layer: dict[str, list[h5py.Dataset]] = defaultdict(list)
         for weight_name in _attribute(group, "weight_names"):
             by_layer[weight_name.rpartition("/")[0]].append(_member(group, weight_name))
+        parent = group_name if len(by_layer) > 1 else ""
         for prefix, weights in by_layer.items():
             names = [prefix, prefix.rpartition("/")[2]]
             if len(by_layer) == 1:
                 names.insert(0, group_name)
             cleaned = dict.fromkeys(clean_name(name) for name in names if name)
-            yield _Saved(tuple(cleaned), names[0], "", tuple(weights))
+            yield _Saved(parent, tuple(cleaned), names[0], "", tuple(weights))
 
 
 def _attribute(group: h5py.Group, name: str) -> list[str]:
@@ -232,10 +248,11 @@ def _keras3_layer(file: h5py.File, path: str, names_by_path: dict[str, str]) -> 
     """Describes the layer at a path; older files have no name beside its weights."""
     group = _member(file, f"{path}/vars")
     name = group.attrs.get("name", names_by_path.get(path))
-    kind, _ = _kind_and_number(path.rpartition("/")[2])
+    parent, _, last = path.rpartition("/")
+    kind, _ = _kind_and_number(last)
     weights = tuple(_member(group, key) for key in sorted(group, key=lambda key: (len(key), key)))
     names = (clean_name(str(name)),) if name else ()
-    return _Saved(names, str(name or path), kind, weights)
+    return _Saved(parent, names, str(name or path), kind, weights)
 
 
 def _names_by_path(config: dict[str, Any], path: str = "") -> dict[str, str]:
@@ -303,12 +320,21 @@ def _by_number(layers: list[keras.Layer], saved: list[_Saved]) -> dict[str, _Sav
 
 
 def _by_class(layers: list[keras.Layer], saved: list[_Saved]) -> dict[str, _Saved]:
-    """Keras 3 files without names: by class and shapes, in the order of the model."""
-    return _in_order(layers, [(entry.kind, entry) for entry in saved if not entry.names])
+    """Keras 3 files without names: by class and shapes, in the order of the model.
+
+    Which nested model comes before which the file does not say: what several have is left out.
+    """
+    nameless = [entry for entry in saved if not entry.names]
+    parents: dict[tuple[str, Shapes], set[str]] = defaultdict(set)
+    for entry in nameless:
+        parents[entry.kind, entry.shapes].add(entry.parent)
+    alone = [entry for entry in nameless if len(parents[entry.kind, entry.shapes]) == 1]
+    return _in_order(layers, [(entry.kind, entry) for entry in alone])
 
 
 def _by_order(layers: list[keras.Layer], saved: list[_Saved]) -> dict[str, _Saved]:
     """All that is left of the model, if the file goes on with the same shapes."""
+    saved = [entry for entry in saved if entry.names]
     if [_shapes(layer) for layer in layers] != [entry.shapes for entry in saved[: len(layers)]]:
         return {}
     return {layer.name: entry for layer, entry in zip(layers, saved, strict=False)}
@@ -325,6 +351,24 @@ def _in_order(layers: list[keras.Layer], saved: list[tuple[str, _Saved]]) -> dic
         if alike:
             pairs[layer.name] = alike.pop(0)
     return pairs
+
+
+def _between(saved: list[_Saved], pairs: dict[str, _Saved]) -> list[_Saved]:
+    """Layers of the file that are not used, with used ones of their sort before and behind them.
+
+    A Keras 3 file keeps the order within a class; the arrays of one of Keras 2 tell its sort.
+    """
+    used = {id(entry) for entry in pairs.values()}
+    alike: dict[tuple[str, str, int], list[_Saved]] = defaultdict(list)
+    for entry in saved:
+        alike[entry.parent, entry.kind, len(entry.shapes[0])].append(entry)
+    found = []
+    for entries in alike.values():
+        places = [place for place, entry in enumerate(entries) if id(entry) in used]
+        if places:
+            inner = entries[places[0] : places[-1]]
+            found += [entry for entry in inner if id(entry) not in used]
+    return found
 
 
 def _kind(layer: keras.Layer) -> str:

@@ -1,11 +1,13 @@
 """The parts of a model on a registered backbone: stem, blocks, top and head."""
 
+import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import keras
 
 from keras_tl.backbones import registry
+from keras_tl.backbones.spec import Body
 from keras_tl.errors import InputError
 from keras_tl.topology import ancestors, leaf_layers
 
@@ -30,7 +32,9 @@ def sections(model: keras.Model) -> tuple[Section, ...]:
     """Divides a model built on a registered backbone into stem, blocks, top and head.
 
     "top" is what the backbone has behind its last block, and the pretrained dense layers where
-    features are taken from one of them; "head" is everything behind the pretrained layers.
+    features are taken from one of them; "head" is everything behind the pretrained layers. Where
+    features are taken within the body, its whole blocks are blocks; what of the next one is
+    there is the top, if `add_head` made the head, and else not told from the head.
 
     Args:
         model: A functional model whose layers are leaves.
@@ -42,15 +46,15 @@ def sections(model: keras.Model) -> tuple[Section, ...]:
         InputError: No registered backbone is in the model.
     """
     order = [layer.name for layer in leaf_layers(model)]
-    spec = registry.recognise(order)
+    spec = registry.recognise(order, model.name)
     if spec is None:
         raise InputError(
             "a model built on a registered backbone",
             f"{model.name!r}, whose layers belong to none",
             "Use freezing.UpTo, Matching or Fraction, or register the backbone.",
         )
-    top = next((name for name in reversed(spec.top) if name in order), spec.output)
-    ends = [("stem", spec.stem), *((b.name, b.last) for b in spec.blocks), ("top", top)]
+    ends = [("stem", spec.stem), *((b.name, b.last) for b in spec.blocks)]
+    ends.append(("top", _last_pretrained(spec, order) or ends[-1][1]))
     found: list[Section] = []
     taken: set[str] = set()
     for name, last in ends:
@@ -84,7 +88,7 @@ def first_of_last(parts: tuple[Section, ...], blocks: int) -> int:
         raise InputError(
             f"1 to {len(body)} blocks to train",
             str(blocks),
-            f"The blocks are {', '.join(s.name for s in body)}.",
+            f"The blocks are {', '.join(s.name for s in body) or 'behind its features'}.",
         )
     return parts.index(body[-blocks])
 
@@ -95,9 +99,23 @@ def block_count(model: keras.Model) -> int:
 
 
 def head_of(model: keras.Model) -> Collection[str]:
-    """Names of the head's layers; none where no backbone is recognised."""
+    """Names of the head's layers; where no backbone is recognised, of those of `add_head`."""
     order = [layer.name for layer in leaf_layers(model)]
-    if registry.recognise(order) is None:
-        return ()
+    if registry.recognise(order, model.name) is None:
+        return _added_head(order)
     last = sections(model)[-1]
     return last.layers if last.name == "head" else ()
+
+
+def _last_pretrained(spec: Body, order: list[str]) -> str | None:
+    """The layer that features are taken at; None where the names do not tell."""
+    for name in (*reversed(spec.top), spec.output):
+        if name in order:
+            return name
+    head = _added_head(order)
+    return order[-len(head) - 1] if head else None
+
+
+def _added_head(order: list[str]) -> list[str]:
+    """The layers at a model's end that are called as `add_head` calls its own."""
+    return list(itertools.takewhile(lambda name: name.startswith("head_"), reversed(order)))

@@ -143,7 +143,7 @@ class UpTo(Policy):
     def frozen_layers(self, model: keras.Model) -> Collection[str]:
         """See `Policy.frozen_layers`."""
         names = [layer.name for layer in leaf_layers(model)]
-        spec = registry.recognise(names)
+        spec = registry.recognise(names, model.name)
         blocks = {block.name: block.last for block in spec.blocks} if spec else {}
         last = blocks.get(self.name, self.name)
         if last not in names:
@@ -186,7 +186,8 @@ class Fraction(Policy):
     """Freezes the first part of the layers that have weights, counted along the graph.
 
     Attributes:
-        fraction: The share to freeze, in [0, 1]; the head is never frozen.
+        fraction: The share to freeze, in [0, 1]; the head is never frozen. On a body that is no
+            registered backbone, that is the head of `add_head`.
     """
 
     fraction: float

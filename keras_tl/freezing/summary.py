@@ -102,15 +102,16 @@ def summarize(model: keras.Model, policy: "Policy") -> FreezingSummary:
         policy: The policy to name in the first line.
 
     Returns:
-        A readable summary; neighbouring sections in the same state share a line.
+        A readable summary; neighbouring sections in the same state share a line, and those
+        without weights that of a neighbour.
     """
     layers = {layer.name: layer for layer in leaf_layers(model)}
-    known = registry.recognise(layers) is not None
+    known = registry.recognise(layers, model.name) is not None
     parts = sections(model) if known else (Section("model", tuple(layers)),)
     rows: list[FrozenRow] = []
     for part in parts:
         row = _row(part, [layers[name] for name in part.layers])
-        if rows and bool(rows[-1].trainable) == bool(row.trainable):
+        if rows and _share_a_line(rows[-1], row):
             row = _join(rows.pop(), row)
         rows.append(row)
     factors = [[w for w in adapter_weights(x) if w.trainable] for x in layers.values()]
@@ -126,6 +127,12 @@ def _row(part: Section, layers: list[keras.layers.Layer]) -> FrozenRow:
         frozen=_count(w for layer in layers for w in layer.non_trainable_weights),
         frozen_batch_norms=sum(not norm.trainable for norm in norms),
     )
+
+
+def _share_a_line(a: FrozenRow, b: FrozenRow) -> bool:
+    """Whether both train, or neither; where one has no weights there is nothing to tell."""
+    without_weights = not (a.trainable + a.frozen and b.trainable + b.frozen)
+    return without_weights or bool(a.trainable) == bool(b.trainable)
 
 
 def _count(weights: Iterable[keras.Variable]) -> int:

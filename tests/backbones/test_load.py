@@ -1,12 +1,15 @@
 import logging
 import urllib.error
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 from keras.src.utils import file_utils
 
+from keras_tl.backbones import registry
 from keras_tl.backbones.load import load_backbone, preprocess
+from keras_tl.backbones.spec import Block
 from keras_tl.errors import InputError
 
 PIXELS = np.random.default_rng(4).integers(0, 256, (1, 32, 32, 3)).astype(np.float32)
@@ -143,3 +146,61 @@ def test_preprocessing_is_in_float32_under_mixed_precision():
     own = [layer.compute_dtype for layer in model.layers if isinstance(layer, kinds)]
     assert own == ["float32"] * 3
     assert model.output.dtype == "bfloat16"
+
+
+def test_a_file_of_another_backbone_with_the_same_names_is_refused(tmp_path):
+    path = tmp_path / "b0.keras"
+    shape = (32, 32, 3)
+    keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=shape).save(path)
+    with pytest.raises(InputError, match=r"EfficientNetLite0 in b0.keras.*\(block1a_se_reduce, "):
+        load_backbone("EfficientNetLite0", weights=path, image_size=32)
+
+
+# A row of one's own
+
+
+@pytest.fixture
+def own_row(monkeypatch):
+    """Registers a TinyNet with other fields, under another name."""
+    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
+
+    def register(**fields):
+        registry.register(replace(registry.get("TinyNet"), name="Own", **fields))
+
+    return register
+
+
+def test_without_published_weights_imagenet_is_refused(own_row, tmp_path):
+    own_row(published=False)
+    with pytest.raises(InputError, match="for Own, or none, received 'imagenet', of which none"):
+        load_backbone("Own")
+    path = tmp_path / "own.weights.h5"
+    load_backbone("Own", weights=None).save_weights(path)
+    load_backbone("Own", weights=path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stem": "stem_ou"},
+        {"blocks": (Block("one", "one_ad"), Block("two", "two_add"))},
+        {"output": "topp_out"},
+    ],
+)
+@pytest.mark.parametrize("features", [None, "one_add"])
+def test_names_in_a_row_that_no_layer_has_are_refused(own_row, fields, features):
+    own_row(**fields)
+    with pytest.raises(InputError, match=r"layers of Own in its row, .* Did you mean \w+_"):
+        load_backbone("Own", weights=None, features=features)
+
+
+def test_an_error_without_a_download_is_not_called_one(own_row):
+    def factory(image_size, weights, include_top):
+        raise OSError("no such table of filters")
+
+    own_row(factory=factory)
+    with pytest.raises(OSError, match="table of filters") as caught:
+        load_backbone("Own", weights=None)
+    assert not isinstance(caught.value, InputError)
+    with pytest.raises(InputError, match="to download the ImageNet weights of Own"):
+        load_backbone("Own")

@@ -48,11 +48,12 @@ def test_register_adds_a_row_once(monkeypatch):
         registry.register(replace(row, name="MINE"))
 
 
-def test_recognise_takes_the_row_with_most_blocks():
-    def layer_names(name):
-        spec = registry.get(name)
-        return {spec.stem, spec.output, *(block.last for block in spec.blocks), "preprocessing"}
+def layer_names(name):
+    spec = registry.get(name)
+    return {spec.stem, spec.output, *(block.last for block in spec.blocks), "preprocessing"}
 
+
+def test_recognise_takes_the_row_with_most_blocks():
     for name in ("ResNet50V2", "EfficientNetLite0", "MobileNetV3Large", "VGG16", "ConvNeXtBase"):
         assert registry.recognise(layer_names(name)).name == name
     # B0 has the landmarks of Lite0, but its preprocessing is its own.
@@ -61,6 +62,34 @@ def test_recognise_takes_the_row_with_most_blocks():
     assert registry.recognise(layer_names("ResNet101")).name == "ResNet101"
     assert registry.recognise(layer_names("ResNet50")).name == "ResNet50"
     assert registry.recognise(layer_names("ResNet50") - {"conv3_block2_out"}) is None
+
+
+def test_recognise_takes_the_row_of_the_model_s_name(monkeypatch):
+    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
+    whole = registry.get("MobileNetV2")
+    stages = replace(whole, name="Stages", blocks=(whole.blocks[2], whole.blocks[-1]))
+    registry.register(stages)
+    present = layer_names("MobileNetV2")
+    assert registry.recognise(present, "Stages") is stages
+    assert registry.recognise(present, "MobileNetV2") is whole
+    assert registry.recognise(present, "sequential") is whole
+    assert registry.recognise(present, "VGG16") is whole
+    # Up to a layer of the last block, all of both rows' blocks are there but that one.
+    present -= {whole.output, whole.blocks[-1].last}
+    assert registry.recognise(present, "Stages").blocks == whole.blocks[2:3]
+    assert registry.recognise(present).blocks == whole.blocks[:-1]
+
+
+def test_recognise_takes_the_first_blocks_of_a_row_that_is_cut():
+    spec = registry.get("ResNet50")
+    first = {spec.stem, "preprocessing", *(block.last for block in spec.blocks[:3])}
+    assert registry.recognise(first, "ResNet50").blocks == spec.blocks[:3]
+    assert registry.recognise(first).blocks == spec.blocks[:3]
+    assert registry.recognise(first - {"preprocessing"}, "ResNet50") is None
+    assert registry.recognise(first - {spec.blocks[1].last}, "ResNet50") is None
+    # Not one whole block: other networks have such a stem.
+    assert registry.recognise({spec.stem, "preprocessing"}, "ResNet50").blocks == ()
+    assert registry.recognise({spec.stem, "preprocessing"}, "mine") is None
 
 
 def test_importing_the_registry_does_not_import_tensorflow():

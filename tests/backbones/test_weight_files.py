@@ -15,11 +15,11 @@ LAYERS = keras.layers
 X = np.random.default_rng(2).uniform(0, 1, (2, 6, 6, 3)).astype(np.float32)
 
 
-def backbone(seed, head_name="top_conv"):
+def backbone(seed, head_name="top_conv", depth=3):
     """Layers with names, and five numbered ones of which three have equal shapes."""
     inputs = keras.Input((6, 6, 3))
     x = LAYERS.Conv2D(4, 3, padding="same", name="stem_conv")(inputs)
-    for _ in range(3):
+    for _ in range(depth):
         x = LAYERS.Conv2D(4, 1)(x)
         x = LAYERS.BatchNormalization()(x)
     left, right = LAYERS.Conv2D(4, 1)(x), LAYERS.SeparableConv2D(4, 3, padding="same")(x)
@@ -248,6 +248,141 @@ def test_nothing_matched(tmp_path):
         load_weights(target, tmp_path / "other.weights.h5")
     for old, new in zip(before, target.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def save(model, path):
+    model.save_weights(path) if path.name.endswith(".weights.h5") else model.save(path)
+    return path
+
+
+def refused(path, target, match):
+    """Loads `path` into `target`: one line, and no weight has moved."""
+    before = target.get_weights()
+    with pytest.raises(InputError, match=match) as caught:
+        load_weights(target, path)
+    assert "\n" not in str(caught.value)
+    for old, new in zip(before, target.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
+@pytest.mark.parametrize("wrap", ["plain", "nested", "continued"])
+def test_a_larger_network_is_refused(tmp_path, suffix, wrap):
+    body = backbone(seed=1, depth=4)
+    model = body if wrap == "plain" else classifier(body, nested=wrap == "nested")
+    path = save(model, tmp_path / f"model{suffix}")
+    refused(path, fresh(), "more layers within .*Choose the backbone")
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_larger_network_of_keras_2_is_refused(tmp_path, nested):
+    body = backbone(seed=1, depth=4)
+    write_keras2(tmp_path / "old.h5", body, nested=nested)
+    refused(tmp_path / "old.h5", fresh(), "more layers within")
+
+
+def test_a_larger_network_without_names_is_refused(tmp_path):
+    path = save(backbone(seed=1, depth=4), tmp_path / "model.weights.h5")
+    without_names(path)
+    refused(path, fresh(), "more layers within")
+
+
+def named(depth, extra=False):
+    """Blocks of a named convolution and batch normalization, each perhaps with one layer more."""
+    x = inputs = keras.Input((6, 6, 3))
+    for block in range(1, depth + 1):
+        x = LAYERS.Conv2D(3, 1, name=f"block{block}_conv")(x)
+        x = LAYERS.BatchNormalization(name=f"block{block}_bn")(x)
+        if extra:
+            x = LAYERS.Conv2D(3, 1, name=f"block{block}_se")(x)
+    return keras.Model(inputs, LAYERS.Conv2D(5, 1, name="top_conv")(x))
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
+@pytest.mark.parametrize("other", [{"depth": 3}, {"depth": 2, "extra": True}])
+def test_a_larger_network_with_the_same_names_is_refused(tmp_path, suffix, other):
+    path = save(named(**other), tmp_path / f"model{suffix}")
+    refused(path, named(depth=2), r"more layers within \(block")
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
+@pytest.mark.parametrize("nested", [True, False])
+def test_any_head_is_passed_over(tmp_path, suffix, nested):
+    body = named(depth=2)
+    inputs = body.input
+    if nested:
+        inputs = keras.Input((6, 6, 1))
+        # What makes three channels of one comes before the backbone.
+        x = body(LAYERS.Conv2D(3, 1, name="to_rgb")(inputs))
+    else:
+        x = body.output
+    for name in ("block3_conv", "head_conv", None):
+        x = LAYERS.Conv2D(5, 1, name=name)(x)
+        x = LAYERS.BatchNormalization()(x)
+    x = LAYERS.GlobalAveragePooling2D()(x)
+    for name in ("head_dense_1", None, "predictions"):
+        x = LAYERS.Dense(4, name=name)(LAYERS.BatchNormalization()(x))
+    path = save(keras.Model(inputs, x), tmp_path / f"model{suffix}")
+    target = named(depth=2)
+    report = load_weights(target, path)
+    assert report.untouched == ()
+    assert len(report.unused) == 12 + nested
+    np.testing.assert_allclose(target(X), body(X), rtol=1e-5)
+
+
+def test_a_layer_of_another_shape_is_a_partial_match(tmp_path, caplog):
+
+    def network(units):
+        x = inputs = keras.Input((9, 9, 3))
+        for name, filters in (("block1_conv", 3), ("block1_se", units), ("block2_conv", 3)):
+            x = LAYERS.Conv2D(filters, 1, padding="same", name=name)(x)
+            x = LAYERS.Conv2D(3, 3, name=f"{name}_3")(x)
+        return keras.Model(inputs, x)
+
+    path = save(network(7), tmp_path / "model.weights.h5")
+    with caplog.at_level(logging.WARNING, "keras_tl"):
+        report = load_weights(network(3), path)
+    assert report.untouched == report.unused == ("block1_se", "block1_se_3")
+    assert "fits in part" in caplog.text
+
+
+def test_nested_parts_without_names_are_not_mixed_up(tmp_path, caplog):
+    """ConvNeXt's layer normalizations: the stem is a nested model, which comes first."""
+
+    def network():
+        inputs = keras.Input((6, 6, 3))
+        norms = [LAYERS.LayerNormalization(name=f"norm_{name}") for name in ("stem", "one", "two")]
+        stem = keras.Sequential([LAYERS.Conv2D(4, 1, name="stem_conv"), norms[0]], name="stem")
+        x = LAYERS.Conv2D(4, 3, name="one_conv")(norms[1](stem(inputs)))
+        model = keras.Model(inputs, norms[2](x))
+        for k, norm in enumerate(norms):
+            norm.gamma.assign(np.full(4, k + 2.0))
+        return graph.rebuild(model, stable_names=True), model
+
+    body, original = network()
+    path = save(original, tmp_path / "model.weights.h5")
+    target, _ = network()
+    target.set_weights([np.zeros_like(w) for w in target.get_weights()])
+    assert load_weights(target, path).untouched == ()
+    np.testing.assert_allclose(target(X), body(X), rtol=1e-5)
+    without_names(path)
+    target.set_weights([np.zeros_like(w) for w in target.get_weights()])
+    with caplog.at_level(logging.WARNING, "keras_tl"):
+        report = load_weights(target, path)
+    assert report.untouched == ("norm_stem", "norm_one", "norm_two")
+    assert report.matched == ("stem_conv", "one_conv")
+    assert "fits in part" in caplog.text
+    assert not target.get_layer("norm_stem").gamma.numpy().any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
+def test_weights_that_are_not_finite_are_refused(tmp_path, suffix, value):
+    body = backbone(seed=1)
+    bias = body.get_layer("stem_conv").bias
+    bias.assign([0, 0, value, 0])
+    path = save(body, tmp_path / f"model{suffix}")
+    refused(path, fresh(), f"finite weights of stem_conv in model{suffix}, received some that")
 
 
 @pytest.fixture(scope="module")
