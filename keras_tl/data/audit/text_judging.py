@@ -38,7 +38,7 @@ class SeenTexts:
         pairs: Near-duplicates.
         groups: Which of these splits should keep together.
         languages: Object `[texts]`, see `languages`.
-        tokens: int64 `[texts]`, how many tokens each has; None where nobody counted.
+        tokens: As `TextInput.reading` takes them; None where nobody counted.
         seconds: How long that took.
     """
 
