@@ -8,7 +8,7 @@ import itertools
 import logging
 import re
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,12 +109,10 @@ def load_weights(model: keras.Model, path: str | Path) -> WeightsReport:
                 f"{len(saved)} layers, none of which fits",
                 "Choose the backbone that the file was made for.",
             )
-        untouched = {layer.name for layer in layers if layer.name not in pairs}
-        between = [e.label for e in _between(saved, pairs) if not untouched & set(e.names)]
-        if between:
+        if more := _between(layers, saved, pairs):
             raise InputError(
                 f"weights of {model.name} in {path.name}",
-                f"those of a network that has more layers within{_first(between)}",
+                f"those of a network that has more layers within{_first(more)}",
                 "Choose the backbone that the file was made for.",
             )
         with _readable(path):
@@ -322,14 +320,19 @@ def _by_number(layers: list[keras.Layer], saved: list[_Saved]) -> dict[str, _Sav
 def _by_class(layers: list[keras.Layer], saved: list[_Saved]) -> dict[str, _Saved]:
     """Keras 3 files without names: by class and shapes, in the order of the model.
 
-    Which nested model comes before which the file does not say: what several have is left out.
+    Which nested model comes before which the file does not say: unless one of them has all that
+    is wanted, what is in several is left out.
     """
     nameless = [entry for entry in saved if not entry.names]
-    parents: dict[tuple[str, Shapes], set[str]] = defaultdict(set)
+    sorts: dict[str, Counter[tuple[str, Shapes]]] = defaultdict(Counter)
     for entry in nameless:
-        parents[entry.kind, entry.shapes].add(entry.parent)
-    alone = [entry for entry in nameless if len(parents[entry.kind, entry.shapes]) == 1]
-    return _in_order(layers, [(entry.kind, entry) for entry in alone])
+        sorts[entry.parent][_sort(entry)] += 1
+    wanted = Counter((_kind(layer), _shapes(layer)) for layer in layers)
+    if whole := [parent for parent, found in sorts.items() if wanted <= found]:
+        fit = [e for e in nameless if e.parent == whole[0]]
+    else:
+        fit = [e for e in nameless if sum(_sort(e) in found for found in sorts.values()) == 1]
+    return _in_order(layers, [(entry.kind, entry) for entry in fit])
 
 
 def _by_order(layers: list[keras.Layer], saved: list[_Saved]) -> dict[str, _Saved]:
@@ -353,12 +356,14 @@ def _in_order(layers: list[keras.Layer], saved: list[tuple[str, _Saved]]) -> dic
     return pairs
 
 
-def _between(saved: list[_Saved], pairs: dict[str, _Saved]) -> list[_Saved]:
-    """Layers of the file that are not used, with used ones of their sort before and behind them.
+def _between(layers: list[keras.Layer], saved: list[_Saved], pairs: dict[str, _Saved]) -> list[str]:
+    """Layers of the file that the model has not, with used ones before and behind them.
 
-    A Keras 3 file keeps the order within a class; the arrays of one of Keras 2 tell its sort.
+    A Keras 3 file keeps the order within a class; in one of Keras 2 the first array tells it.
     """
     used = {id(entry) for entry in pairs.values()}
+    missing: set[object] = {x.name for x in layers if x.name not in pairs}
+    missing |= {(_kind(x), _shapes(x)) for x in layers if x.name in missing}
     alike: dict[tuple[str, str, int], list[_Saved]] = defaultdict(list)
     for entry in saved:
         alike[entry.parent, entry.kind, len(entry.shapes[0])].append(entry)
@@ -366,9 +371,13 @@ def _between(saved: list[_Saved], pairs: dict[str, _Saved]) -> list[_Saved]:
     for entries in alike.values():
         places = [place for place, entry in enumerate(entries) if id(entry) in used]
         if places:
-            inner = entries[places[0] : places[-1]]
-            found += [entry for entry in inner if id(entry) not in used]
-    return found
+            found += [e for e in entries[places[0] : places[-1]] if id(e) not in used]
+    # What may be one of the model's layers is not more: the match is a partial one.
+    return [e.label for e in found if missing.isdisjoint(e.names or [_sort(e)])]
+
+
+def _sort(entry: _Saved) -> tuple[str, Shapes]:
+    return entry.kind, entry.shapes
 
 
 def _kind(layer: keras.Layer) -> str:

@@ -375,6 +375,18 @@ def test_nested_parts_without_names_are_not_mixed_up(tmp_path, caplog):
     assert not target.get_layer("norm_stem").gamma.numpy().any()
 
 
+def test_a_nested_body_without_names_is_not_mixed_up_with_its_head(tmp_path):
+    """The head's layers are alike, and come first in the file."""
+    body = backbone(seed=1)
+    inputs = keras.Input((6, 6, 3))
+    x = LAYERS.Concatenate()([body(inputs), body(inputs)])
+    x = LAYERS.BatchNormalization()(LAYERS.Conv2D(4, 1)(x))
+    model = keras.Model(inputs, x)
+    path = save(model, tmp_path / "model.weights.h5")
+    without_names(path)
+    check(path, body, unused=2)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
 def test_weights_that_are_not_finite_are_refused(tmp_path, suffix, value):
