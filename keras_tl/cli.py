@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
+from keras_tl.argument_parser import ArgumentParser
 from keras_tl.cli_options import (
     as_train_options,
     audit_options,
@@ -29,28 +30,11 @@ from keras_tl.cli_streaming import (
     split_pipeline_options,
 )
 from keras_tl.errors import InputError, did_you_mean
-from keras_tl.exit_codes import BAD_INPUT, exit_code_of
+from keras_tl.exit_codes import exit_code_of
 from keras_tl.place_options import PLACE, leave_to_chief, place_of, together
 from keras_tl.quiet import quiet
 
 log = logging.getLogger("keras_tl")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Answers a wrong option in one line, with what was probably meant."""
-
-    def __init__(self, **options: Any):
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **options
-        )
-
-    def error(self, message: str) -> NoReturn:
-        prefix = "unrecognized arguments: "
-        if message.startswith(prefix):
-            known = [name for action in self._actions for name in action.option_strings]
-            hint = did_you_mean(message.removeprefix(prefix).split()[0], known)
-            message = f"{message}. {hint}".strip()
-        self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,13 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code_of(lambda: options.run(options), "keras-tl")
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="keras-tl", description="Transfer learning for Keras 3.")
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="keras-tl", description="Transfer learning for Keras 3.")
     version = f"%(prog)s {importlib.metadata.version('keras_tl')}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> _Parser:
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run, command=command)
         return command

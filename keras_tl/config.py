@@ -324,11 +324,11 @@ class TrainConfig:
         if self.fine_tune != "lora":
             fix = "Take fine_tune=lora, or leave it out."
             self._refuse({"lora_rank": 8}, f"fine_tune={self.fine_tune}", fix)
-        tuning = ("fine_tune_epochs", "fine_tune_learning_rate")
-        not_tuned = {name: self._left_out(name) for name in tuning}
         if self.fine_tune in ("none", 0):
             fix = "Leave it out, or let something be fine-tuned."
-            self._refuse(not_tuned, f"fine_tune={self.fine_tune}", fix)
+            tuning = ("fine_tune_epochs", "fine_tune_learning_rate")
+            unheeded = {name: self._left_out(name) for name in tuning}
+            self._refuse(unheeded, f"fine_tune={self.fine_tune}", fix)
         if self.plan == "full":
             fix = "Leave it out: such a plan has fine_tune_epochs and fine_tune_learning_rate."
             self._refuse({"epochs": 30, "learning_rate": 2e-3}, "plan=full", fix)

@@ -18,7 +18,6 @@ from keras_tl.backbones.host import Tokenize
 from keras_tl.backbones.hub_handles import parted
 from keras_tl.backbones.load import check_image_size
 from keras_tl.backbones.markup import markup_share
-from keras_tl.backbones.tokenizers import Measure, Tokenizer
 from keras_tl.builders.hub import build_hub_model
 from keras_tl.builders.image import build_image_model
 from keras_tl.builders.text import build_text_classifier
@@ -232,8 +231,7 @@ def tokenize_for(config: TrainConfig, spec: TextInput | None = None) -> Tokenize
     name = config.backbone or ""
     if config.is_of_hub and not parted(name.removeprefix(HUB))[1]:
         return None
-    layer = load_tokenizer(name, **spec.tokenized_by)
-    return Measure(layer) if isinstance(layer, Tokenizer) else Tokenize(layer)
+    return Tokenize(load_tokenizer(name, **spec.tokenized_by))
 
 
 def build_model(config: TrainConfig, data: Data) -> keras.Model:

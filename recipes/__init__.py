@@ -1,6 +1,5 @@
 """Recipes: flat scripts, each a real job end to end."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ def write_table(config: "TrainConfig", cells: "pd.DataFrame") -> None:
 def is_finished(config: "TrainConfig") -> bool:
     """Whether a run with these settings came to its end in the chief's folder."""
     from keras_tl.place_options import processes
-    from keras_tl.runs import Run, load_run
+    from keras_tl.runs import Run
 
-    finished = Run(config.out).is_whole and load_run(config.out).config
-    same = finished and replace(finished, out=config.out) == config.with_absolute_paths()
-    return bool(processes().share(same))
+    return bool(processes().share(Run(config.out).is_of(config)))

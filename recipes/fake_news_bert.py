@@ -21,7 +21,6 @@ five classes, with MiniLM, `--pooling mean --truncate head`, 64 tokens,
 "Oscar", looked for once, 94.9 %.
 """
 
-import argparse
 import logging
 import re
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_tl.argument_parser import ArgumentParser
 from keras_tl.place_options import launch, leave_to_chief, parse
 
 BERT = "keras_hub:bert_base_en_uncased"
@@ -45,7 +45,7 @@ def without_datelines(source: Any) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, measures, and measures again without what gives the label away."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="a table of stories")
     parser.add_argument("--out", default="runs/news", help="the run's folder")
     parser.add_argument("--encoder", default=BERT, help="MiniLM, a folder, or keras_hub:PRESET")

@@ -15,12 +15,12 @@ photographs and drawings, animals to vehicles), with 10 minutes of processor tim
 71.5, 78.9 and 85.2 % from 1, 5, 10 and 25 images, fine-tuned 37.5, 67.3, 75.4 and 83.0 %.
 """
 
-import argparse
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from keras_tl.argument_parser import ArgumentParser
 from keras_tl.errors import InputError
 from keras_tl.place_options import launch, parse, processes
 from keras_tl.setting_values import RANGES, Range, within
@@ -78,7 +78,7 @@ def learn_from_few(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a line for each number of images, as soon as it is known."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="a folder of class folders, or a table")
     parser.add_argument("--shots", type=int, nargs="+", default=SHOTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)

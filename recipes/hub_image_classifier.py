@@ -15,13 +15,13 @@ published split, 656 to test: 86.9 % of them right, in 18 minutes on two busy co
 alone (`--fine-tune 0`) 84.5 %, in 2.
 """
 
-import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras_tl as ktl
+from keras_tl.argument_parser import ArgumentParser
 from keras_tl.errors import InputError
 from keras_tl.place_options import launch, leave_to_chief, parse, processes
 
@@ -75,7 +75,7 @@ def retrain(data: Any, handle: str | Path, out: Path, epochs: int, fine_tune: in
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the job and prints the accuracy."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", help="a folder of class folders, or a table")
     parser.add_argument("--handle", help="a TF-Hub feature vector; one is written if not given")
     parser.add_argument("--out", default="runs/hub")

@@ -14,12 +14,12 @@ for patients. Measured on 660 cells of 11 of them, with 7 minutes of processor t
 functional cells pass, sensitivity 0.751 (0.527 to 0.862) and specificity 0.861 (0.690 to 0.968).
 """
 
-import argparse
 import logging
 import os
 from collections.abc import Sequence
 
 import keras_tl as ktl
+from keras_tl.argument_parser import ArgumentParser
 from keras_tl.errors import InputError
 from keras_tl.place_options import launch, leave_to_chief, parse
 from keras_tl.setting_values import Range, within
@@ -68,7 +68,7 @@ def screen(config: ktl.TrainConfig, specificity: float, positive: str | None = N
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the job and prints the figures and the confusion matrix at the threshold."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", help="a table; the solar cells if not given")
     parser.add_argument("--out", default="runs/screening")
     parser.add_argument("--positive", help="the class looked for; the rarer one if not given")

@@ -16,11 +16,11 @@ interval 0.643 to 0.915) at the chosen thresholds, micro F1 0.886 and 0.893. At 
 "poly" is 1.000, that of "defective" 0.638.
 """
 
-import argparse
 import logging
 import os
 from collections.abc import Sequence
 
+from keras_tl.argument_parser import ArgumentParser
 from keras_tl.config import TrainConfig
 from keras_tl.place_options import launch, leave_to_chief, parse
 
@@ -64,7 +64,7 @@ def label(config: TrainConfig) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the job and prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", help="a table; the solar cells if not given")
     parser.add_argument("--out", default="runs/multi-label")
     parser.add_argument("--backbone", default="EfficientNetLite0")

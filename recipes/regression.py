@@ -15,13 +15,13 @@ most of what is frozen: MAE 0.231 (95 % interval 0.185 to 0.271) where the mean 
 0.296, R2 0.535 (0.125 to 0.700), Spearman 0.627 (0.265 to 0.792).
 """
 
-import argparse
 import logging
 import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from keras_tl.argument_parser import ArgumentParser
 from keras_tl.config import TrainConfig
 from keras_tl.place_options import launch, leave_to_chief, parse
 
@@ -66,7 +66,7 @@ def measure_off(config: TrainConfig) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the job and prints the figures with their 95 % intervals."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", help="a table; the solar cells if not given")
     parser.add_argument("--target", default="probability", help="the column to predict")
     parser.add_argument("--out", default="runs/regression")

@@ -13,7 +13,6 @@ drawn at random: 82.3 % on films; on medicines 53.6 % as it is, 62.4, 59.2 and 6
 and 256 labels, from these alone 63.1, 64.9 and 72.8 %. Here the first domain is worth nothing.
 """
 
-import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from functools import partial
 from typing import Any
 
 import keras_tl as ktl
+from keras_tl.argument_parser import ArgumentParser
 from keras_tl.errors import InputError
 from keras_tl.place_options import launch, parse, run_of_chief
 
@@ -77,7 +77,7 @@ def adapt(config: ktl.TrainConfig, target: str, labels: Sequence[int]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a line for each number of labels, as soon as it is known."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="a table of the first domain")
     parser.add_argument("target", help="a table of the second one")
     parser.add_argument("--out", default="runs/sentiment", help="the folder of the first run")

@@ -14,7 +14,6 @@ Seeds 0, 1, 2: 88.87, 89.63, 88.72 %; mean 89.07, in 15 to 20 minutes each besid
 is with OpenVINO; where LiteRT proves faster, roundings differ, and seed 0 gave 89.94 %.
 """
 
-import argparse
 import logging
 import os
 import statistics
@@ -23,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 import keras_tl as ktl
+from keras_tl.argument_parser import ArgumentParser
 from keras_tl.errors import InputError
 from keras_tl.place_options import launch, leave_to_chief, parse
 from keras_tl.runs import Run
@@ -80,7 +80,7 @@ def run(out: str, seed: int = 0, verbose: int = 1) -> Run:
 
 def main() -> None:
     """Runs several splits and prints the mean of their test accuracies."""
-    parser = argparse.ArgumentParser(description="Defective solar cells, several splits.")
+    parser = ArgumentParser(description="Defective solar cells, several splits.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", default="runs/solar-cells")
     options = parse(parser)

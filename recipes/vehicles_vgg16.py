@@ -15,12 +15,12 @@ every epoch, 40 (benchmarks/README.md). Its accuracy was not measured: the Image
 VGG16 are in no package.
 """
 
-import argparse
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_tl.argument_parser import ArgumentParser
 from keras_tl.errors import InputError
 from keras_tl.files import atomic_write_text, csv_text
 from keras_tl.place_options import launch, leave_to_chief, parse
@@ -80,7 +80,7 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the job and prints accuracy, F1 and the confusion matrix."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="a folder with a folder of photographs for each class")
     parser.add_argument("--out", default="runs/vehicles")
     parser.add_argument("--weights", default="imagenet", help=WEIGHTS)

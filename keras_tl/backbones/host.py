@@ -65,7 +65,7 @@ class Tokenize:
 
     Attributes:
         key: SHA-256 of all that decides the tokens of a text.
-        counts: Whether it can count the tokens of whole texts.
+        counts: Whether `count` can be called.
     """
 
     def __init__(self, layer: keras.layers.Layer):
@@ -89,15 +89,24 @@ class Tokenize:
         return self._layer(tf.convert_to_tensor(strings))
 
     def count(self, texts: Sequence[tuple[str, ...]]) -> np.ndarray:
-        """Counts the tokens of whole texts, the encoder's own left out: int64 `[texts]`."""
-        counts = [np.zeros(0)]
+        """Counts the tokens of whole texts, the encoder's own left out.
+
+        Returns:
+            int64 `[texts, 4]`, see `keras_tl.backbones.tokenizers.Tokenizer.measure`; of a module
+            of TF-Hub, whose preprocessor cuts texts itself, `[texts]`, how many each has.
+        """
+        measures = hasattr(self._layer, "measure")
+        counts = [np.zeros((0, 4) if measures else 0)]
         for start in range(0, len(texts), COUNTED_AT_ONCE):
             some = texts[start : start + COUNTED_AT_ONCE]
             rows = [[text.encode("utf-8", "replace") for text in row] for row in some]
             strings = tf.constant([*rows, [b""] * len(rows[0])], tf.string)
-            single = strings.shape[1] == 1
-            *found, own = self._layer.count(strings[:, 0] if single else strings).numpy()
-            counts.append(np.array(found) - own)
+            strings = strings[:, 0] if strings.shape[1] == 1 else strings
+            if measures:
+                counts.append(self._layer.measure(strings[:-1]).numpy())
+            else:
+                *found, own = self._layer.count(strings).numpy()
+                counts.append(np.array(found) - own)
         return np.concatenate(counts).astype(np.int64)
 
 

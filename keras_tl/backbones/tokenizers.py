@@ -1,15 +1,12 @@
 """Strings to token ids, as a layer: what is exported takes what users have."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_tl.backbones.bag_of_words import as_rows, count_words, rows_of
-from keras_tl.backbones.host import COUNTED_AT_ONCE, Tokenize
 from keras_tl.backbones.markup import MARKUP, without_markup
 from keras_tl.errors import InputError, did_you_mean
 
@@ -112,22 +109,8 @@ class Tokenizer(keras.layers.Layer):
         """Splits strings (`[batch]`) into token ids, int32 `[batch, (any number)]`."""
         raise NotImplementedError
 
-    # Whether `count` can be called; see `keras_tl.backbones.host`.
+    # Whether `measure` can be called; see `keras_tl.backbones.host`.
     counts = True
-
-    def count(self, text: tf.Tensor) -> tf.Tensor:
-        """Counts the tokens of whole texts, special ones included, as one window would have them.
-
-        Args:
-            text: Strings `[batch]`, or `[batch, 2]` for pairs.
-
-        Returns:
-            int32 `[batch]`, not limited by `max_tokens`.
-        """
-        first, second = self._texts(without_markup(text) if self.markup == "drop" else text)
-        specials = 2 if first is None else 2 + self.ends_between
-        lengths = _lengths(second) + (0 if first is None else _lengths(first))
-        return lengths + specials
 
     def measure(self, text: tf.Tensor) -> tf.Tensor:
         """Says how much of texts is read, and in how many windows more would be.
@@ -252,20 +235,6 @@ class Tokenizer(keras.layers.Layer):
             "markup": self.markup,
             "bag_of_words": self.bag_of_words,
         }
-
-
-class Measure(Tokenize):
-    """A tokenizer as a function for `tf.data`, which says how much of texts it reads."""
-
-    def count(self, texts: Sequence[tuple[str, ...]]) -> np.ndarray:
-        """See `Tokenizer.measure`: int64 `[texts, 4]`."""
-        rows = [[text.encode("utf-8", "replace") for text in row] for row in texts]
-        found = [np.zeros((0, 4))]
-        for start in range(0, len(rows), COUNTED_AT_ONCE):
-            strings = tf.constant(rows[start : start + COUNTED_AT_ONCE], tf.string)
-            single = strings.shape[1] == 1
-            found.append(self._layer.measure(strings[:, 0] if single else strings).numpy())
-        return np.concatenate(found).astype(np.int64)
 
 
 @keras.saving.register_keras_serializable(package="keras_tl")

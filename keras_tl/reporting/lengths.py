@@ -11,7 +11,6 @@ from keras_tl.reporting.album import Album
 from keras_tl.reporting.blocks import Block, Cell, Section, Table, Text, number, percent
 from keras_tl.reporting.facts import Facts, Outcome
 from keras_tl.reporting.occlusion import Item
-from keras_tl.reporting.texts import strings
 
 if TYPE_CHECKING:
     import keras
@@ -59,17 +58,12 @@ def cut_off(model: "keras.Model", items: list[Item], info: ModelInfo) -> np.ndar
     Returns:
         Bool `[items]`; None where the model has no layer that counts tokens.
     """
-    from keras_tl.backbones.host import host_layer
+    from keras_tl.backbones.host import tokenize_of
 
-    layer = host_layer(model)
-    if (seen := info.text_input) is None or layer is None or not hasattr(layer, "count"):
+    tokenize = tokenize_of(model)
+    if info.text_input is None or tokenize is None or not tokenize.counts:
         return None
-    if hasattr(layer, "measure"):
-        tokens = np.asarray(layer.measure(strings(items)))
-    else:
-        own = seen.max_tokens - seen.room // seen.windows
-        tokens = np.asarray(layer.count(strings(items))) - own
-    reading = seen.reading(tokens)
+    reading = info.text_input.reading(tokenize.count(items))
     return reading.read < reading.written
 
 

@@ -88,7 +88,7 @@ def test_the_encoder_stays_as_it_was(folder):
     assert words.output_shape == (None, LAYERS * WIDTH + BUCKETS)
     np.testing.assert_allclose(words(text)[:, : LAYERS * WIDTH], plain(text), atol=1e-6)
     assert tokenize_of(words).key != tokenize_of(plain).key
-    np.testing.assert_array_equal(host_layer(words).count(text), host_layer(plain).count(text))
+    np.testing.assert_array_equal(host_layer(words).measure(text), host_layer(plain).measure(text))
 
 
 def test_words_behind_what_the_encoder_reads_count_and_tags_do_not(folder):
