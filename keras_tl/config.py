@@ -324,14 +324,6 @@ class TrainConfig:
         if self.fine_tune != "lora":
             fix = "Take fine_tune=lora, or leave it out."
             self._refuse({"lora_rank": 8}, f"fine_tune={self.fine_tune}", fix)
-        if self.fine_tune in ("none", 0):
-            fix = "Leave it out, or let something be fine-tuned."
-            tuning = ("fine_tune_epochs", "fine_tune_learning_rate")
-            unheeded = {name: self._left_out(name) for name in tuning}
-            self._refuse(unheeded, f"fine_tune={self.fine_tune}", fix)
-        if self.plan == "full":
-            fix = "Leave it out: such a plan has fine_tune_epochs and fine_tune_learning_rate."
-            self._refuse({"epochs": 30, "learning_rate": 2e-3}, "plan=full", fix)
         if self.class_weight_beta is not None:
             fix = "Leave one of them out."
             self._refuse({"class_weights": False}, "a class_weight_beta", fix)

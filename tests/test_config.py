@@ -49,11 +49,6 @@ def test_defaults_of_a_file_follow_what_is_given(tmp_path, file, given, name, va
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"fine_tune": "none", "fine_tune_epochs": 50},
-        {"fine_tune": 0, "fine_tune_learning_rate": 1e-3},
-        {"plan": "feature-extraction", "fine_tune_epochs": 50},
-        {"plan": "full", "epochs": 5},
-        {"plan": "full", "learning_rate": 1e-2},
         {"class_weights": True, "class_weight_beta": 0.99},
         {"text_column": "text", "resize": "pad"},
     ],
