@@ -303,7 +303,7 @@ def findings_on_labels(
     if folds < 2:
         return []
     fitted = deal(source.labels, -(-len(source) // FITTED_IMAGES), seed) == 0
-    options: dict[str, Any] = {"groups": groups, "folds": folds, "seed": seed}
+    options: dict[str, Any] = {"groups": groups, "folds": folds, "seed": seed, "remember": True}
     probe = linear_probe(features, source.labels, **options, trusted=fitted)
     options["penalties"] = (float(np.median(probe.penalties)),)
     clean = fitted & ~doubtful_labels(source.labels, probe.outputs)

@@ -34,6 +34,8 @@ MAX_IMAGES = 5000
 # Of more classes a probe would have next to no images of each, and take hours.
 MOST_CLASSES = 500
 READ_ITEMS = 256
+# A step is timed so often, the least counts; one that takes seconds is not warmed up for.
+MOST_STEPS, LONG_ENOUGH = 3, 2.0
 
 log = logging.getLogger("keras_tl")
 
@@ -256,8 +258,8 @@ def seconds_to_fine_tune(
         inputs = parts.prefix(inputs, training=False)
     targets = tf.constant(images.targets()[indices])
     loss = tasks.get(task).build_loss(0.0)
-    seconds = []
-    for _ in range(3):
+    seconds: list[float] = []
+    while len(seconds) < MOST_STEPS and sum(seconds) < LONG_ENOUGH:
         started = time.perf_counter()
         with tf.GradientTape() as tape:
             value = loss(targets, parts.suffix(inputs, training=False))
@@ -287,8 +289,8 @@ def decide(
         folds = min(folds, len(np.unique(groups)))
     options: dict[str, Any] = {"task": source.task, "groups": groups, "folds": folds, "seed": seed}
     return judge(
-        linear_probe(features.last, source.labels, **options),
-        linear_probe(features.early, source.labels, **options),
+        linear_probe(features.last, source.labels, **options, remember=True),
+        linear_probe(features.early, source.labels, **options, remember=True),
         images_per_class=_per_class(source.labels, source.task),
         seconds=seconds,
     )

@@ -1,5 +1,6 @@
 """What `train --fine-tune auto` decides, on what, and at what price."""
 
+import itertools
 from dataclasses import replace
 
 import keras
@@ -168,6 +169,18 @@ def test_the_price_goes_with_images_and_epochs(data):
     assert 100 < ratio < 10_000
     for value, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("tick, timed", [(0.5, 3), (3.0, 1)])
+def test_a_step_that_takes_seconds_is_timed_once(data, monkeypatch, tick, timed):
+    clock = itertools.count(0.0, tick)
+    monkeypatch.setattr(probing.time, "perf_counter", lambda: next(clock))
+    model = build_image_model("TinyNet", outputs=3, weights=None)
+    phase = Phase(freezing.AllButLast(1), 2, 1e-3)
+    options = {"task": "single-label", "batch_size": 30}
+    steps = len(data.train) // 30 * 2
+    assert probing.seconds_to_fine_tune(model, phase, data.train, **options) == tick * steps
+    assert next(clock) == tick * timed * 2
 
 
 def test_equal_images_are_a_group(data):

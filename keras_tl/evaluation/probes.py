@@ -7,7 +7,6 @@ seconds what the head will reach.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
@@ -18,23 +17,13 @@ from keras_tl.data.one_hot import OneHotRows
 from keras_tl.data.stratify import strata
 from keras_tl.errors import InputError
 from keras_tl.evaluation.bootstrap import intervals, resamples
-from keras_tl.evaluation.linear_fits import (
-    deal,
-    deal_groups,
-    fit_logistic,
-    fit_ridge,
-    logistic,
-    standardise,
-)
+from keras_tl.evaluation.held_out import HeldOut
+from keras_tl.evaluation.linear_fits import deal, deal_groups, logistic, standardise
 from keras_tl.evaluation.wilson import wilson
-from keras_tl.features import scaling
-from keras_tl.files import scratch_array
 
 # The penalty of a squared weight beside an item's loss, on standardised features.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 RESAMPLES = 500
-# So many items are predicted at once.
-PART = 8192
 # Of more counts, one for each class of each group, scikit-learn's folds would fill the memory.
 MOST_COUNTS = 2**22
 METRICS = {"single-label": "accuracy", "multi-label": "mean_average_precision", "regression": "r2"}
@@ -74,6 +63,7 @@ def linear_probe(
     seed: int = 0,
     penalties: Sequence[float] = PENALTIES,
     trusted: np.ndarray | None = None,
+    remember: bool = False,
 ) -> Probe:
     """Fits a linear layer to features in stratified folds and measures it on what was held out.
 
@@ -97,6 +87,8 @@ def linear_probe(
         penalties: Those to choose from; where there is one it is taken.
         trusted: Bool `[items]`, which ones may be fitted to; all are measured. None is all. Where
             a fold leaves none of them, its items get zeros.
+        remember: Whether what is predicted is remembered in the cache folder, so that nothing is
+            fitted again to the same features, labels and folds.
 
     Returns:
         The probe.
@@ -105,24 +97,10 @@ def linear_probe(
         InputError: Fewer than 2 folds, or fewer items or groups than folds.
     """
     fold_of = _folds(strata(labels, task), groups, folds, seed)
-    targets: Any = labels.astype(np.float32) if task != "single-label" else _one_hot(labels)
-    fit = fit_logistic if task == "single-label" else fit_ridge
-    outputs, chosen = scratch_array(targets.shape, np.float32), []
-    for fold in range(folds):
-        test = fold_of == fold
-        fitted = ~test if trusted is None else ~test & trusted
-        if not fitted.any():
-            chosen.append(penalties[0])
-            continue
-        train = features[fitted]
-        shift, scale = scaling(train)
-        predict, penalty = fit((train - shift) * scale, targets[fitted], tuple(penalties))
-        chosen.append(penalty)
-        held_out = np.flatnonzero(test)
-        for at in range(0, len(held_out), PART):
-            part = held_out[at : at + PART]
-            outputs[part] = predict((features[part] - shift) * scale)
-    return _measured(task, targets, outputs, groups, tuple(chosen))
+    fitted = np.ones(len(labels), bool) if trusted is None else trusted
+    held_out = HeldOut(features, labels, task, fold_of, fitted, tuple(penalties))
+    outputs, chosen = held_out.recall_or_predict() if remember else held_out.predict()
+    return _measured(task, held_out.targets, outputs, groups, chosen)
 
 
 def tied(a: Probe, b: Probe) -> bool:

@@ -60,7 +60,10 @@ def languages(items: Sequence[tuple[str, ...]], words: Words) -> np.ndarray:
         Object `[texts]`, names of languages or scripts; `UNKNOWN` where it is not told.
     """
     index = {word: i for i, word in enumerate(words.vocabulary)}
-    alone = {int(b): i for i, (a, b) in enumerate(words.phrases) if a < 0}
+    # Of each word of the vocabulary, the phrase that is that word alone.
+    alone = np.empty(len(index), np.int64)
+    single = np.flatnonzero(words.phrases[:, 0] < 0)
+    alone[words.phrases[single, 1]] = single
     names = np.array([*COMMONEST, UNKNOWN], dtype=object)
     hits = np.zeros((len(items), len(names)), np.int64)
     for column, common in enumerate(COMMONEST.values()):

@@ -3,8 +3,10 @@
 import hashlib
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from scipy import sparse
@@ -52,14 +54,15 @@ def read_words(items: Sequence[tuple[str, ...]]) -> Words:
     Returns:
         Their words.
     """
-    index: dict[str, int] = {}
+    # A new word gets the next number.
+    index: dict[str, int] = defaultdict(count().__next__)
     counts = np.zeros(len(items), np.int64)
     keys = np.empty(len(items), dtype=object)
     codes = []
     for i, item in enumerate(items):
         text = plain("\n".join(item))
         words = WORD.findall(text)
-        numbers = np.array([index.setdefault(word, len(index)) for word in words], np.int64)
+        numbers = np.fromiter(map(index.__getitem__, words), np.int64, len(words))
         counts[i] = len(words)
         keys[i] = _key(words if len(words) >= FEW_WORDS else text.split())
         codes.append(np.unique(np.concatenate((numbers, _pairs(numbers)))))
