@@ -54,14 +54,14 @@ def deal(strata: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def deal_groups(strata: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Deals items out to folds, stratum by stratum, and divides no group.
+    """Deals items out to folds, stratum by stratum; divides no group and leaves no fold empty.
 
     Groups of several items come first, the largest first, each to the fold that lacks most of its
     strata; single items then fill what each fold lacks. Time and memory grow with the items.
 
     Args:
         strata: int64 `[items]`, numbered from 0.
-        groups: A name for each item, `[items]`.
+        groups: A name for each item, `[items]`; there are as many groups as folds at least.
         folds: How many folds.
         seed: Decides who goes where.
 
@@ -80,7 +80,8 @@ def deal_groups(strata: np.ndarray, groups: np.ndarray, folds: int, seed: int) -
     while at < len(order) and (size := sizes[group[order[at]]]) > 1:
         items = order[at : at + size]
         held, counts = np.unique(strata[items], return_counts=True)
-        best = int((lacking[:, held] @ counts).argmax())
+        # Of those that lack as much, the emptiest.
+        best = int(np.lexsort((lacking.sum(axis=1), lacking[:, held] @ counts))[-1])
         lacking[best, held] -= counts
         fold_of[items] = best
         at += size
@@ -89,6 +90,12 @@ def deal_groups(strata: np.ndarray, groups: np.ndarray, folds: int, seed: int) -
     for items in np.split(singles, np.flatnonzero(np.diff(strata[singles])) + 1):
         if len(items):
             fold_of[items] = _filling(np.maximum(lacking[:, strata[items[0]]], 0), len(items), seed)
+    for empty in np.setdiff1d(np.arange(folds), fold_of):
+        # It gets the smallest group that is not alone in its fold.
+        dealt = np.empty(len(sizes), np.int64)
+        dealt[group] = fold_of
+        movable = np.flatnonzero(np.bincount(dealt)[dealt] > 1)
+        fold_of[group == movable[sizes[movable].argmin()]] = empty
     return fold_of
 
 

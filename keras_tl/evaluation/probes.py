@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, f1_score
-from sklearn.model_selection import StratifiedGroupKFold
 
 from keras_tl.data.one_hot import OneHotRows
 from keras_tl.data.stratify import strata
@@ -24,8 +23,6 @@ from keras_tl.evaluation.wilson import wilson
 # The penalty of a squared weight beside an item's loss, on standardised features.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 RESAMPLES = 500
-# Of more counts, one for each class of each group, scikit-learn's folds would fill the memory.
-MOST_COUNTS = 2**22
 METRICS = {"single-label": "accuracy", "multi-label": "mean_average_precision", "regression": "r2"}
 
 
@@ -219,16 +216,7 @@ def _folds(stratum: np.ndarray, groups: np.ndarray | None, folds: int, seed: int
         return deal(stratum, folds, seed)
     if np.bincount(stratum).max() < folds:
         stratum = np.zeros_like(stratum)
-    if units * (int(stratum.max()) + 1) > MOST_COUNTS:
-        return deal_groups(stratum, groups, folds, seed)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    fold_of = np.empty(len(stratum), np.int64)
-    with warnings.catch_warnings():
-        # A class with fewer items than folds is missing from some of them, which is all right.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for fold, (_, test) in enumerate(splitter.split(stratum, stratum, groups)):
-            fold_of[test] = fold
-    return fold_of
+    return deal_groups(stratum, groups, folds, seed)
 
 
 def _one_hot(labels: np.ndarray) -> OneHotRows:

@@ -1,11 +1,12 @@
-"""Folds of many groups, which scikit-learn's would need a table of all groups and classes for."""
+"""Folds that divide no group; scikit-learn's would need a table of all groups and classes."""
 
 import tracemalloc
 
 import numpy as np
 import pytest
+from sklearn.model_selection import StratifiedGroupKFold
 
-from keras_tl.evaluation import probes
+from keras_tl.evaluation import held_out, probes
 from keras_tl.evaluation.linear_fits import deal_groups
 
 
@@ -54,12 +55,34 @@ def test_strata_that_are_not_there_do_not_matter():
     assert set(deal_groups(np.array([5, 5, 9, 9]), np.array(list("abcc")), 2, 0)) == {0, 1}
 
 
-def test_probes_take_them_of_many_groups_and_classes(monkeypatch):
-    strata, groups = made(1000, 10)
-    by_sklearn = probes._folds(strata, groups, 5, 0)
-    monkeypatch.setattr(probes, "MOST_COUNTS", 100)
-    assert (probes._folds(strata, groups, 5, 0) == deal_groups(strata, groups, 5, 0)).all()
-    assert (by_sklearn != deal_groups(strata, groups, 5, 0)).any()
+@pytest.mark.parametrize("kind", ["of one stratum each", "of any"])
+def test_no_fold_is_empty_where_a_few_groups_hold_most(kind):
+    rng = np.random.default_rng(0)
+    for seed in range(200):
+        count = rng.integers(5, 9)
+        shares = rng.dirichlet(np.full(count, 0.5))
+        groups = np.concatenate([np.arange(count), rng.choice(count, 30, p=shares)])
+        strata = groups % 3 if kind == "of one stratum each" else rng.integers(0, 3, len(groups))
+        fold_of = deal_groups(strata, groups.astype(str), 5, seed)
+        assert len(np.unique(fold_of)) == 5
+        assert len(np.unique(np.stack((groups, fold_of)), axis=1).T) == count
+
+
+def test_they_are_as_even_as_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    uneven = []
+    for seed in range(20):
+        groups = rng.choice(30, 500, p=rng.dirichlet(np.ones(30)))
+        strata = rng.integers(0, 5, 500)
+        theirs = np.empty(500, np.int64)
+        splitter = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+        for fold, (_, test) in enumerate(splitter.split(strata, strata, groups)):
+            theirs[test] = fold
+        for fold_of in (deal_groups(strata, groups.astype(str), 5, seed), theirs):
+            counts = np.zeros((5, 5))
+            np.add.at(counts, (fold_of, strata), 1)
+            uneven.append(np.abs(counts / (np.bincount(strata) / 5) - 1).mean())
+    assert np.mean(uneven[::2]) < 1.05 * np.mean(uneven[1::2])
 
 
 def test_their_memory_grows_with_the_items():
@@ -78,7 +101,7 @@ def test_what_is_predicted_in_parts_is_the_same(monkeypatch):
     labels = np.arange(300) % 3
     features = rng.normal(size=(300, 8)) + 2 * np.eye(8)[labels]
     whole = probes.linear_probe(features, labels)
-    monkeypatch.setattr(probes, "PART", 7)
+    monkeypatch.setattr(held_out, "PART", 7)
     parts = probes.linear_probe(features, labels)
     np.testing.assert_allclose(parts.outputs, whole.outputs, atol=1e-6)
     assert (parts.score, parts.penalties) == (whole.score, whole.penalties)
