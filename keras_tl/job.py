@@ -233,7 +233,8 @@ def _measure_run(
     text = json.dumps(facts, indent=2) + "\n"
     try:
         # Before what marks the run as whole: who kills it here can start it again.
-        write_report(run, source=data.source, model=model, metrics=facts)
+        how = {name: options[name] for name in ("store", "engine")}
+        write_report(run, source=data.source, model=model, metrics=facts, **how)
     except Exception:
         # The figures are not to be lost for the page.
         atomic_write_text(run.path(Run.METRICS), text)

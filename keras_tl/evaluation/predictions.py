@@ -1,6 +1,6 @@
 """A model's outputs over a data set, as an array and as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -70,19 +70,45 @@ def predict_images(
     Returns:
         Float32 `[images, outputs]`, in the order of the images.
     """
+    return predictor(model, store, engine=engine, verbose=verbose)(images)
+
+
+def predictor(
+    model: keras.Model, store: FeatureStore | None = None, *, engine: str = "auto", verbose: int = 0
+) -> Callable[[Images], np.ndarray]:
+    """`predict_images` for several lots of images: engines are made ready once.
+
+    Args:
+        model: See `predict_images`.
+        store: See `predict_images`.
+        engine: See `run_phases`.
+        verbose: See `predict_images`.
+
+    Returns:
+        A function from images or texts to outputs, float32 `[images, outputs]`.
+    """
     parts = frozen_prefix.split(model)
-    if store is None or parts.prefix is None or len(images) == 0:
+
+    def whole(images: Images) -> np.ndarray:
         return predict(behind_host(model), images.batches(PREDICTION_BATCH), verbose=verbose)
+
+    if store is None or parts.prefix is None:
+        return whole
     prefix = PrefixPass(parts.prefix, store.for_a_run(), engine=engine, verbose=verbose)
 
     def suffix(outputs: list[np.ndarray], _: np.ndarray) -> np.ndarray:
         return np.asarray(parts.suffix(outputs[0] if len(outputs) == 1 else outputs))
 
-    if prefix.settle(images, [None], suffix):
-        batches = prefix.recompute(images.batches(PREDICTION_BATCH))
-    else:
-        batches = feature_batches([prefix.features(images)], images, PREDICTION_BATCH)
-    return predict(parts.suffix, batches, verbose=verbose)
+    def by_parts(images: Images) -> np.ndarray:
+        if len(images) == 0:
+            return whole(images)
+        if prefix.settle(images, [None], suffix):
+            batches = prefix.recompute(images.batches(PREDICTION_BATCH))
+        else:
+            batches = feature_batches([prefix.features(images)], images, PREDICTION_BATCH)
+        return predict(parts.suffix, batches, verbose=verbose)
+
+    return by_parts
 
 
 def predictions_frame(

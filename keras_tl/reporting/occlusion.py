@@ -17,13 +17,13 @@ Item: TypeAlias = tuple[str, ...]
 Answer: TypeAlias = Callable[[Sequence[Item]], np.ndarray]
 # What is taken for a word; scripts without blanks are cut into pieces of this length.
 WORD = re.compile(r"\S{1,24}")
-# A text is taken apart into so many stretches at most; of so many of them the words are tried.
-STRETCHES, REFINED = 16, 2
-# A stretch of more words is left whole: only a module that reads all of a long text has some.
-MOST_WORDS = 256
-# Each try is a copy of a text; so many are there at once.
-AT_ONCE = 32
-# A stretch is left whole where no word of it has this share of its effect.
+# A text is taken apart into so many stretches at most; so many of them, the strongest, into so many
+# again, and so often, which tells the words of a text of 1,000 apart.
+STRETCHES, REFINED, PIECES, ROUNDS = 16, 2, 8, 2
+# Each try is a copy of a text; so many are there at once, and of short texts as many as have so
+# many characters together.
+AT_ONCE, CHARACTERS_AT_ONCE = 32, 2**22
+# A stretch is left whole where no part of it has this share of its effect.
 LEAST_SHARE = 0.3
 # Probabilities are kept away from 0 and 1 by this.
 EPSILON = 1e-6
@@ -53,7 +53,7 @@ def log_odds(probabilities: np.ndarray) -> np.ndarray:
 
 
 def occlude(answer: Answer, items: Sequence[Item], outputs: np.ndarray) -> list[list[Stretch]]:
-    """Leaves each stretch of each item out in turn; of the strongest then each word.
+    """Leaves each stretch of each item out in turn; of the strongest then each part.
 
     Args:
         answer: Scores of items, whose differences mean something: log-odds, or values.
@@ -66,14 +66,21 @@ def occlude(answer: Answer, items: Sequence[Item], outputs: np.ndarray) -> list[
     """
     outputs = np.asarray(outputs)
     scores = answer(items)[np.arange(len(items)), outputs]
-    coarse = _effects(answer, items, outputs, scores, [_stretches(item) for item in items])
-    strongest = [_refinable(item, found) for item, found in zip(items, coarse, strict=True)]
-    words = [
-        [word for stretch in chosen for word in _words(item, stretch)]
-        for item, chosen in zip(items, strongest, strict=True)
-    ]
-    fine = _effects(answer, items, outputs, scores, words)
-    return [_merged(*parts) for parts in zip(coarse, strongest, fine, strict=True)]
+    found = _effects(answer, items, outputs, scores, [_stretches(item) for item in items])
+    newest = found
+    for _ in range(ROUNDS):
+        strongest = [_refinable(item, each) for item, each in zip(items, newest, strict=True)]
+        pieces = [
+            [piece for stretch in chosen for piece in _pieces(item, stretch)]
+            for item, chosen in zip(items, strongest, strict=True)
+        ]
+        fine = _effects(answer, items, outputs, scores, pieces)
+        found = [_merged(*parts) for parts in zip(found, strongest, fine, strict=True)]
+        newest = [
+            [piece for piece in parts if piece in whole]
+            for parts, whole in zip(fine, found, strict=True)
+        ]
+    return found
 
 
 def read_part(
@@ -121,8 +128,10 @@ def _effects(
         return stretches
     flat = [stretch for each in stretches for stretch in each]
     answers = []
-    for first in range(0, len(flat), AT_ONCE):
-        some = range(first, min(first + AT_ONCE, len(flat)))
+    longest = max(sum(map(len, item)) for item in items)
+    at_once = max(CHARACTERS_AT_ONCE // max(longest, 1), AT_ONCE)
+    for first in range(0, len(flat), at_once):
+        some = range(first, min(first + at_once, len(flat)))
         answers.append(answer([_without(items[owner[i]], flat[i]) for i in some]))
     missing = scores[owner] - np.concatenate(answers)[np.arange(len(flat)), outputs[owner]]
     known = iter([replace(s, effect=float(m)) for s, m in zip(flat, missing, strict=True)])
@@ -131,13 +140,15 @@ def _effects(
 
 def _stretches(item: Item) -> list[Stretch]:
     """An item's words in about equal stretches, none of them in two texts."""
-    words = [[word.span() for word in WORD.finditer(text)] for text in item]
-    length = max(-(-sum(map(len, words)) // STRETCHES), 1)
-    return [
-        Stretch(place, spans[first][0], spans[min(first + length, len(spans)) - 1][1])
-        for place, spans in enumerate(words)
-        for first in range(0, len(spans), length)
-    ]
+    words = [_words(item, Stretch(place, 0, len(text))) for place, text in enumerate(item)]
+    length = -(-sum(map(len, words)) // STRETCHES)
+    return [stretch for each in words for stretch in _joined(each, length)]
+
+
+def _pieces(item: Item, stretch: Stretch) -> list[Stretch]:
+    """The words of a stretch; of a long one, about equal parts of it."""
+    words = _words(item, stretch)
+    return _joined(words, -(-len(words) // PIECES))
 
 
 def _words(item: Item, stretch: Stretch) -> list[Stretch]:
@@ -145,18 +156,24 @@ def _words(item: Item, stretch: Stretch) -> list[Stretch]:
     return [Stretch(stretch.place, *word.span()) for word in found]
 
 
+def _joined(words: list[Stretch], length: int) -> list[Stretch]:
+    """Stretches of so many words each, one after the other."""
+    parts = [words[at : at + length] for at in range(0, len(words), max(length, 1))]
+    return [Stretch(part[0].place, part[0].start, part[-1].end) for part in parts]
+
+
 def _refinable(item: Item, stretches: list[Stretch]) -> list[Stretch]:
     """The strongest stretches of several words."""
-    several = [each for each in stretches if 1 < len(_words(item, each)) <= MOST_WORDS]
+    several = [each for each in stretches if len(_words(item, each)) > 1]
     return sorted(several, key=lambda each: -abs(each.effect))[:REFINED]
 
 
-def _merged(coarse: list[Stretch], refined: list[Stretch], words: list[Stretch]) -> list[Stretch]:
-    """The stretches, where their words say more in place of them the words."""
+def _merged(coarse: list[Stretch], refined: list[Stretch], fine: list[Stretch]) -> list[Stretch]:
+    """The stretches, where their parts say more in place of them the parts."""
     found = []
     for each in coarse:
-        inside = [w for w in words if w.place == each.place and each.start <= w.start < each.end]
-        strongest = max((abs(word.effect) for word in inside), default=0.0)
+        inside = [p for p in fine if p.place == each.place and each.start <= p.start < each.end]
+        strongest = max((abs(part.effect) for part in inside), default=0.0)
         say_more = each in refined and strongest >= LEAST_SHARE * abs(each.effect)
         found += inside if say_more else [each]
     return found

@@ -24,6 +24,8 @@ from keras_tl.runs import Run
 if TYPE_CHECKING:
     import keras
 
+    from keras_tl.feature_cache import FeatureStore
+
 
 def write_report(
     run: Run,
@@ -32,6 +34,8 @@ def write_report(
     model: "keras.Model | None" = None,
     metrics: dict[str, Any] | None = None,
     out: Path | None = None,
+    store: "FeatureStore | None" = None,
+    engine: str = "auto",
 ) -> Path:
     """Writes a run's report, one HTML file that needs nothing beside it, and its model card.
 
@@ -42,6 +46,8 @@ def write_report(
         model: Its model, where it is already loaded.
         metrics: What metrics.json will hold, where it is not yet written.
         out: The folder they go to; None takes the run's.
+        store: Where outputs of what is frozen in the model are kept; None keeps none.
+        engine: See `run_phases`.
 
     Returns:
         The page's path.
@@ -57,7 +63,7 @@ def write_report(
         *warned(facts),
         learning.learning_curves(facts),
         *_by_task(facts),
-        *_samples(facts, album, model),
+        *_samples(facts, album, model, store, engine),
         data.balance(facts),
         audit(facts, album),
         learning.frozen(facts),
@@ -125,13 +131,20 @@ def _by_task(facts: Facts) -> list[Section]:
     return [make(facts) for needed, make in rows if not needed or needed in metrics]
 
 
-def _samples(facts: Facts, album: Album, model: "keras.Model | None") -> list[Section]:
+def _samples(
+    facts: Facts,
+    album: Album,
+    model: "keras.Model | None",
+    store: "FeatureStore | None",
+    engine: str,
+) -> list[Section]:
     """The images or texts that are worth a look."""
     if facts.noun == "image":
         return [pictures(facts, album, model=model)]
     if model is None and facts.run.path(Run.MODEL).is_file():
         model = facts.run.model()
-    return [texts(facts, album, model=model), lengths(facts, album, model=model)]
+    shown = texts(facts, album, model=model, store=store, engine=engine)
+    return [shown, lengths(facts, album, model=model)]
 
 
 def _subtitle(facts: Facts) -> str:

@@ -1,11 +1,13 @@
 """The texts that a model got wrong or was unsure of, with the words that decided."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_tl.data.pipeline import Samples
+from keras_tl.data.source import Source
 from keras_tl.model_info import ModelInfo
 from keras_tl.reporting.album import Album
 from keras_tl.reporting.blocks import Block, Excerpt, Passage, Passages, Section, Span, Text
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from keras_tl.feature_cache import FeatureStore
+
 TITLE = "Texts"
 # So many of a heading are explained, by default all that are shown.
 EXPLAINED = {"Most confident mistakes": 5, "Least certain": 3}
@@ -27,8 +31,6 @@ AROUND, BESIDE, WHOLE = 420, 300, 10_000
 FAINT = 0.25
 # What has less than this of the strongest effect is not painted.
 LEAST_WEIGHT = 0.1
-# Texts that the model is asked at once.
-BATCH = 32
 # Joiners are part of letters and emoji; other marks that are not printed may turn a page around.
 _JOINERS = "\u200c\u200d"
 _ABOUT = (
@@ -38,13 +40,22 @@ _ABOUT = (
 )
 
 
-def texts(facts: Facts, album: Album, *, model: "keras.Model | None" = None) -> Section:
+def texts(
+    facts: Facts,
+    album: Album,
+    *,
+    model: "keras.Model | None" = None,
+    store: "FeatureStore | None" = None,
+    engine: str = "auto",
+) -> Section:
     """The most confident mistakes and the least certain texts; of a regression the worst.
 
     Args:
         facts: The run.
         album: Its texts.
         model: Its model; without one nothing is explained.
+        store: Where outputs of what is frozen in it are kept; None keeps none.
+        engine: See `run_phases`.
 
     Returns:
         The section. Where texts are not found, or are no longer what they were, it says so.
@@ -61,7 +72,9 @@ def texts(facts: Facts, album: Album, *, model: "keras.Model | None" = None) -> 
         title: [pick for pick in chosen if outcome.ids[pick.sample] in items]
         for title, chosen in wanted.items()
     }
-    effects = {} if model is None else _explained(model, outcome, info, found, items)
+    effects: dict[Pick, list[Stretch]] = {}
+    if model is not None:
+        effects = _explained(model, outcome, info, found, items, store, engine)
     blocks: list[Block] = [Text(trouble, "quiet")] if trouble else []
     for title, chosen in found.items():
         shown = tuple(
@@ -162,41 +175,33 @@ def _explained(
     info: ModelInfo,
     found: dict[str, list[Pick]],
     items: dict[str, Item],
+    store: "FeatureStore | None",
+    engine: str,
 ) -> dict[Pick, list[Stretch]]:
     """What the words of the first texts of each heading do."""
     from keras_tl.backbones.host import tokenize_of
+    from keras_tl.evaluation.predictions import predictor
 
     first = {p: None for title, chosen in found.items() for p in chosen[: EXPLAINED.get(title)]}
     picks, tokenize = list(first), tokenize_of(model)
     shown = [items[outcome.ids[pick.sample]] for pick in picks]
-    if not shown:
+    spec = info.text_input
+    if not shown or spec is None:
         return {}
     if tokenize is not None:
         shown = read_part(lambda given: np.asarray(tokenize(strings(given))), shown)
     unit = np.maximum(outcome.truth.std(axis=0), 1e-12) if info.task == "regression" else None
-    effects = occlude(_answer(model, unit), shown, np.array([pick.output for pick in picks], int))
-    return dict(zip(picks, effects, strict=True))
+    predict = predictor(model, store, engine=engine)
 
-
-def _answer(
-    model: "keras.Model", unit: np.ndarray | None
-) -> Callable[[Sequence[Item]], np.ndarray]:
-    """A function from items to scores: log-odds, or values in the unit of a regression."""
-    import tensorflow as tf
-
-    given = tf.TensorSpec(model.inputs[0].shape, tf.string)
-
-    # Traced once, for whatever number of texts.
-    @tf.function(autograph=False, input_signature=[given])
-    def run(texts: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(texts, training=False), tf.float32)
-
-    def answer(items: Sequence[Item]) -> np.ndarray:
-        parts = [items[first : first + BATCH] for first in range(0, len(items), BATCH)]
-        outputs = np.concatenate([run(strings(part)).numpy() for part in parts])
+    def answer(tried: Sequence[Item]) -> np.ndarray:
+        ids = np.arange(len(tried)).astype(str).astype(object)
+        unlabelled = np.zeros(len(tried), np.int64)
+        source = Source(ids, list(tried), unlabelled, info.class_names)
+        outputs = predict(Samples(source, spec, tokenize=tokenize))
         return log_odds(outputs) if unit is None else outputs / unit
 
-    return answer
+    effects = occlude(answer, shown, np.array([pick.output for pick in picks], int))
+    return dict(zip(picks, effects, strict=True))
 
 
 def strings(items: Sequence[Item]) -> "tf.Tensor":

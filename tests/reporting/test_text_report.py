@@ -12,15 +12,25 @@ from run_folders import Page, make_run, make_text_run
 from keras_tl.backbones.tokenizers import Tokenizer
 from keras_tl.data.audit.findings import Audit, Finding
 from keras_tl.data.text_input import TextInput
+from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
 from keras_tl.reporting.album import Album
 from keras_tl.reporting.baseline import baseline_text
 from keras_tl.reporting.facts import read_facts
 from keras_tl.reporting.lengths import cut_off, lengths
 from keras_tl.reporting.model_card import model_card
-from keras_tl.reporting.occlusion import AT_ONCE, STRETCHES, log_odds, occlude, read_part
+from keras_tl.reporting.occlusion import (
+    AT_ONCE,
+    PIECES,
+    REFINED,
+    STRETCHES,
+    log_odds,
+    occlude,
+    read_part,
+)
 from keras_tl.reporting.page import render, write_report
 from keras_tl.reporting.texts import AROUND, excerpts, printable
+from keras_tl.training.passes import PrefixPass
 
 VOCABULARY = "\n".join(["[PAD]", "[CLS]", "[SEP]", "other", "win", "please", "money"])
 
@@ -95,6 +105,23 @@ def test_in_a_long_text_the_words_of_the_strongest_stretches_are_told_apart():
     assert sum(len(item[0][a:b].split()) for a, b in spans) == 160
 
 
+def test_in_a_text_of_a_thousand_words_one_is_found_with_few_tries():
+    words = [f"w{i}" for i in range(1000)]
+    words[77], words[900] = "please", "win"
+    item, asked = (" ".join(words),), []
+
+    def answer(items):
+        asked.append(len(items))
+        return counted(items)
+
+    (found,) = occlude(answer, [item], np.array([0]))
+    effects = effects_of(item, found)
+    assert effects["please"] == -2 and effects["win"] == 1
+    assert sum(value != 0 for value in effects.values()) == 2
+    # Short texts are asked about together.
+    assert sum(asked) <= 1 + STRETCHES + 2 * REFINED * PIECES and len(asked) == 4
+
+
 def test_a_stretch_stays_whole_where_its_words_only_count_together():
     words = [f"w{i}" for i in range(64)]
     words[8:12] = ["win"] * 4
@@ -116,7 +143,7 @@ def test_a_text_of_a_hundred_thousand_words_is_asked_for_a_few_times():
 
     occlude(answer, [item] * 3, np.array([0, 0, 0]))
     # Copies of a text are few at once, or a text of a megabyte fills the memory.
-    assert max(asked) <= AT_ONCE and sum(asked) == 3 + 3 * STRETCHES
+    assert max(asked) <= AT_ONCE and sum(asked) == 3 * (1 + STRETCHES + REFINED * PIECES)
 
 
 def test_both_texts_of_a_pair_are_taken_apart():
@@ -211,6 +238,19 @@ def test_the_words_that_decide_are_marked(tmp_path):
     marks = re.findall(found, html)
     strong = {text for _, weight, text in marks if float(weight) > 0.5}
     assert strong and strong <= {"win", "please"}
+
+
+def test_what_is_frozen_runs_once_for_several_reports(tmp_path, monkeypatch):
+    made, model = make_text_run(tmp_path, noise=2.5), word_model()
+    options = {"source": made.source, "model": model}
+    plain = write_report(made.run, **options).read_text("utf-8")
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    store = FeatureStore(tmp_path / "store", dtype="float32")
+    options |= {"store": store, "engine": "tensorflow"}
+    assert write_report(made.run, **options).read_text("utf-8") == plain
+    monkeypatch.setattr(PrefixPass, "_compute", lambda *_: pytest.fail("computed again"))
+    assert write_report(made.run, **options).read_text("utf-8") == plain
 
 
 def test_texts_that_are_gone_are_said_to_be(tmp_path):
