@@ -62,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("keras_tl").setLevel(logging.INFO)
 
     import keras_tl as ktl
-    from keras_tl.backbones.host import tokenize_of
     from keras_tl.data.audit.text_giveaways import phrases_to_take_out, without_phrases
-    from keras_tl.data.pipeline import Samples
     from keras_tl.data.source import SPLITS
     from keras_tl.evaluation.metrics import format_confusion, summary
     from keras_tl.preparing import prepare_data
@@ -81,11 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(format_confusion(run.metrics["confusion_matrix"], run.info.class_names))
     print(baseline_text(run.metrics, "stories"))
 
-    model, info = run.model(), run.info
     measured = without_datelines(data.source.split(run.metrics["measured_on"]))
     cleaned = without_phrases(measured, phrases)
-    stories = Samples(cleaned, info.text_input, tokenize=tokenize_of(model))
-    without, _ = ktl.measure(model, stories, info, verbose=0)
+    stories = replace(data.train, source=cleaned)
+    without, _ = ktl.measure(run.model(), stories, run.info, verbose=0)
     told = ", ".join(phrases) or "no phrase"
     print(f"Without datelines and {told}: accuracy {without['accuracy']:.4f}")
 

@@ -29,7 +29,7 @@ SHOTS, SEEDS = (1, 5, 10, 25), (0, 1, 2)
 
 
 def learn_from_few(
-    data: str, shots: Sequence[int] = SHOTS, seeds: Sequence[int] = SEEDS, **settings: Any
+    data: str, backbone: str, shots: Sequence[int], seeds: Sequence[int], **settings: Any
 ) -> Iterator[tuple[Any, Any]]:
     """Yields two `FewShot` for each number of images: the probe's, and the trained model's."""
     import keras
@@ -43,9 +43,9 @@ def learn_from_few(
         within("shots", count, Range(1, 10**6))
     for seed in seeds:
         within("seeds", seed, RANGES["seed"])
-    config = ktl.TrainConfig(data, "", **settings)
+    config = ktl.TrainConfig(data, "", backbone=backbone, **settings)
     phases = [head_phase(config), fine_tuning_phase(config)]
-    size = ktl.backbones.get(config.backbone).image_size
+    size = ktl.backbones.get(backbone).image_size
     images = ktl.prepare(data, image_size=size, val_fraction=0.0, test_fraction=0.0)
     if images.task != "single-label":
         raise InputError("one class for each image", images.task, "Give such a label column.")
@@ -56,7 +56,7 @@ def learn_from_few(
         keras.utils.set_random_seed(seed)
         weights = None if config.weights == "none" else config.weights
         outputs = len(source.class_names)
-        return ktl.build_image_model(config.backbone, outputs=outputs, weights=weights)
+        return ktl.build_image_model(backbone, outputs=outputs, weights=weights)
 
     def accuracy(count: int, seed: int) -> float:
         drawn, rest = draw(source.labels, count, seed=seed, groups=groups)

@@ -20,6 +20,7 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from keras_tl.argument_parser import ArgumentParser
 from keras_tl.config import TrainConfig
@@ -52,8 +53,10 @@ def measure_off(config: TrainConfig) -> list[str]:
         lines.append(
             f"{name:<10}{number(found[name]):>8}  {range_text(bounds(facts, name), number)}"
         )
-    learnt = facts.splits.loc[facts.splits["split"] == "train", "label"].astype(float)
-    true, predicted = facts.outcome.truth[:, 0], facts.outcome.outputs[:, 0]
+    splits = pd.read_csv(run.path(run.SPLITS))
+    learnt = splits.loc[splits["split"] == "train", "label"].astype(float)
+    predictions = pd.read_csv(run.path(run.PREDICTIONS))
+    true, predicted = predictions.iloc[:, 1], predictions.iloc[:, 2]
     guess = np.abs(true - learnt.mean())
     gain = paired_difference(guess, np.abs(true - predicted), groups=facts.groups)
     interval = range_text((gain.low, gain.high), number)
