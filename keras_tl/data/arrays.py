@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_tl.data.checks import other_pixels, refuse_scaled_pixels
+from keras_tl.data.label_cells import is_missing, plain
 from keras_tl.data.labels import Labels, class_text, read_label_columns, read_labels
 from keras_tl.data.source import SPLITS, Source
 from keras_tl.data.splits import parse_split
@@ -56,18 +57,16 @@ def from_arrays(
             raise InputError(f"{count} {name}", str(len(given)), fix)
     items = [_item(images, i) for i in range(count)]
     refuse_scaled_pixels(items)
-    read = _read_labels(labels, class_names, task)
-    parsed = (
-        [parse_split(str(name or "")) for name in splits] if splits is not None else [""] * count
-    )
+    read = given_labels(labels, class_names, task)
+    parsed = given_splits(splits, count)
     return Source(
         ids=_ids(ids, count),
         items=items,
         labels=read.values,
         class_names=read.class_names,
         task=read.task,
-        groups=None if groups is None else _groups(groups),
-        splits=np.array(parsed, dtype=object),
+        groups=None if groups is None else given_groups(groups),
+        splits=parsed,
         given_splits=tuple(name for name in SPLITS if name in parsed),
     )
 
@@ -90,10 +89,15 @@ def _item(images: np.ndarray | Sequence[Any], index: int) -> np.ndarray | bytes:
     return pixels
 
 
-def _read_labels(
+def given_labels(
     labels: np.ndarray | Sequence[Any], class_names: Sequence[str] | None, task: str
 ) -> Labels:
+    """Reads labels that are in memory, see `from_arrays`."""
     table = _table(labels)
+    is_column = table is not None and table.shape[1] == 1 and task in ("auto", "single-label")
+    if table is not None and is_column and (class_names is None or len(class_names) > 1):
+        # One label for each item, as Keras' own data sets have them.
+        labels, table = table[:, 0], None
     if table is not None:
         names = class_names if class_names is not None else [str(i) for i in range(table.shape[1])]
         if len(names) != table.shape[1]:
@@ -149,6 +153,15 @@ def _ids(ids: Sequence[str] | None, count: int) -> np.ndarray:
     return names
 
 
-def _groups(groups: Sequence[Any]) -> np.ndarray:
-    texts = ["" if group is None else class_text(group) for group in groups]
+def given_splits(splits: Sequence[str] | None, count: int) -> np.ndarray:
+    """Reads names of splits, "" for what is to be assigned: object `[items]`."""
+    if splits is None:
+        return np.full(count, "", dtype=object)
+    return np.array([parse_split(str(name or "")) for name in splits], dtype=object)
+
+
+def given_groups(groups: Sequence[Any]) -> np.ndarray:
+    """Reads names of groups, "" for what is on its own: object `[items]`."""
+    cells = [plain(group) for group in groups]
+    texts = ["" if is_missing(cell) else class_text(cell) for cell in cells]
     return np.array(texts, dtype=object)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+# Types of `pandas.NA`, which cannot be compared, and `pandas.NaT`.
+PANDAS_NOTHING = ("NAType", "NaTType")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -22,8 +24,10 @@ def plain(value: Any) -> Any:
 
 
 def is_missing(cell: Any) -> bool:
-    """Whether there is nothing in a plain cell."""
-    return cell is None or cell == "" or (isinstance(cell, float) and np.isnan(cell))
+    """Whether there is nothing in a plain cell: None, "", NaN, or what pandas has for it."""
+    if cell is None or type(cell).__name__ in PANDAS_NOTHING:
+        return True
+    return bool(cell == "") or (isinstance(cell, float) and np.isnan(cell))
 
 
 def is_list(cell: Any) -> bool:

@@ -62,14 +62,14 @@ def assign_splits(
     and takes "train" out of `given_splits`; a missing test split is then not made up.
 
     The items to assign are stratified: by class, by combination of labels (rare ones by their
-    rarest label), or by quantile of the targets. Items that share a group or a SHA-256 form one
-    unit, which is never divided; so do near-duplicates, unless they and what they are tied to
-    by groups are more than `near.limit`: then it is as if they were not near. Large units are
-    placed first, each where it brings shares and strata closest to what is wanted (after the
-    idea of scikit-learn's StratifiedGroupKFold); single items then fill the rest exactly: each
-    class is within one item of its share. A class of two items has one in test, of three or
-    more one in val too, and each class with an item to assign has one in train. The result
-    depends on ids, labels and seed, not on the items' order.
+    rarest label), or by quantile of the targets. Items that share a group, a SHA-256 or one of
+    `near.keys` form one unit, which is never divided; so do near-duplicates, unless they and what
+    they are tied to by groups are more than `near.limit`: then it is as if they were not near.
+    Large units are placed first, each where it brings shares and strata closest to what is wanted
+    (after the idea of scikit-learn's StratifiedGroupKFold); single items then fill the rest
+    exactly: each class is within one item of its share. A class of two items has one in test, of
+    three or more one in val too, and each class with an item to assign has one in train. The
+    result depends on ids, labels and seed, not on the items' order.
 
     Args:
         source: The items, `hashes` filled in where duplicates are to be kept together.
@@ -211,7 +211,7 @@ def _units(source: Source, near: NearGroups | None) -> list[np.ndarray]:
             i = parent[i]
         return i
 
-    for keys in (source.hashes, source.groups):
+    for keys in (source.hashes, source.groups, near.keys if near else None):
         first: dict[str, int] = {}
         for i in order:
             if keys is not None and keys[i] != "":

@@ -101,12 +101,16 @@ def read_notes(
         InputError: A column is missing, there is no row, or a cell cannot be read.
     """
     labelled = [label_column] if isinstance(label_column, str) else list(label_column or ())
-    if group_column is None and GROUP_COLUMN in frame.columns:
+    taken = (*item_columns, *labelled)
+    if group_column is None and GROUP_COLUMN in frame.columns and GROUP_COLUMN not in taken:
         group_column = GROUP_COLUMN
         LOG.info("Groups are those of column %r: no split divides one.", group_column)
     if split_column == SPLIT_COLUMN and SPLIT_COLUMN not in frame.columns:
         split_column = None
-    wanted = [*item_columns, *labelled]
+    if group_column is not None and group_column in labelled:
+        received = f"the label column {group_column!r}"
+        raise InputError("another column for groups than for labels", received, "Name another.")
+    wanted = [*taken]
     wanted += [split_column] if split_column is not None else []
     wanted += [group_column] if group_column is not None else []
     require_columns(frame, wanted)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from keras_tl.data.arrays import given_groups, given_labels, given_splits
 from keras_tl.data.folders import TEXTS, class_folders
 from keras_tl.data.inspection import check_bad_fraction, refuse_too_many_bad
-from keras_tl.data.labels import class_text, first_few, refuse_emptied_classes
-from keras_tl.data.source import Skipped, Source, content_hash
+from keras_tl.data.labels import Labels, class_text, first_few, refuse_emptied_classes
+from keras_tl.data.source import SPLITS, Skipped, Source, content_hash
 from keras_tl.data.tables import (
     LARGEST_CELL,
     SPLIT_COLUMN,
@@ -201,12 +202,12 @@ def from_texts(
 
     Args:
         texts: The texts, or pairs of them.
-        labels: One label for each: class names, numbers, or lists of class names.
+        labels: As for `from_arrays`: one label for each, or a column for each class or target.
         ids: Unique names of the texts; None numbers them: "text 0".
         splits: "train", "val" or "test" for each; "" for what is to be assigned.
         groups: One group for each, "" or None for a text on its own.
         task: "auto" or a task's name.
-        class_names: The classes to use, in this order; None takes the sorted classes that occur.
+        class_names: See `from_arrays`.
 
     Returns:
         A source whose items are tuples of one text, or of two. What shows nothing is listed in
@@ -222,19 +223,25 @@ def from_texts(
         if values is not None and len(values) != len(texts):
             fix = "Pass one for each text, in the same order."
             raise InputError(f"{len(texts)} {name}s", str(len(values)), fix)
-    sides = _sides(texts)
-    columns: dict[str, Any] = {f"text {i}": list(side) for i, side in enumerate(sides)}
-    columns |= {name: list(values) for name, values in given.items() if values is not None}
-    frame = pd.DataFrame(columns, dtype=object).rename_axis("text")
-    return from_text_dataframe(
-        frame,
-        [f"text {i}" for i in range(len(sides))],
-        label_column=None if labels is None else "label",
-        pair=len(sides) > 1,
-        id_column=None if ids is None else "id",
-        task=task,
-        class_names=class_names,
+    if not texts:
+        raise InputError("at least one text", "none", "Pass texts.")
+    columns = [cells(pd.Series(side, dtype=object)) for side in _sides(texts)]
+    rows = [f"text {i}" for i in range(len(texts))]
+    unlabelled = Labels(np.zeros(len(texts), np.int64), (), "single-label")
+    read = unlabelled if labels is None else given_labels(labels, class_names, task)
+    parsed = given_splits(splits, len(texts))
+    names = rows if ids is None else _ids(pd.Series(list(ids), dtype=object), "id", rows)
+    source = Source(
+        ids=np.array(names, dtype=object),
+        items=list(zip(*columns, strict=True)),
+        labels=read.values,
+        class_names=read.class_names,
+        task=read.task,
+        groups=None if groups is None else given_groups(groups),
+        splits=parsed,
+        given_splits=tuple(name for name in SPLITS if name in parsed),
     )
+    return as_texts(source, pair=len(columns) > 1)
 
 
 def as_texts(source: Source, pair: bool) -> Source:

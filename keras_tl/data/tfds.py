@@ -1,6 +1,7 @@
 """A TensorFlow Datasets (TFDS) data set as a `Source`."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -128,7 +129,20 @@ def _source(
     """All examples; items are tuples of what the features `keys` hold."""
     ids, items, labels, given = _read(builder, plan, keys, label_key)
     _refuse_overlap(ids, plan)
-    read = _read_labels(labels, builder.info.features[label_key], label_key, task)
+    feature = builder.info.features[label_key]
+    if isinstance(feature, tfds.features.ClassLabel):
+        # TFDS gives -1 to what has no label, as test splits of contests.
+        labelled = [i for i, label in enumerate(labels) if label >= 0]
+        unlabelled = Counter(given) - Counter(given[i] for i in labelled)
+        if not labelled:
+            fix = "Name another label_key, or another data set."
+            raise InputError(f"labels in the feature {label_key!r}", "-1 everywhere: none", fix)
+        for split, count in unlabelled.items():
+            LOG.warning("%d items of %s have no label and are left out", count, split or "the data")
+        ids, items, labels, given = (
+            [values[i] for i in labelled] for values in (ids, items, labels, given)
+        )
+    read = _read_labels(labels, feature, label_key, task)
     return Source(
         ids=np.array(ids, dtype=object),
         items=items,

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_tl.data.arrays import from_arrays
@@ -90,3 +91,25 @@ def test_label_matrices_that_do_not_fit():
         from_arrays(PIXELS, np.eye(2), class_names=("x", "y", "z"))
     with pytest.raises(InputError, match=r"shape \[2, 2, 2\]"):
         from_arrays(PIXELS, np.zeros((2, 2, 2)))
+
+
+def test_a_single_column_of_labels_is_one_for_each_image():
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3)).astype(np.uint8)
+    labels = np.array([[0], [1], [1], [0], [1], [0]])
+    for given in (labels, labels.tolist()):
+        source = from_arrays(images, given)
+        assert (source.task, source.class_names) == ("single-label", ("0", "1"))
+        assert source.labels.tolist() == [0, 1, 1, 0, 1, 0]
+    named = from_arrays(images, labels, class_names=["cat", "dog"])
+    assert named.class_names == ("cat", "dog") and named.labels.tolist() == [0, 1, 1, 0, 1, 0]
+    present = from_arrays(images, labels, task="multi-label")
+    np.testing.assert_array_equal(present.labels, labels)
+
+
+def test_missing_groups_are_none_whatever_stands_for_them():
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3)).astype(np.uint8)
+    given = ["p", float("nan"), pd.NA, None, ""]
+    source = from_arrays(images, ["a", "b", "a", "b", "a"], groups=given)
+    assert source.groups.tolist() == ["p", "", "", "", ""]
+    with pytest.raises(InputError, match="label"):
+        from_arrays(images, ["a", pd.NA, "a", "b", "a"])

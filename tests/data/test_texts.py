@@ -331,3 +331,29 @@ def test_blank(text):
 def test_items_are_taken_in_order():
     source = from_texts(["a", "b", "c"], ["x", "y", "x"])
     assert source.take(np.array([2, 0])).items == [("c",), ("a",)]
+
+
+def test_labels_in_columns_are_read_as_those_of_images_are():
+    texts = [f"text {i}" for i in range(6)]
+    hot = np.eye(3, dtype=int)[[0, 1, 2, 0, 1, 2]]
+    several = hot | np.roll(hot, 1, axis=1)
+    one_hot = from_texts(texts, hot)
+    assert (one_hot.task, one_hot.labels.tolist()) == ("single-label", [0, 1, 2, 0, 1, 2])
+    multi = from_texts(texts, several, class_names=["a", "group", "c"])
+    assert (multi.task, multi.class_names) == ("multi-label", ("a", "group", "c"))
+    np.testing.assert_array_equal(multi.labels, several)
+    values = np.arange(12).reshape(6, 2) / 3
+    numbers = from_texts(texts, values, task="regression")
+    np.testing.assert_allclose(numbers.labels, values, rtol=1e-6)
+    names = from_texts(texts, [0, 1, 1, 0, 1, 1], class_names=["no", "yes"])
+    assert names.class_names == ("no", "yes") and names.labels.tolist() == [0, 1, 1, 0, 1, 1]
+    groups = from_texts(texts, hot, groups=["p", np.nan, pd.NA, None, 1.0, 1]).groups
+    assert groups.tolist() == ["p", "", "", "", "1", "1"]
+
+
+def test_labels_called_group_are_no_groups():
+    frame = pd.DataFrame({"text": list("abcd"), "group": ["control", "patient"] * 2})
+    source = from_text_dataframe(frame, label_column="group")
+    assert source.groups is None and source.class_names == ("control", "patient")
+    with pytest.raises(InputError, match=r"another column for groups .* label column 'group'"):
+        from_text_dataframe(frame, label_column="group", group_column="group")

@@ -210,7 +210,7 @@ class TinyReviews(tfds.core.GeneratorBasedBuilder):
         label = -1 if split == "unsupervised" else 1
         yield 0, {"title": "T", "text": f"{split} caf\u00e9", "label": label}
         yield 1, {"title": " ", "text": "", "label": label}
-        yield 2, {"title": "U", "text": f"{split} two", "label": label and 0}
+        yield 2, {"title": "U", "text": f"{split} two", "label": min(label, 0)}
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +244,14 @@ def test_two_features_of_texts(reviews):
 def test_a_feature_of_texts_that_is_not_there(reviews):
     with pytest.raises(InputError, match=r"a feature 'txet' in .*Did you mean text"):
         from_text_tfds("tiny_reviews", "txet", data_dir=reviews)
+
+
+def test_items_without_a_label_are_left_out(reviews, caplog):
+    """Test splits of contests have -1, which is no class, and not the last one."""
+    splits = {"train": "train", "unsupervised": "test"}
+    source = from_text_tfds("tiny_reviews", data_dir=reviews, splits=splits)
+    assert sorted(source.items) == [("train café",), ("train two",)]
+    assert source.given_splits == ("train",)
+    assert "3 items of test have no label and are left out" in caplog.text
+    with pytest.raises(InputError, match=r"labels in the feature 'label', received -1 everywhere"):
+        from_text_tfds("tiny_reviews", data_dir=reviews, splits={"unsupervised": "train"})

@@ -20,11 +20,13 @@ class NearGroups:
         too_large: Indices of the images of each group that would have been over the limit; it
             was not made, only parts of it were.
         limit: How many images a group may have.
+        keys: Object `[images]`, what equal images share, which no limit parts; None knows of none.
     """
 
     names: np.ndarray
     too_large: tuple[tuple[int, ...], ...]
     limit: int
+    keys: np.ndarray | None = None
 
 
 def size_limit(images: int) -> int:
@@ -74,10 +76,11 @@ def bounded_groups(
     names = np.full(len(ids), "", dtype=object)
     for group in groups:
         items = [i for key in group for i in copies[key]]
-        if 1 < len(items) <= limit:
+        # Only of equal images there may be more than the limit.
+        if len(items) > 1:
             names[items] = min(name_of[key] for key in group)
     too_large = [tuple(sorted(i for key in alike for i in copies[key])) for alike in refused]
-    return NearGroups(names, tuple(sorted(too_large)), limit)
+    return NearGroups(names, tuple(sorted(too_large)), limit, keys)
 
 
 def _linked(

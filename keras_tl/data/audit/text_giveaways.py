@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 from keras_tl.data.audit.findings import Finding
 from keras_tl.data.audit.text_words import WORD, Words, plain, read_words
@@ -69,16 +70,20 @@ def giveaways(source: Source, words: Words | None = None) -> list[Giveaway]:
     texts = np.bincount(words.held.indices, minlength=words.held.shape[1])
     frequent = np.flatnonzero(texts >= LEAST_TEXTS)
     held = words.held[:, frequent].tocsc()
-    texts = texts[frequent].astype(np.float64)
-    targets = source.targets()
-    of_class = np.asarray(held.T.astype(np.float64) @ targets)
-    sizes = np.maximum(targets.sum(axis=0), 1)
-    precision, recall = of_class / np.maximum(texts, 1)[:, None], of_class / sizes
-    needed = np.maximum(PRECISION, 1 - FEWER_OTHERS * (1 - sizes / max(len(source), 1)))
-    is_sure = _lower_bound(precision, texts[:, None]) >= SURE
-    decides = is_sure & (precision >= needed) & (recall >= RECALL)
-    phrase, label = np.nonzero(decides)
-    score = 2 / (1 / precision[phrase, label] + 1 / recall[phrase, label])
+    targets = _of_classes(source)
+    # Of many phrases and classes few meet: only those are looked at.
+    met = held.T.astype(np.float64) @ targets
+    met.sort_indices()
+    phrase, label = met.nonzero()
+    by_class = targets.tocsc()
+    sizes = np.diff(by_class.indptr)
+    precision, recall = met.data / texts[frequent][phrase], met.data / sizes[label]
+    needed = np.maximum(PRECISION, 1 - FEWER_OTHERS * (1 - sizes[label] / len(source)))
+    is_sure = _lower_bound(precision, texts[frequent][phrase]) >= SURE
+    decides = np.flatnonzero(is_sure & (precision >= needed) & (recall >= RECALL))
+    phrase, label = phrase[decides], label[decides]
+    precision, recall = precision[decides], recall[decides]
+    score = 2 / (1 / precision + 1 / recall)
     # Of equals the longer phrase says more.
     is_pair = words.phrases[frequent[phrase], 0] >= 0
     order = np.lexsort((~is_pair, -score.round(3)))
@@ -90,20 +95,29 @@ def giveaways(source: Source, words: Words | None = None) -> list[Giveaway]:
         if any(c == other and _overlap(holding, known) > SAME_TEXTS for other, known in named):
             continue
         named.append((c, set(holding.tolist())))
-        examples = holding[targets[holding, c] > 0]
+        examples = holding[np.isin(holding, by_class.indices[slice(*by_class.indptr[c : c + 2])])]
         found.append(
             Giveaway(
                 _as_written(words.phrase(int(frequent[p])), source.items[examples[0]]),
                 source.class_names[c],
                 len(holding),
-                float(precision[p, c]),
-                float(recall[p, c]),
+                float(precision[i]),
+                float(recall[i]),
                 tuple(examples[:EXAMPLES].tolist()),
             )
         )
         if len(found) == MOST:
             break
     return found
+
+
+def _of_classes(source: Source) -> sparse.csr_matrix:
+    """Ones where a text is of a class: float64 `[texts, classes]`."""
+    if source.task == "multi-label":
+        return sparse.csr_matrix(source.labels, dtype=np.float64)
+    places = (np.arange(len(source)), source.labels)
+    shape = (len(source), len(source.class_names))
+    return sparse.csr_matrix((np.ones(len(source)), places), shape)
 
 
 def phrases_to_take_out(source: Source) -> list[str]:

@@ -61,10 +61,11 @@ def test_a_group_over_the_limit_is_reported_and_not_made():
     assert just.too_large == ()
 
 
-def test_so_many_equal_pictures_are_left_to_their_hashes():
+def test_equal_pictures_are_together_however_many_there_are():
     keys = ["x"] * 20 + [str(i) for i in range(40)]
     groups = grouped([f"{i:02d}" for i in range(60)], [], keys)
-    assert set(groups.names) == {""} and groups.too_large == ()
+    assert groups.names.tolist() == ["00"] * 20 + [""] * 40 and groups.too_large == ()
+    assert groups.keys.tolist() == keys
 
 
 def test_limits():

@@ -55,3 +55,11 @@ def test_given_splits_stay_and_what_is_not_assigned_joins_them():
     both = replace(source, splits=np.array(["train", "test"] * 5), given_splits=("train", "test"))
     kept = assign_splits(both, val_fraction=0, near=near(["x"] * 4 + [""] * 6))
     assert kept.splits.tolist() == ["train", "test"] * 5
+
+
+def test_equal_ones_stay_together_beyond_the_limit():
+    keys = np.array(["x"] * 30 + [f"k{i}" for i in range(70)], dtype=object)
+    groups = NearGroups(np.full(100, "", dtype=object), (), 10, keys)
+    source = assign_splits(numbered(100), near=groups)
+    assert len(set(source.splits[:30])) == 1
+    assert {"train", "val", "test"} == set(source.splits)
