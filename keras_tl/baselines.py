@@ -13,11 +13,11 @@ from keras_tl.config import TrainConfig
 from keras_tl.data.prepare import ImageData
 from keras_tl.data.prepare_texts import TextData
 from keras_tl.engines.kept import kept
-from keras_tl.errors import KerasTLError
+from keras_tl.errors import InputError, KerasTLError
 from keras_tl.evaluation.baseline import Baseline, text_baseline
 from keras_tl.evaluation.bootstrap import mcnemar, paired_difference
 from keras_tl.evaluation.from_scratch import image_baseline
-from keras_tl.evaluation.many_classes import truth_of
+from keras_tl.evaluation.many_classes import MANY_CLASSES, truth_of
 from keras_tl.evaluation.metrics import decide, evaluate
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
@@ -112,9 +112,13 @@ def _answers(data: ImageData | TextData, split: str, config: TrainConfig, verbos
     train, measured = data.samples("train"), data.samples(split)
     how: dict[str, Any] = {"task": data.task, "seed": config.seed}
     if isinstance(data, TextData):
+        if data.task != "regression" and len(data.class_names) > MANY_CLASSES:
+            # It fits a model to each class: of thousands that would take days.
+            received = f"{len(data.class_names):,} of them"
+            raise InputError(f"{MANY_CLASSES} classes at most for it", received, "Do without it.")
         return _remembered(
             {"train": train.keys, "measured": measured.keys, **how},
-            train.targets(),
+            train.source.labels,
             lambda: text_baseline(
                 train.source.items, train.targets(), measured.source.items, **how
             ),
@@ -123,10 +127,10 @@ def _answers(data: ImageData | TextData, split: str, config: TrainConfig, verbos
     return image_baseline(train, data.val, measured, data.image_input, **how)
 
 
-def _remembered(key: dict[str, Any], targets: np.ndarray, make: Callable[[], Baseline]) -> Baseline:
+def _remembered(key: dict[str, Any], labels: np.ndarray, make: Callable[[], Baseline]) -> Baseline:
     """A baseline of the same texts and labels, which no setting of the model changes."""
-    labels = hashlib.sha256(np.ascontiguousarray(targets).tobytes()).hexdigest()
-    folder = FeatureStore().folder(baseline=VERSION, labels=labels, **key)
+    known_by = hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
+    folder = FeatureStore().folder(baseline=VERSION, labels=known_by, **key)
 
     def made() -> bytes:
         found = make()

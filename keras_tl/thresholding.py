@@ -192,7 +192,10 @@ def _between_two(
         return choose(truth, second)
     # The first class from a threshold on is the second one strictly above the rest.
     rest = np.float32(1.0 - choose(truth, 1.0 - second.astype(np.float64)))
-    return float(min(np.nextafter(rest, np.float32(2.0)), np.float32(1.0)))
+    if rest >= 1:
+        received = "items of the class of which the model is wholly sure that they are none"
+        raise InputError("a threshold that gives what was asked for", received, "Ask for less.")
+    return float(np.nextafter(rest, np.float32(2.0)))
 
 
 def _one_each(

@@ -147,3 +147,9 @@ def test_the_same_texts_are_answered_from_what_is_remembered():
     baselines._remembered({"train": ["a"], "seed": 0}, 1 - np.eye(2), make)
     baselines._remembered({"train": ["b"], "seed": 0}, np.eye(2), make)
     assert len(calls) == 3
+
+
+def test_of_very_many_classes_there_is_none(made, monkeypatch, caplog):
+    monkeypatch.setattr(baselines, "MANY_CLASSES", 1)
+    assert add_baseline(*made, "test") == {}
+    assert "There is no baseline: Expected 1 classes at most for it, received 2" in caplog.text

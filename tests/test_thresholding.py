@@ -252,6 +252,18 @@ def test_without_val_predictions_there_is_nothing_to_choose_on(run, capsys):
     assert "predictions_val.csv" in capsys.readouterr().err
 
 
+def test_a_first_class_of_which_nothing_is_left_has_no_threshold():
+    """Where the model gives an item of it wholly to the second, no threshold finds that."""
+    second = np.array([1.0, 0.2, 0.1, 0.3, 0.9, 0.8, 0.7, 1.0])
+    truth = np.eye(2)[[0, 0, 0, 0, 1, 1, 1, 1]]
+    scores = np.stack([1 - second, second], axis=1)
+    outcome = Outcome(np.arange(8).astype(object), scores, truth, scores > 0.5)
+    with pytest.raises(InputError, match="a threshold that gives what was asked for"):
+        thresholding._between_two(outcome, 0, thresholding._rule("sensitivity", 1.0))
+    found = thresholding._between_two(outcome, 0, thresholding._rule("sensitivity", 0.75))
+    assert (second[:4] < np.float32(found)).sum() == 3
+
+
 def test_labels_that_are_rare_or_not_there_are_named(caplog):
     random = np.random.default_rng(0)
     scores = random.random((200, 3))

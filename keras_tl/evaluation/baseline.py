@@ -176,15 +176,20 @@ def _errors(outputs: np.ndarray, targets: np.ndarray, task: str) -> tuple[float,
     return float(wrong.mean()), float(-np.log(np.clip(of_truth, 1e-7, 1.0)).mean())
 
 
-def _fit(features: sparse.csr_matrix, targets: np.ndarray, task: str, c: float) -> Predict:
+def _fit(features: sparse.csr_matrix, targets: Any, task: str, c: float) -> Predict:
     if task == "regression":
         model = Ridge(alpha=1.0 / c).fit(features, targets)
         return lambda rows: model.predict(rows).reshape(-1, targets.shape[1])
-    present = targets > 0.5
-    if task == "single-label" and present.shape[1] == 2:
-        second = _one_class(features, present[:, 1], c)
+    if task == "single-label":
+        # Rows of many items and classes are made one class at a time.
+        labels = targets.argmax(axis=1)
+        present = (labels == label for label in range(targets.shape[1]))
+    else:
+        present = (column > 0.5 for column in targets.T)
+    if task == "single-label" and targets.shape[1] == 2:
+        second = _one_class(features, labels == 1, c)
         return lambda rows: np.stack([1.0 - (found := second(rows)), found], axis=1)
-    models = [_one_class(features, column, c) for column in present.T]
+    models = [_one_class(features, column, c) for column in present]
 
     def probabilities(rows: sparse.csr_matrix) -> np.ndarray:
         found = np.stack([model(rows) for model in models], axis=1)

@@ -215,8 +215,10 @@ def fit_ridge(
     train: np.ndarray, targets: np.ndarray, penalties: tuple[float, ...]
 ) -> tuple[Predict, float]:
     """What `ridge` fits, as a function, and the penalty."""
+    targets = targets.astype(np.float64)
     mean, deviation = targets.mean(axis=0), targets.std(axis=0)
-    unit = np.where(deviation > 0, deviation, 1)
+    # Rounding leaves something of what does not vary.
+    unit = np.where(deviation > 1e-12 * np.abs(mean), deviation, 1)
     y = (targets - mean) / unit
     with threadpool_limits(1):
         left, singular, right = np.linalg.svd(train, full_matrices=False)

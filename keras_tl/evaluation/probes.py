@@ -281,5 +281,6 @@ def _r2(targets: np.ndarray, outputs: np.ndarray, times: np.ndarray) -> np.ndarr
     share = times / times.sum(axis=1, keepdims=True)
     squares = share @ (outputs.astype(np.float64) - targets) ** 2
     spread = share @ centred**2 - (share @ centred) ** 2
-    varies = spread > 1e-12
+    # Rounding leaves something of what does not vary.
+    varies = spread > 1e-12 * (centred**2).mean(axis=0)
     return np.where(varies, 1 - squares / np.where(varies, spread, 1), 0).mean(axis=1)

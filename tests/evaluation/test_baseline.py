@@ -4,6 +4,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from keras_tl.data.one_hot import OneHotRows
 from keras_tl.evaluation import baseline
 from keras_tl.evaluation.baseline import text_baseline
 
@@ -167,3 +168,15 @@ def test_words_of_one_text_are_left_out_of_many(monkeypatch):
     monkeypatch.setattr(baseline, "MOST_COLUMNS", 3)
     full = sparse.csr_matrix(np.triu(np.ones((60, 8), int)))
     assert baseline._common(full).tolist() == [5, 6, 7]
+
+
+def test_rows_that_are_made_as_they_are_asked_for_are_the_same():
+    texts, targets = mails(150)
+    three = np.zeros((150, 3), np.float32)
+    three[np.arange(150), np.arange(150) % 3] = 1
+    for given in (targets, three):
+        lazy = OneHotRows(given.argmax(axis=1)[:120], given.shape[1])
+        found = text_baseline(texts[:120], given[:120], texts[120:])
+        again = text_baseline(texts[:120], lazy, texts[120:])
+        assert again.settings == found.settings
+        np.testing.assert_array_equal(again.outputs, found.outputs)

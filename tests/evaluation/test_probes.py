@@ -200,3 +200,13 @@ def test_too_many_folds_are_refused():
             linear_probe(features, labels, folds=folds)
     with pytest.raises(InputError, match="3 groups"):
         linear_probe(features, labels, groups=np.arange(9) % 3)
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+def test_r2_does_not_hang_on_the_unit(unit):
+    features, _ = blobs()
+    targets = features @ np.random.default_rng(4).normal(size=(12, 1)) * unit
+    targets = np.hstack([targets, np.full_like(targets, 0.1 * unit)]).astype(np.float32)
+    probe = linear_probe(features, targets, task="regression")
+    # The second target does not vary.
+    assert probe.score == pytest.approx(0.5, abs=1e-3)
