@@ -119,7 +119,11 @@ def beside(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     whole = make_config(file)
     kept = dict(settings)
     for name in FOLLOWING & settings.keys():
-        if getattr(make_config(_without(file, name)), name) == getattr(whole, name):
+        try:
+            default = getattr(make_config(_without(file, name)), name)
+        except InputError:  # others of the file go with this value alone
+            continue
+        if default == getattr(whole, name):
             kept = _without(kept, name)
     return {**kept, **given}
 

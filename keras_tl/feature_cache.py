@@ -393,7 +393,8 @@ def _lock(folder: Path) -> Path:
 def _remove(folder: Path) -> bool:
     """Removes an entry, unless somebody uses it."""
     hold = Hold(_lock(folder), shared=False)
-    if hold.alone:
+    # Another process may have removed it just before.
+    if hold.alone and folder.is_dir():
         shutil.rmtree(folder)
     hold.release()
     return hold.alone

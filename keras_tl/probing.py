@@ -20,7 +20,7 @@ from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
 from keras_tl.data.stratify import strata
 from keras_tl.evaluation.linear_fits import deal
-from keras_tl.evaluation.probes import linear_probe
+from keras_tl.evaluation.probes import Probe, linear_probe
 from keras_tl.evaluation.verdict import Verdict, judge
 from keras_tl.feature_cache import Features, FeatureStore
 from keras_tl.preparing import Data, nouns_of, plan_for
@@ -60,14 +60,14 @@ class ProbedFeatures:
     Attributes:
         last: Float32 `[images, features]`: what the head gets.
         early: Float32 `[images, channels]`: what the blocks get that fine-tuning would train,
-            averaged over places.
+            averaged over places; None where nothing is in front of them, as of a TF-Hub module.
         images_per_second: Of the pass, decoding included, conversion not; None where too few
             images were left to compute.
         computed: How many images were not stored before.
     """
 
     last: np.ndarray
-    early: np.ndarray
+    early: np.ndarray | None
     images_per_second: float | None
     computed: int
 
@@ -99,14 +99,13 @@ def settle_plan(
     asked = config.fine_tune == "auto" and config.epochs and config.fine_tune_epochs != 0
     if not asked or config.weights == "none":
         return phases, None
-    many = _has_many_classes(data)
-    if store is None or len(phases) == 1 or many:
+    cause = _why_not_probed(data, store)
+    if store is None or cause or len(phases) == 1:
         counted = len(data.train), nouns_of(data)
         why = "decided by the number of training {1}, {0}".format(*counted)
         if len(phases) == 1:
             log.info("No fine-tuning: %d training %s are too few for it", *counted)
         else:
-            cause = f"with more than {MOST_CLASSES} classes" if many else "without a feature store"
             log.info("Fine-tuning is %s: %s nothing is probed", why, cause)
         return phases, {"fine_tune": len(phases) == 2, "why": why}
     log.info("Is fine-tuning worth its price? A probe of the frozen backbone's features says.")
@@ -117,9 +116,16 @@ def settle_plan(
     return phases if verdict.fine_tune else phases[:1], verdict.facts()
 
 
-def _has_many_classes(data: Data) -> bool:
-    """Whether there are more exclusive classes than a probe can tell apart in good time."""
-    return data.task == "single-label" and len(data.class_names) > MOST_CLASSES
+def _why_not_probed(data: Data, store: FeatureStore | None) -> str:
+    """Why a probe of the training images would say nothing, or not in good time; "" if it can."""
+    if store is None:
+        return "without a feature store"
+    if data.task == "single-label" and len(data.class_names) > MOST_CLASSES:
+        return f"with more than {MOST_CLASSES} classes"
+    groups = groups_of(data.train.source)
+    if groups is not None and len(np.unique(groups)) < 2:
+        return "with one group to train on"
+    return ""
 
 
 def weigh(
@@ -208,8 +214,8 @@ def features_of(
     phases[0].freezing.apply(model)
     head = frozen_prefix.split(model)
     views = tuple(dict.fromkeys(part.view for part in parts))
-    early = _early(tuned)
-    if early is not tuned:
+    early = None if tuned is None else _early(tuned)
+    if early is not None and early is not tuned:
         later = [*later, LaterPrefix(early, views)]
     run = PrefixPass(head.prefix, store, later, engine, verbose)
     loss = phases[0].build_loss(task, images.targets())
@@ -220,12 +226,15 @@ def features_of(
         started = time.perf_counter()
         found.append(run.features(part.images, part.view))
         seconds.append(time.perf_counter() - started)
-    # Stored by the same pass, unless another run had stored only what a head needs.
-    before = PrefixPass(early, run.store, engine=engine, verbose=verbose)
-    earlier = [before.features(part.images, part.view) for part in parts]
+    before = None
+    if early is not None:
+        # Stored by the same pass, unless another run had stored only what a head needs.
+        reader = PrefixPass(early, run.store, engine=engine, verbose=verbose)
+        earlier = [reader.features(part.images, part.view) for part in parts]
+        before = np.concatenate([_pooled(features) for features in earlier])
     return ProbedFeatures(
         np.concatenate([_pooled(features) for features in found]),
-        np.concatenate([_pooled(features) for features in earlier]),
+        before,
         _speed([done.computed for done in run.passes], seconds),
         sum(done.computed for done in run.passes),
     )
@@ -288,9 +297,13 @@ def decide(
     if groups is not None:
         folds = min(folds, len(np.unique(groups)))
     options: dict[str, Any] = {"task": source.task, "groups": groups, "folds": folds, "seed": seed}
+
+    def probe_of(values: np.ndarray) -> Probe:
+        return linear_probe(values, source.labels, **options, remember=True)
+
     return judge(
-        linear_probe(features.last, source.labels, **options, remember=True),
-        linear_probe(features.early, source.labels, **options, remember=True),
+        probe_of(features.last),
+        None if features.early is None else probe_of(features.early),
         images_per_class=_per_class(source.labels, source.task),
         seconds=seconds,
     )

@@ -74,11 +74,9 @@ def _find(
         model = build_model(config, data)
     phases = plan_for(model, data, config)
     if fine_tuning and len(phases) == 1:
-        raise InputError(
-            "a plan with a phase behind the head's",
-            "one phase",
-            "Give --fine-tune all or a number.",
-        )
+        named = config.plan != "auto"
+        fix = "Take another --plan." if named else "Give --fine-tune all or a number."
+        raise InputError("a plan with a phase behind the head's", "one phase", fix)
     options: dict[str, Any] = {
         "task": data.task,
         "batch_size": config.batch_size,

@@ -36,6 +36,9 @@ MAILS = {"text_column": "text"}
         (MAILS | {"fine_tune_learning_rate": 1e-4}, {"seed": 1}, "fine_tune_learning_rate", 1e-4),
         ({"fine_tune_learning_rate": 1e-4}, {"fine_tune": 3}, "fine_tune_learning_rate", 1e-4),
         ({"engine": "tensorflow"}, {"deterministic": False}, "engine", "tensorflow"),
+        # Without it the file's others would be refused.
+        ({"fine_tune": "lora", "lora_rank": 4}, {"seed": 1}, "fine_tune", "lora"),
+        (MAILS | {"plan": "gradual", "fine_tune": 2, "mixup": 0.2}, {"seed": 1}, "fine_tune", 2),
     ],
 )
 def test_defaults_of_a_file_follow_what_is_given(tmp_path, file, given, name, value):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_tl import shards
+from keras_tl import feature_cache, shards
 from keras_tl.errors import CheckError, InputError
 from keras_tl.feature_cache import FeatureStore, ShardWriter
 from keras_tl.shards import ShardFiles
@@ -291,3 +291,8 @@ def test_what_is_stored_is_listed_and_cleared(tmp_path):
     assert store.clear() == sum(item.size for item in listed.values())
     assert store.stored() == [] and (tmp_path / "mine").is_dir()
     assert len(store.open(model=1).missing(KEYS)) == 3
+
+
+def test_an_entry_that_another_process_has_removed_is_no_trouble(tmp_path):
+    folder = tmp_path / ("0" * 64)
+    assert feature_cache._remove(folder)

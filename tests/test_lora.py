@@ -394,7 +394,14 @@ def test_a_phase_that_makes_it_worse_is_undone(tiny_model, three_colors):
 
 def test_rate_finding_leaves_idle_adapters(tiny_model, three_colors):
     want = tiny_model.predict(three_colors[0], verbose=0)
-    find_learning_rate(tiny_model, phase(tiny_lora), images(three_colors), steps=20, batch_size=16)
+    sweep = {"steps": 20, "batch_size": 16}
+    trained = [weight.path for weight in tiny_model.trainable_weights]
+    find_learning_rate(tiny_model, phase(tiny_lora), images(three_colors), **sweep)
+    assert [weight.path for weight in tiny_model.trainable_weights] == trained
+    tiny_lora.apply(tiny_model)
+    adapted = [weight.path for weight in tiny_model.trainable_weights]
+    find_learning_rate(tiny_model, phase(freezing.Nothing()), images(three_colors), **sweep)
+    assert [weight.path for weight in tiny_model.trainable_weights] == adapted != trained
     assert all(adapter_of(x).is_idle for x in leaf_layers(tiny_model) if adapter_of(x))
     np.testing.assert_allclose(tiny_model.predict(three_colors[0], verbose=0), want, atol=1e-6)
 

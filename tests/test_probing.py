@@ -147,6 +147,14 @@ def test_without_a_store_the_number_of_images_decides(decision, data, caplog):
     assert "nothing is probed" in caplog.text
 
 
+def test_of_one_group_nothing_can_be_probed(decision, data, tmp_path, caplog):
+    caplog.set_level("INFO")
+    source = replace(data.source, groups=np.full(len(data.source), "one", dtype=object))
+    found = decision(replace(data, source=source), FeatureStore(tmp_path / "store"))
+    assert found["fine_tune"] and "accuracy" not in found
+    assert "with one group to train on nothing is probed" in caplog.text
+
+
 def test_too_few_images_are_not_probed(decision, three_colors, tmp_path, caplog):
     caplog.set_level("INFO")
     images, labels = three_colors

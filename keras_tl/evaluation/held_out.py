@@ -18,9 +18,9 @@ from keras_tl.files import scratch_array
 
 # So many items are predicted at once.
 PART = 8192
-# To be raised with every change of what is predicted; of how many data sets predictions are
-# remembered, and how many of one.
-VERSION, MOST_REMEMBERED, MOST_PREDICTIONS = 1, 100, 2**22
+# To be raised with every change of what is predicted; how many probes are remembered, a training
+# has up to five, and of how many predictions each.
+VERSION, MOST_REMEMBERED, MOST_PREDICTIONS = 1, 100, 2**20
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,9 @@ def _least_loss(
     train: np.ndarray, classes: np.ndarray, outputs: int, penalties: tuple[float, ...]
 ) -> float:
     held = deal(classes, INNER_FOLDS, seed=0) == 0
+    if held.all():
+        # There is one item.
+        return max(penalties)
     fit = _logistic_fit(train[~held], classes[~held], outputs)
     losses = []
     for penalty in sorted(penalties, reverse=True):

@@ -29,7 +29,8 @@ class Verdict:
         fine_tune: True where it is.
         why: The reason in one sentence.
         probe: The probe of the features that a head gets.
-        earlier: The score of a probe of the features in front of the blocks to fine-tune.
+        earlier: The score of a probe of the features in front of the blocks to fine-tune; None
+            where there are none.
         images_per_class: Images of a class, in the mean.
         expected_gain: What fine-tuning is expected to add to the probe's score.
         needed_gain: What it would have to add.
@@ -39,7 +40,7 @@ class Verdict:
     fine_tune: bool
     why: str
     probe: Probe
-    earlier: float
+    earlier: float | None
     images_per_class: float
     expected_gain: float
     needed_gain: float
@@ -66,7 +67,7 @@ class Verdict:
         }
 
 
-def judge(probe: Probe, early: Probe, *, images_per_class: float, seconds: float) -> Verdict:
+def judge(probe: Probe, early: Probe | None, *, images_per_class: float, seconds: float) -> Verdict:
     """Judges whether fine-tuning the last blocks is worth its price.
 
     Fine-tuning can gain no more than the error that a linear layer leaves. How much of that
@@ -81,24 +82,27 @@ def judge(probe: Probe, early: Probe, *, images_per_class: float, seconds: float
 
     Args:
         probe: Of the last features.
-        early: Of the features in front of the blocks to fine-tune, averaged over places.
+        early: Of the features in front of the blocks to fine-tune, averaged over places; None
+            where there are none, which counts as ones that are worth nothing.
         images_per_class: Images of a class, in the mean.
         seconds: What fine-tuning would take.
 
     Returns:
         The verdict.
     """
-    error, early_error = (max(1 - found.score, 0.0) for found in (probe, early))
+    earlier = None if early is None else early.score
+    error, early_error = (max(1 - score, 0.0) for score in (probe.score, earlier or 0.0))
     ratio = min(error / early_error, 1.0) if early_error > 0 else 1.0
     share = LEAST_SHARE + (MOST_SHARE - LEAST_SHARE) * ratio
     expected = error * share * images_per_class / (images_per_class + HALF_PER_CLASS)
     needed = min(LEAST_GAIN, LEAST_OF_ERRORS * error) + AN_HOURS_GAIN * seconds / 3600
     enough = images_per_class >= FEW_PER_CLASS
+    before = "" if earlier is None else f", on those before the last blocks {_points(earlier)}"
     why = (
         f"a linear layer on its features reaches {_points(probe.score)} "
-        f"({_points(probe.interval[0])} to {_points(probe.interval[1])}), on those before the "
-        f"last blocks {_points(early.score)}: fine-tuning may add about {_points(expected)} "
-        f"points in {duration(seconds)}, and {_points(needed)} would be worth that"
+        f"({_points(probe.interval[0])} to {_points(probe.interval[1])}){before}: fine-tuning may "
+        f"add about {_points(expected)} points in {duration(seconds)}, and {_points(needed)} would "
+        "be worth that"
     )
     if not enough:
         why = f"{images_per_class:.0f} items of a class are too few for fine-tuning"
@@ -106,7 +110,7 @@ def judge(probe: Probe, early: Probe, *, images_per_class: float, seconds: float
         enough and expected >= needed > 0,
         why,
         probe,
-        early.score,
+        earlier,
         images_per_class,
         expected,
         needed,

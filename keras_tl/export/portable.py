@@ -15,7 +15,8 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import keras
@@ -129,7 +130,7 @@ def export_portable(
             "bytes": len(content),
             "milliseconds": milliseconds(aside, info),
             "compared": compared,
-            "versions": {name: version(name) for name in (runtime.package, *_BESIDE_RUNTIME)},
+            "versions": {name: _version(name) for name in (runtime.package, *_BESIDE_RUNTIME)},
         }
         (aside / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     log.info("%s", describe(facts))
@@ -175,12 +176,20 @@ def _calibration_images(calibration: Samples | None, held_out: Samples | None) -
     return np.stack(list(calibration.images(np.sort(chosen)).as_numpy_iterator()))
 
 
+def _version(package: str) -> str:
+    """A package's version, also where another provides its module, as onnxruntime-gpu does."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return str(import_module(package.replace("-", "_")).__version__)
+
+
 def _write_beside(folder: Path, info: ModelInfo, runtime: Runtime, precision: str) -> None:
     """Writes all but the model and `export.json`."""
     info.write(folder)
     names = "".join(" ".join(name.split()) + "\n" for name in info.class_names)
     needed = "".join(
-        f"{name}~={'.'.join(version(name).split('.')[:2])}\n"
+        f"{name}~={'.'.join(_version(name).split('.')[:2])}\n"
         for name in (runtime.package, *_BESIDE_RUNTIME)
     )
     texts = {

@@ -11,6 +11,7 @@ within one level of 255. In a program: `Predictor(folder)("photo.jpg")`.
 import argparse
 import json
 import os
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -116,14 +117,18 @@ def read_pixels(file: Path | str | BinaryIO, image_input: dict[str, Any]) -> np.
         OSError: It is no such file, or a damaged one.
         ValueError: It has more than "max_pixels" pixels.
     """
-    with Image.open(file, formats=FORMATS) as image:
-        width, height = image.size
-        if width * height > image_input["max_pixels"]:
-            raise ValueError(f"more than {image_input['max_pixels']} pixels")
-        sides = np.array((height, width))
-        orientation = read_orientation(image)
-        ratio = _shrink_while_decoding(image, image_input)
-        pixels = _rgb(image)
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > image_input["max_pixels"]:
+                raise ValueError(f"more than {image_input['max_pixels']} pixels")
+            sides = np.array((height, width))
+            orientation = read_orientation(image)
+            ratio = _shrink_while_decoding(image, image_input)
+            pixels = _rgb(image)
+    except (SyntaxError, IndexError, struct.error) as error:
+        # What Pillow raises of chunks that make no sense.
+        raise OSError(f"damaged image: {error}") from error
     if orientation > 4:
         pixels, sides = pixels.swapaxes(0, 1), sides[::-1]
     flips = np.array(FLIPS[orientation - 1])

@@ -91,6 +91,8 @@ def _skipped(facts: Facts) -> list[Block]:
 
 def usage(facts: Facts) -> Section:
     """How the exported model is used, in lines to copy."""
+    if not facts.metrics:
+        return Section("Using the model", (Text("The run did not come to its end.", "note"),))
     makers = {"image": _with_images, "text": _with_texts}
     where = Text("Paths are seen from the folder that the run lies in.", "quiet")
     return Section("Using the model", (where, *makers[facts.noun](facts), *_exports(facts)))
@@ -141,9 +143,11 @@ def _with_images(facts: Facts) -> list[Block]:
         ")\n"
         "print({key: value.numpy() for key, value in answer.items()})"
     )
-    keras = (
-        f"import keras\n\nmodel = keras.models.load_model({name + '/model.keras'!r}, compile=False)"
-    )
+    # A module of TF-Hub is in the file as a layer of keras_tl, all else as Keras' own.
+    is_of_hub = facts.info is not None and (facts.info.backbone or "").startswith("hub:")
+    imports = "import keras\n\nimport keras_tl" if is_of_hub else "import keras"
+    load = f"keras.models.load_model({name + '/model.keras'!r}, compile=False)"
+    keras = f"{imports}\n\nmodel = {load}"
     if facts.info is not None:
         size = facts.info.images.size
         keras += (

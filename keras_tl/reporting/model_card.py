@@ -215,14 +215,15 @@ def _calibration(facts: Facts) -> Section:
     if outcome is None or not len(outcome):
         return Section(title, (Text("The run has no predictions.csv.", "quiet"),))
     is_multi_label = facts.task == "multi-label"
-    if is_multi_label:
-        probabilities, right = decisions(outcome.outputs, outcome.present, is_multi_label)
-    else:
+    if outcome.is_sparse:
         probabilities, right = outcome.confidence, outcome.right
+    else:
+        probabilities, right = decisions(outcome.outputs, outcome.present, is_multi_label)
     found = reliability(probabilities, right)
-    of, were = (
-        ("all classes", "of them were there") if is_multi_label else ("its answers", "were right")
-    )
+    of, were = ("all classes", "of them were there")
+    if not is_multi_label:
+        # With a threshold it may answer with another one.
+        of, were = ("the most probable classes", "were right")
     text = (
         f"The mean probability of {of} is {percent(float(probabilities.mean()))}; "
         f"{percent(float(right.mean()))} {were}. Expected calibration error: "
@@ -249,7 +250,7 @@ def _limits_of_figures(facts: Facts) -> list[str]:
     metrics = facts.metrics
     if metrics.get("measured_on", "test") != "test":
         texts.append(f"It was measured on {metrics.get('note', metrics['measured_on'])}.")
-    if (measured := metrics.get("samples", 0)) < FEW_MEASURED:
+    if (measured := metrics.get("samples")) is not None and measured < FEW_MEASURED:
         texts.append(f"It was measured on {measured:,} {facts.nouns} only: mind the intervals.")
     others = {"image": "cameras, places or people", "text": "sources, subjects, writers or years"}
     texts.append(

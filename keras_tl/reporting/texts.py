@@ -1,6 +1,7 @@
 """The texts that a model got wrong or was unsure of, with the words that decided."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ FAINT = 0.25
 # What has less than this of the strongest effect is not painted.
 LEAST_WEIGHT = 0.1
 # Joiners are part of letters and emoji; other marks that are not printed may turn a page around.
-_JOINERS = "\u200c\u200d"
+_JOINERS, _SOFT_HYPHEN = "\u200c\u200d", "\u00ad"
 _ABOUT = (
     "The colour shows what speaks for the answer in the title (orange) or against it (blue): words "
     "are left out in turn, and what the answer then loses is what they said (Li, Monroe and "
@@ -130,8 +131,15 @@ def excerpts(item: Item, stretches: Sequence[Stretch], size: int) -> tuple[Excer
 
 def printable(text: str) -> str:
     """Text whose characters can all be shown, and leave the page as it is."""
-    keep = (c if c.isprintable() or c in "\n\t" or c in _JOINERS else "\ufffd" for c in text)
-    return "".join(keep)
+    return "".join(map(_shown, text.replace("\r\n", "\n").replace(_SOFT_HYPHEN, "")))
+
+
+def _shown(character: str) -> str:
+    # Blanks that are not ASCII's (French and Japanese have some) are not "printable".
+    is_blank = unicodedata.category(character) == "Zs"
+    if character.isprintable() or is_blank or character in "\n\t" or character in _JOINERS:
+        return character
+    return "\ufffd"
 
 
 def _tight(text: str) -> str:

@@ -232,8 +232,13 @@ def _check_sweep(low: float, high: float, steps: int) -> None:
 def _restored(
     model: keras.Model, policy: Policy, strategy: tf.distribute.Strategy | None
 ) -> Iterator[None]:
-    """Puts back variables, the states of random generators among them, and `trainable` flags."""
+    """Puts back variables, the states of random generators among them, and `trainable` flags.
+
+    Adapters that the policy makes stay, frozen: as they begin they change nothing.
+    """
     flags = [(layer, layer.trainable) for layer in leaf_layers(model)]
+    # A layer's flag is not all: with adapters or BitFit some of its weights train alone.
+    trained = {id(w) for layer, _ in flags for w in layer.weights if w.trainable}
     with (strategy or strategies.current()).scope():
         # Adapters that it makes are there before the variables are noted.
         policy.apply(model)
@@ -245,6 +250,8 @@ def _restored(
             variable.assign(value)
         for layer, trainable in flags:
             layer.trainable = trainable
+            for weight in layer.weights:
+                weight.trainable = id(weight) in trained
 
 
 def smooth(losses: np.ndarray, share: float = SMOOTHING) -> np.ndarray:

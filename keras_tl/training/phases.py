@@ -171,12 +171,15 @@ class Phase:
             "clipnorm": self.clip_norm,
         }
         if self.optimizer in ("sgd", "rmsprop"):
-            options["momentum"] = self.momentum
+            options["momentum"] = float(self.momentum)
         if isinstance(self.averaging, EMA):
             options |= {"use_ema": True, "ema_momentum": self.averaging.momentum}
         momentum = None
         if isinstance(self.schedule, OneCycle) and self.optimizer != "rmsprop":
             momentum = self.schedule.build_momentum(steps)
+            if self.schedule.momentum and self.optimizer == "sgd":
+                # Of 0 Keras would make no velocities, which the schedule's momentum needs.
+                options["momentum"] = self.schedule.momentum[1]
         if treatments or momentum:
             optimizer = KINDS[self.optimizer](Course(treatments or {}, momentum), **options)
         else:

@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import hub_modules
@@ -23,7 +24,9 @@ from keras_tl.data.text_input import TextInput
 from keras_tl.data.texts import from_texts
 from keras_tl.errors import CheckError
 from keras_tl.export.saved_model import export_saved_model
+from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
+from keras_tl.probing import Part, decide, features_of, seconds_to_fine_tune
 from keras_tl.training.fit import run_phases
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.phases import Phase
@@ -49,6 +52,19 @@ def built(folder):
 
 def weights(model):
     return [w.numpy() for w in model.get_layer("hub_module").weights]
+
+
+def test_what_a_module_gives_is_probed_though_nothing_is_before_it(folder, colors, tmp_path):
+    model = built(folder)
+    phases = [Phase(freezing.All(), 2, 1e-3), Phase(freezing.AllButLast(1), 3, 1e-4)]
+    parts = [Part(colors, None)]
+    options = {"store": FeatureStore(tmp_path), "engine": "tensorflow", "verbose": 0}
+    found = features_of(model, phases, parts, task="single-label", **options)
+    assert found.early is None
+    source = replace(colors.source, hashes=colors.source.ids)
+    verdict = decide(found, source, seconds=1.0)
+    assert verdict.earlier is None and verdict.probe.score > 0.9
+    assert seconds_to_fine_tune(model, phases[1], colors, task="single-label", batch_size=20) > 0
 
 
 def test_the_frozen_module_is_the_prefix(folder, three_colors):

@@ -210,3 +210,11 @@ def test_r2_does_not_hang_on_the_unit(unit):
     probe = linear_probe(features, targets, task="regression")
     # The second target does not vary.
     assert probe.score == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_fold_that_leaves_one_item_to_fit_to_says_its_class():
+    features, _ = blobs()
+    labels, groups = np.arange(60) % 2, np.array(["a"] * 59 + ["b"])
+    probe = linear_probe(features[:60], labels, groups=groups, folds=2)
+    # The last item is of class 1, and all others are predicted by it.
+    assert (probe.outputs[:59].argmax(axis=1) == 1).all()

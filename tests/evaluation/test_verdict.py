@@ -82,3 +82,11 @@ def test_a_regression_worse_than_the_mean_can_gain_all():
 
 def test_durations():
     assert [duration(s) for s in (40, 720, 12600)] == ["40 s", "12 min", "3.5 h"]
+
+
+def test_where_nothing_is_before_the_blocks_it_counts_as_worth_nothing():
+    found = judge(probe(0.8), None, images_per_class=3 * HALF_PER_CLASS, seconds=60.0)
+    same = verdict(0.8, 0.0)
+    assert found.expected_gain == same.expected_gain and found.fine_tune == same.fine_tune
+    assert found.earlier is None and found.facts()["earlier_features"] is None
+    assert "before the last blocks" in str(same) and "before the last blocks" not in str(found)

@@ -111,6 +111,17 @@ def test_broken_files_are_errors(name):
         predict.read_pixels(io.BytesIO(files.BROKEN[name]), spec)
 
 
+def test_a_png_whose_chunks_make_no_sense_is_an_error():
+    pixels, content = np.random.default_rng(0).integers(0, 256, (300, 300, 3)), io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(content, "PNG")
+    damaged = bytearray(content.getvalue())
+    second = damaged.index(b"IDAT", damaged.index(b"IDAT") + 4)
+    damaged[second - 4 : second + 4] = bytes(8)
+    spec = {"size": 8, "resize": "squash", "antialias": True, "max_pixels": 10**8}
+    with pytest.raises(OSError, match="damaged image: broken PNG"):
+        predict.read_pixels(io.BytesIO(bytes(damaged)), spec)
+
+
 def info(task, thresholds=(), names=("a", "b")):
     return {"task": task, "class_names": list(names), "thresholds": list(thresholds)}
 

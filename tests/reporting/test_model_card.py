@@ -82,7 +82,10 @@ def test_the_classes_are_counted(made):
     assert shown == [counts[name] for name in ("train", "val", "test")]
 
 
-def test_the_calibration_error_is_the_one_worked_out_by_hand(made):
+@pytest.mark.parametrize("thresholds", [(), (0.2,)])
+def test_the_calibration_error_is_the_one_worked_out_by_hand(tmp_path, thresholds):
+    made = make_run(tmp_path, names=("cat", "dog"), noise=2.0)
+    replace(made.info, thresholds=thresholds).write(made.run.folder)
     outputs = made.outputs.astype(float)
     confidence, right = (
         outputs.max(axis=1),
@@ -170,7 +173,9 @@ def test_a_run_that_lacks_everything_has_a_card(tmp_path):
     for path in run.folder.iterdir():
         if path.name not in kept:
             path.unlink()
-    assert "did not come to its end" in card_of(run)
+    card = card_of(run)
+    assert "did not come to its end" in card
+    assert "measured on 0" not in card and "saved_model" not in card
 
 
 def test_exports_are_listed_and_those_with_older_thresholds_named(tmp_path):

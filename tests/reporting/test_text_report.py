@@ -208,6 +208,11 @@ def test_characters_that_would_turn_the_page_around_are_not_printed():
     )
 
 
+def test_blanks_of_other_scripts_are_shown():
+    text = "Prix\u00a0: 12\u202f\u20ac \u6771\u4eac\u3000\u306f\r\nco\u00adoperate"
+    assert printable(text) == text.replace("\r", "").replace("\u00ad", "")
+
+
 def report(run, **options):
     return Page(write_report(run, **options).read_text(encoding="utf-8"))
 

@@ -105,9 +105,10 @@ def moments(step, steps=10):
     return 0.1 + (4e-7 - 0.1) * way, 0.85 + 0.1 * way
 
 
-def test_one_cycle_moves_the_momentum_of_sgd():
+@pytest.mark.parametrize("momentum_of_phase", [0.9, 0.0, 0])
+def test_one_cycle_moves_the_momentum_of_sgd(momentum_of_phase):
     (kernel,) = variables("kernel")
-    optimizer = cycle_phase("sgd").build_optimizer(5)
+    optimizer = cycle_phase("sgd", momentum=momentum_of_phase).build_optimizer(5)
     optimizer.build([kernel])
     value, velocity = kernel.numpy().astype(float), 0.0
     random = np.random.default_rng(1)
