@@ -15,6 +15,7 @@ from keras_tl import freezing
 from keras_tl.backbones import registry
 from keras_tl.backbones.encoders import load_tokenizer
 from keras_tl.backbones.host import Tokenize
+from keras_tl.backbones.hub import IMAGE_SIZE, hub_image_size
 from keras_tl.backbones.hub_handles import parted
 from keras_tl.backbones.load import check_image_size
 from keras_tl.backbones.markup import markup_share
@@ -36,8 +37,6 @@ from keras_tl.plans import TEXT_EPOCHS, WINDOWS_SEEN, make_plan
 from keras_tl.training.phases import Phase
 from keras_tl.training.sampling import class_weights
 
-# Of TF-Hub's image modules nearly all; a module that wants another says so.
-HUB_IMAGE_SIZE = 224
 # What of a `TextInput` a tokenizer takes.
 # From such a share of texts with HTML tags on "auto" leaves the tags out.
 MARKED_UP = 0.01
@@ -103,8 +102,10 @@ def prepare_data(
 
 def image_size_of(config: TrainConfig) -> int:
     """Height and width of a run's images: those asked for, or the backbone's own."""
-    if not config.backbone or config.is_of_hub:
-        return config.image_size or HUB_IMAGE_SIZE
+    if not config.backbone:
+        return config.image_size or IMAGE_SIZE
+    if config.is_of_hub:
+        return hub_image_size(config.backbone.removeprefix(HUB), config.image_size)
     return check_image_size(registry.get(config.backbone), config.image_size)
 
 

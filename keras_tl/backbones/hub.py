@@ -72,6 +72,25 @@ def load_hub_backbone(
     return keras.Model(pixels, layer(scale(pixels)), name="hub")
 
 
+def hub_image_size(handle: str, asked: int | None = None) -> int:
+    """Height and width of a module's images, in pixels.
+
+    Args:
+        handle: See `load_hub_backbone`.
+        asked: The size that is wanted; None is what the module says, or 224.
+
+    Returns:
+        The size; of a module of strings what was asked, or 224.
+
+    Raises:
+        InputError: The handle leads to no module, or to none of that size.
+    """
+    with resolved(handle) as folder:
+        spec = _Opened(folder).takes
+    is_of_texts = isinstance(spec, dict) or getattr(spec, "dtype", None) == tf.string
+    return asked or IMAGE_SIZE if is_of_texts else _image_size(spec, asked)
+
+
 def load_hub_layer(
     handle: str | Path, *, sample: Any = None, output: str = "", name: str = hub_spec.MODULE
 ) -> HubLayer:

@@ -16,16 +16,19 @@ from PIL import Image
 
 from keras_tl import freezing, frozen_prefix
 from keras_tl.backbones.host import tokenize_of
+from keras_tl.backbones.hub import hub_image_size
 from keras_tl.builders.hub import build_hub_model
+from keras_tl.config import TrainConfig
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.text_input import TextInput
 from keras_tl.data.texts import from_texts
-from keras_tl.errors import CheckError
+from keras_tl.errors import CheckError, InputError
 from keras_tl.export.saved_model import export_saved_model
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
+from keras_tl.preparing import image_size_of
 from keras_tl.probing import Part, decide, features_of, seconds_to_fine_tune
 from keras_tl.training.fit import run_phases
 from keras_tl.training.guard import FreezingGuard
@@ -65,6 +68,18 @@ def test_what_a_module_gives_is_probed_though_nothing_is_before_it(folder, color
     verdict = decide(found, source, seconds=1.0)
     assert verdict.earlier is None and verdict.probe.score > 0.9
     assert seconds_to_fine_tune(model, phases[1], colors, task="single-label", batch_size=20) > 0
+
+
+def test_images_get_the_modules_size(folder, tmp_path):
+    any_size = hub_modules.publish(hub_modules.ImageModule(None), tmp_path / "any")
+    texts = hub_modules.publish(hub_modules.TextModule(tmp_path), tmp_path / "text")
+    assert hub_image_size(folder) == hub_image_size(folder, 16) == 16
+    assert (hub_image_size(any_size), hub_image_size(any_size, 32)) == (224, 32)
+    assert hub_image_size(texts) == 224
+    with pytest.raises(InputError, match=r"an image size of 16 .* received 32"):
+        hub_image_size(folder, 32)
+    config = TrainConfig("photos", "run", backbone=f"hub:{folder}")
+    assert image_size_of(config) == 16
 
 
 def test_the_frozen_module_is_the_prefix(folder, three_colors):
