@@ -96,6 +96,12 @@ def settle_plan(
         The phases, and the decision ready for JSON; None where there was nothing to decide.
     """
     phases = plan_for(model, data, config)
+    of_a_head = (config.epochs, config.learning_rate)
+    if config.plan == "full" and of_a_head != (TrainConfig.epochs, TrainConfig.learning_rate):
+        log.warning(
+            "plan=full has no phase of the head alone: not epochs and learning_rate count in it, "
+            "but fine_tune_epochs and fine_tune_learning_rate"
+        )
     asked = config.fine_tune == "auto" and config.epochs and config.fine_tune_epochs != 0
     if not asked or config.weights == "none":
         return phases, None

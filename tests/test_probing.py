@@ -155,6 +155,19 @@ def test_of_one_group_nothing_can_be_probed(decision, data, tmp_path, caplog):
     assert "with one group to train on nothing is probed" in caplog.text
 
 
+def test_settings_of_a_head_that_has_no_phase_are_said_to_do_nothing(
+    data, weights, tmp_path, caplog
+):
+    model = build_image_model("TinyNet", outputs=3, weights=weights, image_size=16)
+    full = config(tmp_path, weights, plan="full")
+    phases, _ = probing.settle_plan(model, data, full, None, verbose=0)
+    assert [phase.epochs for phase in phases] == [1]
+    assert "plan=full has no phase of the head alone" in caplog.text
+    caplog.clear()
+    probing.settle_plan(model, data, replace(full, epochs=TrainConfig.epochs), None, verbose=0)
+    assert not caplog.records
+
+
 def test_too_few_images_are_not_probed(decision, three_colors, tmp_path, caplog):
     caplog.set_level("INFO")
     images, labels = three_colors
