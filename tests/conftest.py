@@ -48,17 +48,19 @@ TINY_NET = BackboneSpec(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A process gets a whole file, as with `--dist loadfile`, or all contracts.
+    """A process gets a whole file, as with `--dist loadfile`, or all contracts of a backbone.
 
-    The contracts share large models, one row after the other: in two processes each would build
-    all of them.
+    The contracts of a backbone share a large model, and are in two files: two processes would
+    each build it.
     """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            file = super()._split_scope(nodeid)
-            return "contracts" if file.startswith("tests/contracts/") else file
+            file, parameters = super()._split_scope(nodeid), nodeid.partition("[")[2]
+            if not file.startswith("tests/contracts/") or not parameters:
+                return file
+            return f"contracts of {parameters.rstrip(']').partition('-')[0]}"
 
     return Scheduling(config, log)
 
