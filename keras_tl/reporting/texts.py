@@ -199,6 +199,9 @@ def _explained(
     if tokenize is not None:
         shown = read_part(lambda given: np.asarray(tokenize(strings(given))), shown)
     unit = np.maximum(outcome.truth.std(axis=0), 1e-12) if info.task == "regression" else None
+    if store is not None and store.automatic:
+        # Colours need no more, and to find that out takes a batch of the whole model.
+        store = store.settled("float16")
     predict = predictor(model, store, engine=engine)
 
     def answer(tried: Sequence[Item]) -> np.ndarray:
