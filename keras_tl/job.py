@@ -233,7 +233,7 @@ def _measure_run(
     text = json.dumps(facts, indent=2) + "\n"
     try:
         # Before what marks the run as whole: who kills it here can start it again.
-        how = {name: options[name] for name in ("store", "engine")}
+        how = {name: value for name, value in options.items() if name != "verbose"}
         write_report(run, source=data.source, model=model, metrics=facts, **how)
     except Exception:
         # The figures are not to be lost for the page.

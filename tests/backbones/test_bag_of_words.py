@@ -131,6 +131,7 @@ def test_a_cut_holds_no_ids_even_where_they_are_smaller(folder):
     assert {tensor.dtype for tensor in outputs} == {"float32"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [freezing.All(), freezing.AllButLast(1)])
 def test_the_fast_engines_compute_the_same(model, policy, tmp_path):
     policy.apply(model)

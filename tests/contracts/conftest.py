@@ -4,7 +4,7 @@ import gc
 
 import keras
 import pytest
-from contract_cases import Case, rows
+from contract_cases import FAST, REPRESENTATIVES, Case, rows
 
 from keras_tl.backbones import registry
 
@@ -19,7 +19,13 @@ def case(request, tmp_path_factory):
 
 
 def pytest_collection_modifyitems(items):
-    """Training steps of every row take an hour: the project's own check has those of the fast."""
+    """Training steps of all rows take an hour: .ci/run has those of a row of each family."""
     for item in items:
-        if item.path.name == "test_frozen_prefix_contract.py" and item.get_closest_marker("slow"):
+        slow = [mark for mark in item.own_markers if mark.name == "slow"]
+        if item.path.name != "test_frozen_prefix_contract.py" or not slow:
+            continue
+        name = item.callspec.params["case"]
+        # It is slow for its row alone, or for what it does.
+        for_its_row = name in REPRESENTATIVES - FAST and len(slow) == 1
+        if not for_its_row or "compiled" in item.name:
             item.add_marker(pytest.mark.hour)

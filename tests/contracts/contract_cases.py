@@ -11,23 +11,26 @@ from keras_tl.backbones.load import load_backbone, preprocess
 SPECS = [registry.get(name) for name in registry.names()]
 # The rows that keras.applications has too, to check against.
 APPLICATIONS = [spec for spec in SPECS if hasattr(keras.applications, spec.name)]
-# The smallest row of each family runs in the default suite, the others in the slow one.
-REPRESENTATIVES = {
-    "ConvNeXtTiny",
-    "DenseNet121",
+# The smallest row of each family: those that are quickly built run in the default suite, the others
+# in the slow one.
+FAST = {
     "EfficientNetB0",
     "EfficientNetLite0",
-    "EfficientNetV2B0",
-    "InceptionResNetV2",
-    "InceptionV3",
     "MobileNet",
     "MobileNetV2",
     "MobileNetV3Small",
-    "NASNetMobile",
     "ResNet50",
     "ResNet50V2",
     "VGG16",
     "Xception",
+}
+REPRESENTATIVES = FAST | {
+    "ConvNeXtTiny",
+    "DenseNet121",
+    "EfficientNetV2B0",
+    "InceptionResNetV2",
+    "InceptionV3",
+    "NASNetMobile",
 }
 # The largest of the others run where there is an hour more: each takes up to a minute.
 LARGEST = {
@@ -64,7 +67,7 @@ MODULES = {
 OTHER_MODE = {"caffe": "tf", "tf": "torch", "torch": "caffe"}
 
 
-def rows(specs=SPECS, fast=REPRESENTATIVES):
+def rows(specs=SPECS, fast=FAST):
     """The names of `specs` as parameters of `case`; those not in `fast` are slow."""
 
     def marks(name):

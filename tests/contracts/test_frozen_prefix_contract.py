@@ -100,7 +100,7 @@ def swapped(features):
     return keras.tree.map_structure(lambda x: np.array(x)[..., ::-1], features)
 
 
-def test_there_is_one_fast_row_for_each_family():
+def test_one_row_stands_for_each_family():
     families = [spec.family for spec in SPECS if spec.name in REPRESENTATIVES]
     assert sorted(families) == sorted({spec.family for spec in SPECS})
 
