@@ -75,7 +75,7 @@ def choose_thresholds(
         positive = _positive(val, info, positive)
         index = info.class_names.index(positive)
         _warn_of_few(val.present[:, index], positive, info.nouns)
-        chosen = (_between_two(val, index, choose),)
+        chosen = (_between_two(val, index, choose, must_hold=share is not None),)
     how = {"rule": rule, "share": share, "positive": positive, "images": len(val), "left": left}
     set_thresholds(run, chosen, how)
     log.info("%s", thresholds_text(read_facts(run)))
@@ -184,18 +184,25 @@ def _positive(val: Outcome, info: ModelInfo, name: str | None) -> str:
 
 
 def _between_two(
-    val: Outcome, positive: int, choose: Callable[[np.ndarray, np.ndarray], float]
+    val: Outcome,
+    positive: int,
+    choose: Callable[[np.ndarray, np.ndarray], float],
+    *,
+    must_hold: bool,
 ) -> float:
-    """The probability of the second class from which on it is predicted."""
+    """The probability of the second class from which on it is predicted.
+
+    Where a share was asked for it must hold; no probability above 1 can be asked of the second.
+    """
     truth, second = val.present[:, positive], _outputs(val)[:, 1]
     if positive == 1:
         return choose(truth, second)
     # The first class from a threshold on is the second one strictly above the rest.
     rest = np.float32(1.0 - choose(truth, 1.0 - second.astype(np.float64)))
-    if rest >= 1:
+    if rest >= 1 and must_hold:
         received = "items of the class of which the model is wholly sure that they are none"
         raise InputError("a threshold that gives what was asked for", received, "Ask for less.")
-    return float(np.nextafter(rest, np.float32(2.0)))
+    return float(min(np.nextafter(rest, np.float32(2.0)), np.float32(1.0)))
 
 
 def _one_each(

@@ -56,7 +56,7 @@ def measure_off(config: TrainConfig) -> list[str]:
     splits = pd.read_csv(run.path(run.SPLITS))
     learnt = splits.loc[splits["split"] == "train", "label"].astype(float)
     predictions = pd.read_csv(run.path(run.PREDICTIONS))
-    true, predicted = predictions.iloc[:, 1], predictions.iloc[:, 2]
+    true, predicted = (predictions[f"{k}_{config.label_column}"] for k in ("true", "predicted"))
     guess = np.abs(true - learnt.mean())
     gain = paired_difference(guess, np.abs(true - predicted), groups=facts.groups)
     interval = range_text((gain.low, gain.high), number)

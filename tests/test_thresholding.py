@@ -259,9 +259,13 @@ def test_a_first_class_of_which_nothing_is_left_has_no_threshold():
     scores = np.stack([1 - second, second], axis=1)
     outcome = Outcome(np.arange(8).astype(object), scores, truth, scores > 0.5)
     with pytest.raises(InputError, match="a threshold that gives what was asked for"):
-        thresholding._between_two(outcome, 0, thresholding._rule("sensitivity", 1.0))
-    found = thresholding._between_two(outcome, 0, thresholding._rule("sensitivity", 0.75))
+        thresholding._between_two(
+            outcome, 0, thresholding._rule("sensitivity", 1.0), must_hold=True
+        )
+    rule = thresholding._rule("sensitivity", 0.75)
+    found = thresholding._between_two(outcome, 0, rule, must_hold=True)
     assert (second[:4] < np.float32(found)).sum() == 3
+    assert thresholding._between_two(outcome, 0, lambda *_: 0.0, must_hold=False) == 1.0
 
 
 def test_labels_that_are_rare_or_not_there_are_named(caplog):

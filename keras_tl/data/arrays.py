@@ -51,22 +51,55 @@ def from_arrays(
     count = len(images)
     if not count:
         raise InputError("at least one image", "none", "Pass images.")
-    for name, given in (("labels", labels), ("groups", groups), ("splits", splits), ("ids", ids)):
-        if given is not None and len(given) != count:
-            fix = "Pass one for each image, in the same order."
-            raise InputError(f"{count} {name}", str(len(given)), fix)
+    check_lengths(count, "image", labels=labels, groups=groups, splits=splits, ids=ids)
     items = [_item(images, i) for i in range(count)]
     refuse_scaled_pixels(items)
-    read = given_labels(labels, class_names, task)
-    parsed = given_splits(splits, count)
+    return labelled(
+        _ids(ids, count),
+        items,
+        labels,
+        class_names=class_names,
+        groups=groups,
+        splits=splits,
+        task=task,
+    )
+
+
+def check_lengths(count: int, noun: str, **given: Any) -> None:
+    """Refuses what is not there once for each of so many items.
+
+    Raises:
+        InputError: Something has another length.
+    """
+    for name, values in given.items():
+        if values is not None and len(values) != count:
+            fix = f"Pass one for each {noun}, in the same order."
+            raise InputError(f"{count} {name}", str(len(values)), fix)
+
+
+def labelled(
+    ids: np.ndarray,
+    items: list[Any],
+    labels: np.ndarray | Sequence[Any] | None,
+    *,
+    class_names: Sequence[str] | None,
+    groups: Sequence[Any] | None,
+    splits: Sequence[str] | None,
+    task: str,
+) -> Source:
+    """Items with what `from_arrays` takes beside images; without labels, to predict."""
+    unlabelled = Labels(np.zeros(len(items), np.int64), (), "single-label")
+    read = unlabelled if labels is None else _read_labels(labels, class_names, task)
+    given = [""] * len(items) if splits is None else splits
+    parsed = [parse_split(str(name or "")) for name in given]
     return Source(
-        ids=_ids(ids, count),
+        ids=ids,
         items=items,
         labels=read.values,
         class_names=read.class_names,
         task=read.task,
-        groups=None if groups is None else given_groups(groups),
-        splits=parsed,
+        groups=None if groups is None else _groups(groups),
+        splits=np.array(parsed, dtype=object),
         given_splits=tuple(name for name in SPLITS if name in parsed),
     )
 
@@ -89,10 +122,9 @@ def _item(images: np.ndarray | Sequence[Any], index: int) -> np.ndarray | bytes:
     return pixels
 
 
-def given_labels(
+def _read_labels(
     labels: np.ndarray | Sequence[Any], class_names: Sequence[str] | None, task: str
 ) -> Labels:
-    """Reads labels that are in memory, see `from_arrays`."""
     table = _table(labels)
     is_column = table is not None and table.shape[1] == 1 and task in ("auto", "single-label")
     if table is not None and is_column and (class_names is None or len(class_names) > 1):
@@ -153,15 +185,7 @@ def _ids(ids: Sequence[str] | None, count: int) -> np.ndarray:
     return names
 
 
-def given_splits(splits: Sequence[str] | None, count: int) -> np.ndarray:
-    """Reads names of splits, "" for what is to be assigned: object `[items]`."""
-    if splits is None:
-        return np.full(count, "", dtype=object)
-    return np.array([parse_split(str(name or "")) for name in splits], dtype=object)
-
-
-def given_groups(groups: Sequence[Any]) -> np.ndarray:
-    """Reads names of groups, "" for what is on its own: object `[items]`."""
+def _groups(groups: Sequence[Any]) -> np.ndarray:
     cells = [plain(group) for group in groups]
     texts = ["" if is_missing(cell) else class_text(cell) for cell in cells]
     return np.array(texts, dtype=object)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_tl.data.arrays import given_groups, given_labels, given_splits
+from keras_tl.data.arrays import check_lengths, labelled
 from keras_tl.data.folders import TEXTS, class_folders
 from keras_tl.data.inspection import check_bad_fraction, refuse_too_many_bad
-from keras_tl.data.labels import Labels, class_text, first_few, refuse_emptied_classes
-from keras_tl.data.source import SPLITS, Skipped, Source, content_hash
+from keras_tl.data.labels import class_text, first_few, refuse_emptied_classes
+from keras_tl.data.source import Skipped, Source, content_hash
 from keras_tl.data.tables import (
     LARGEST_CELL,
     SPLIT_COLUMN,
@@ -218,28 +218,20 @@ def from_texts(
             pairs.
     """
     texts = list(texts)
-    given = {"label": labels, "split": splits, "group": groups, "id": ids}
-    for name, values in given.items():
-        if values is not None and len(values) != len(texts):
-            fix = "Pass one for each text, in the same order."
-            raise InputError(f"{len(texts)} {name}s", str(len(values)), fix)
+    check_lengths(len(texts), "text", labels=labels, splits=splits, groups=groups, ids=ids)
     if not texts:
         raise InputError("at least one text", "none", "Pass texts.")
     columns = [cells(pd.Series(side, dtype=object)) for side in _sides(texts)]
     rows = [f"text {i}" for i in range(len(texts))]
-    unlabelled = Labels(np.zeros(len(texts), np.int64), (), "single-label")
-    read = unlabelled if labels is None else given_labels(labels, class_names, task)
-    parsed = given_splits(splits, len(texts))
     names = rows if ids is None else _ids(pd.Series(list(ids), dtype=object), "id", rows)
-    source = Source(
-        ids=np.array(names, dtype=object),
-        items=list(zip(*columns, strict=True)),
-        labels=read.values,
-        class_names=read.class_names,
-        task=read.task,
-        groups=None if groups is None else given_groups(groups),
-        splits=parsed,
-        given_splits=tuple(name for name in SPLITS if name in parsed),
+    source = labelled(
+        np.array(names, dtype=object),
+        list(zip(*columns, strict=True)),
+        labels,
+        class_names=class_names,
+        groups=groups,
+        splits=splits,
+        task=task,
     )
     return as_texts(source, pair=len(columns) > 1)
 

@@ -95,7 +95,8 @@ def giveaways(source: Source, words: Words | None = None) -> list[Giveaway]:
         if any(c == other and _overlap(holding, known) > SAME_TEXTS for other, known in named):
             continue
         named.append((c, set(holding.tolist())))
-        examples = holding[np.isin(holding, by_class.indices[slice(*by_class.indptr[c : c + 2])])]
+        of_class = by_class.indices[by_class.indptr[c] : by_class.indptr[c + 1]]
+        examples = holding[np.isin(holding, of_class)]
         found.append(
             Giveaway(
                 _as_written(words.phrase(int(frequent[p])), source.items[examples[0]]),
