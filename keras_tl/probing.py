@@ -83,7 +83,8 @@ def settle_plan(
 
     That is decided on the training images alone, in the first view that training reads, at most
     `MAX_IMAGES` of them: neither the validation nor the test split has a say, and what is
-    computed is what training would compute first.
+    computed is what training would compute first. A deterministic run counts no time: it would be
+    another each time.
 
     Args:
         model: The model to be trained.
@@ -168,7 +169,9 @@ def weigh(
     # A part of a batch that needs no more memory than training will.
     windows = getattr(train.input_spec, "windows", 1)
     items = max(config.batch_size // windows, 1)
-    seconds = seconds_to_fine_tune(model, phases[1], train, task=task, batch_size=items)
+    seconds = None
+    if not config.deterministic:
+        seconds = seconds_to_fine_tune(model, phases[1], train, task=task, batch_size=items)
     return features, decide(features, source, folds=folds, seed=config.seed, seconds=seconds)
 
 
@@ -285,7 +288,7 @@ def seconds_to_fine_tune(
 
 
 def decide(
-    features: ProbedFeatures, source: Source, *, folds: int = 5, seed: int = 0, seconds: float
+    features: ProbedFeatures, source: Source, *, folds: int = 5, seed: int = 0, seconds: float | None
 ) -> Verdict:
     """Probes features and judges whether fine-tuning is worth its price.
 
@@ -294,7 +297,7 @@ def decide(
         source: The same images, with labels and groups; equal images count as a group.
         folds: See `linear_probe`; lowered to the number of groups.
         seed: See `linear_probe`.
-        seconds: What fine-tuning would take.
+        seconds: What fine-tuning would take; None does not count it.
 
     Returns:
         The verdict, with the probe of the last features in it.

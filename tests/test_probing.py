@@ -123,9 +123,10 @@ def test_a_run_does_what_the_verdict_says_and_no_pass_more(
 def decision(data, weights, tmp_path):
     """What is decided of a run: `decision(data, store)`."""
 
-    def decided(some=data, store=None):
+    def decided(some=data, store=None, **settings):
         model = build_image_model("TinyNet", outputs=3, weights=weights, image_size=16)
-        phases, why = probing.settle_plan(model, some, config(tmp_path, weights), store, verbose=0)
+        asked = config(tmp_path, weights, **settings)
+        phases, why = probing.settle_plan(model, some, asked, store, verbose=0)
         assert why is None or len(phases) == (2 if why["fine_tune"] else 1)
         return why
 
@@ -136,6 +137,18 @@ def test_easy_images_need_no_fine_tuning(decision, tmp_path):
     found = decision(store=FeatureStore(tmp_path / "store"))
     assert not found["fine_tune"]
     assert "a linear layer on its features reaches" in found["why"]
+
+
+def test_no_clock_decides_of_a_deterministic_run(decision, tmp_path, monkeypatch):
+    def timed(*_, **__):
+        raise AssertionError("timed")
+
+    monkeypatch.setattr(probing, "seconds_to_fine_tune", timed)
+    found = decision(store=FeatureStore(tmp_path / "store"), deterministic=True)
+    assert found["seconds"] is None and found["needed_gain"] <= 0.01
+    assert "points, and" in found["why"]
+    with pytest.raises(AssertionError, match="timed"):
+        decision(store=FeatureStore(tmp_path / "store"))
 
 
 def test_without_a_store_the_number_of_images_decides(decision, data, caplog):

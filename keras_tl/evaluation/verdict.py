@@ -34,7 +34,7 @@ class Verdict:
         images_per_class: Images of a class, in the mean.
         expected_gain: What fine-tuning is expected to add to the probe's score.
         needed_gain: What it would have to add.
-        seconds: What it would take.
+        seconds: What it would take; None where no clock may decide.
     """
 
     fine_tune: bool
@@ -44,7 +44,7 @@ class Verdict:
     images_per_class: float
     expected_gain: float
     needed_gain: float
-    seconds: float
+    seconds: float | None
 
     def __str__(self) -> str:
         decided = (
@@ -67,7 +67,9 @@ class Verdict:
         }
 
 
-def judge(probe: Probe, early: Probe | None, *, images_per_class: float, seconds: float) -> Verdict:
+def judge(
+    probe: Probe, early: Probe | None, *, images_per_class: float, seconds: float | None
+) -> Verdict:
     """Judges whether fine-tuning the last blocks is worth its price.
 
     Fine-tuning can gain no more than the error that a linear layer leaves. How much of that
@@ -85,7 +87,7 @@ def judge(probe: Probe, early: Probe | None, *, images_per_class: float, seconds
         early: Of the features in front of the blocks to fine-tune, averaged over places; None
             where there are none, which counts as ones that are worth nothing.
         images_per_class: Images of a class, in the mean.
-        seconds: What fine-tuning would take.
+        seconds: What fine-tuning would take; None does not count its time.
 
     Returns:
         The verdict.
@@ -95,14 +97,14 @@ def judge(probe: Probe, early: Probe | None, *, images_per_class: float, seconds
     ratio = min(error / early_error, 1.0) if early_error > 0 else 1.0
     share = LEAST_SHARE + (MOST_SHARE - LEAST_SHARE) * ratio
     expected = error * share * images_per_class / (images_per_class + HALF_PER_CLASS)
-    needed = min(LEAST_GAIN, LEAST_OF_ERRORS * error) + AN_HOURS_GAIN * seconds / 3600
+    needed = min(LEAST_GAIN, LEAST_OF_ERRORS * error) + AN_HOURS_GAIN * (seconds or 0) / 3600
+    time = "" if seconds is None else f" in {duration(seconds)}"
     enough = images_per_class >= FEW_PER_CLASS
     before = "" if earlier is None else f", on those before the last blocks {_points(earlier)}"
     why = (
         f"a linear layer on its features reaches {_points(probe.score)} "
         f"({_points(probe.interval[0])} to {_points(probe.interval[1])}){before}: fine-tuning may "
-        f"add about {_points(expected)} points in {duration(seconds)}, and {_points(needed)} would "
-        "be worth that"
+        f"add about {_points(expected)} points{time}, and {_points(needed)} would be worth that"
     )
     if not enough:
         why = f"{images_per_class:.0f} items of a class are too few for fine-tuning"
