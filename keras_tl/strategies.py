@@ -43,7 +43,7 @@ class Place:
         workers: "multiworker": host:port of each process, the same in all of them; the first is
             the chief, which writes the results. Where there are none, TF_CONFIG has them.
         worker_index: Which of them this process is.
-        tpu: "tpu": the TPU's name, or "local" for that of a TPU VM.
+        tpu: "tpu": the TPU's name; None or "local" takes that of a TPU VM.
         tpu_zone: Its zone, where TensorFlow cannot find it out.
 
     Raises:
@@ -53,13 +53,16 @@ class Place:
     strategy: str = "auto"
     workers: tuple[str, ...] = ()
     worker_index: int | None = None
-    tpu: str = "local"
+    tpu: str | None = None
     tpu_zone: str | None = None
 
     def __post_init__(self) -> None:
         if self.strategy not in NAMES:
             hint = did_you_mean(self.strategy, NAMES, f"Choose one of {', '.join(NAMES)}.")
             raise InputError("a strategy", repr(self.strategy), hint)
+        if self.strategy != "tpu" and (self.tpu or self.tpu_zone):
+            given = f"{self.tpu or self.tpu_zone} with {self.strategy!r}"
+            raise InputError("the strategy tpu for a TPU's name or zone", given, "Name it.")
         object.__setattr__(self, "workers", tuple(self.workers))
         if not self.workers and self.worker_index is not None:
             received = f"worker {self.worker_index} of none"
@@ -82,7 +85,7 @@ DISTRIBUTING = (
     tf.distribute.MultiWorkerMirroredStrategy,
     tf.distribute.TPUStrategy,
 )
-# The strategy that copies models to devices, if this process has one.
+# What was chosen in this process, in order; behind one that distributes there is no other.
 _chosen: dict[Place, tf.distribute.Strategy] = {}
 
 
@@ -92,24 +95,25 @@ def choose(place: Place | None = None) -> tf.distribute.Strategy:
     Call it before TensorFlow computes anything, and build the model inside the strategy's scope.
 
     Args:
-        place: Where to train; None takes what was chosen before, or `Place()`.
+        place: Where to train; None takes what was chosen last, or `Place()`.
 
     Raises:
         InputError: There are no such devices, TF_CONFIG cannot be used, or this process trains
             elsewhere already.
     """
     if place is None:
-        place = next(iter(_chosen), Place())
-    if place in _chosen:
-        return _chosen[place]
-    if _chosen:
-        received = f"{place.strategy!r} behind {next(iter(_chosen)).strategy!r}"
-        fix = "Take a process for each."
-        raise InputError("one strategy in a process, as Keras wants it", received, fix)
-    grow_memory_as_needed()
-    strategy = _make(place)
-    if isinstance(strategy, DISTRIBUTING):
-        _chosen[place] = strategy
+        place = next(reversed(_chosen), Place())
+    for other, strategy in _chosen.items():
+        if other != place and isinstance(strategy, DISTRIBUTING):
+            received = f"{place.strategy!r} behind {other.strategy!r}"
+            fix = "Take a process for each."
+            raise InputError("one strategy in a process, as Keras wants it", received, fix)
+    if place not in _chosen:
+        grow_memory_as_needed()
+        strategy = _make(place)
+    else:
+        strategy = _chosen.pop(place)
+    _chosen[place] = strategy
     return strategy
 
 
@@ -118,7 +122,7 @@ def current() -> tf.distribute.Strategy:
     grow_memory_as_needed()
     if tf.distribute.has_strategy():
         return tf.distribute.get_strategy()
-    return next(iter(_chosen.values()), tf.distribute.get_strategy())
+    return next(reversed(_chosen.values()), tf.distribute.get_strategy())
 
 
 def in_scope(build: Callable[P, R]) -> Callable[P, R]:
@@ -282,12 +286,13 @@ def _check_task(task: Any, cluster: dict[str, list[str]]) -> None:
 
 
 def _tpu(place: Place) -> tf.distribute.Strategy:
+    name = place.tpu or "local"
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(
-            place.tpu, zone=place.tpu_zone
+            name, zone=place.tpu_zone
         )
     except (ValueError, tf.errors.OpError) as error:
         received = str(error).splitlines()[0]
         fix = "Give --tpu NAME and --tpu-zone ZONE, or --tpu local on a TPU VM."
-        raise InputError(f"a TPU {place.tpu!r}", received, fix) from error
+        raise InputError(f"a TPU {name!r}", received, fix) from error
     return tf.distribute.TPUStrategy(resolver)

@@ -46,6 +46,8 @@ def none_chosen(monkeypatch):
         ({"strategy": "miror"}, "Did you mean mirrored?"),
         ({"workers": ("a:1", "b:1"), "worker_index": 0}, "the strategy multiworker for workers"),
         ({"strategy": "multiworker", "worker_index": 1}, "workers for a worker index"),
+        ({"tpu": "mine"}, "the strategy tpu for a TPU's name or zone, received mine with 'auto'"),
+        ({"strategy": "cpu", "tpu_zone": "europe-west4-a"}, "received europe-west4-a with 'cpu'"),
         ({"strategy": "multiworker", "workers": ("a:1", "b:1")}, "a worker index in 0 to 1"),
         (
             {"strategy": "multiworker", "workers": ("a:1", "b:1"), "worker_index": 2},
@@ -124,6 +126,13 @@ def test_a_process_has_one_strategy_of_several_devices(monkeypatch):
     assert choose() is choose(Place("mirrored")) is strategies.current() is first
     with pytest.raises(InputError, match="received 'cpu' behind 'mirrored'"):
         choose(Place("cpu"))
+
+
+def test_one_cpu_stays_one_cpu(monkeypatch):
+    choose(Place("cpu"))
+    monkeypatch.setenv("TF_CONFIG", task("worker", 0))
+    monkeypatch.setattr(strategies, "_multi_worker", lambda place: pytest.fail("It waits."))
+    assert choose() is tf.distribute.get_strategy()
 
 
 def test_a_tpu_that_is_not_there():
