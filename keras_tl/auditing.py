@@ -117,6 +117,7 @@ def audit(
         truncate=truncate,
         markup=markup,
         seed=seed,
+        engine=engine,
     )
     data_seen = _look_at(config, source)
     found = data_seen.audit or Audit({}, {}, ())

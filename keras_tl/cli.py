@@ -122,6 +122,10 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
+    from keras_tl.files import check_file_path
+
+    if options.json:
+        check_file_path(options.json)
     own = {name: vars(options)[name] for name in ("data", "labels")}
     columns = _given(options, *own, "strict", "json")
     found = _job("keras_tl.auditing").audit(**own, verbose=_verbose(), **columns)

@@ -27,7 +27,7 @@ from keras_tl.evaluation.probes import FewShot, few_shot, tied
 from keras_tl.evaluation.transferability import h_score, log_me
 from keras_tl.evaluation.verdict import Verdict
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.files import atomic_write_text, cache_root
+from keras_tl.files import atomic_write_text, cache_root, check_file_path
 from keras_tl.plans import fine_tuning_phase, head_phase
 from keras_tl.preparing import (
     Data,
@@ -162,6 +162,8 @@ def compare(
     names = _names(config)
     workers = Workers(strategies.choose(place))
     with workers.losses_told(), workers.chief_speaks():
+        if config.out and workers.is_chief:
+            check_file_path(config.out)
         comparison = _compare(config, names, source, workers, verbose)
     if config.out and workers.is_chief:
         atomic_write_text(config.out, json.dumps(comparison.facts(), indent=2) + "\n")

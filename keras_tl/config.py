@@ -327,6 +327,10 @@ class TrainConfig:
         if self.class_weight_beta is not None:
             fix = "Leave one of them out."
             self._refuse({"class_weights": False}, "a class_weight_beta", fix)
+        if self.sampling == "balanced":
+            fix = "Leave one of them out: rare classes would be favoured twice."
+            weighed = {"class_weights": False, "class_weight_beta": None}
+            self._refuse(weighed, "sampling='balanced'", fix)
         if self.augment in COUNTED_VIEWS and not self.cutmix:
             fix = "Leave it out: how many views there are is known."
             self._refuse({"views": None}, f"augment={self.augment}", fix)

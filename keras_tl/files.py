@@ -85,12 +85,34 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     aside = _aside(path)
     try:
-        with _naming(path):
+        with _naming(path, aside):
             yield aside
             _flush(aside)
             os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def check_file_path(path: str | Path) -> None:
+    """Refuses, before the work that it is for, where a file cannot be written.
+
+    Args:
+        path: Where a file is to be; missing parent folders would be made.
+
+    Raises:
+        InputError: It is a folder, or below a file, or in a folder that cannot be written to.
+    """
+    path = Path(path)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    received = ""
+    if path.is_dir():
+        received = f"the folder {path}"
+    elif not folder.is_dir():
+        received = f"{path}, where {folder} is a file"
+    elif not os.access(folder, os.W_OK):
+        received = f"{path} in a folder that cannot be written to"
+    if received:
+        raise InputError("where a file can be written", received, "Choose another name.")
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
@@ -155,7 +177,7 @@ def atomic_folder(path: str | Path, known_by: str | None = None) -> Iterator[Pat
     aside = _aside(path)
     aside.mkdir()
     try:
-        with _naming(path):
+        with _naming(path, aside):
             yield aside
             _flush_all(aside)
             _put_in_place(aside, path)
@@ -188,7 +210,7 @@ def atomic_changes(folder: str | Path) -> Iterator[Path]:
     aside = _aside(folder / CHANGES)
     aside.mkdir()
     try:
-        with _naming(folder):
+        with _naming(folder, aside):
             yield aside
             _flush_all(aside)
             _refuse_links(aside, folder)
@@ -261,12 +283,13 @@ def has_others(folder: str | Path, *but: str) -> bool:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Lets the error of a full disk say what there was no room for."""
+def _naming(path: Path, aside: Path) -> Iterator[None]:
+    """Lets errors name what was to be written, not what it is called until then."""
     try:
         yield
     except OSError as error:
-        if error.errno in NO_ROOM and not error.filename:
+        full = error.errno in NO_ROOM and not error.filename
+        if full or str(error.filename) == str(aside):
             error.filename = str(path)
         raise
 

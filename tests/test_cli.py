@@ -117,6 +117,10 @@ def test_audit_says_what_it_finds_and_ends_with_3_where_it_is_strict(tmp_path, c
     audit = ["audit", str(tmp_path / "photos"), "--no-labels"]
     assert cli.main([*audit, "--seed", "-1"]) == 2
     assert "seed of at least 0" in capsys.readouterr().err
+    assert cli.main([*audit, "--engine", "bogus"]) == 2
+    assert "engine to be one of auto, tensorflow, received 'bogus'" in capsys.readouterr().err
+    assert cli.main([*audit, "--json", str(tmp_path)]) == 2
+    assert "where a file can be written" in capsys.readouterr().err
     assert cli.main([*audit, "--strict"]) == 0
     copy = (tmp_path / "photos" / "a" / "0.png").read_bytes()
     (tmp_path / "photos" / "b" / "copy.png").write_bytes(copy)

@@ -142,6 +142,12 @@ def test_a_wrong_name_is_refused_before_any_work(photos, monkeypatch):
         compare(config(photos, "BlindNet,TinyNut"))
 
 
+def test_where_figures_cannot_be_written_is_said_before_any_work(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "prepare_data", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(InputError, match="where a file can be written, received the folder"):
+        compare(config(photos, "TinyNet", out=str(tmp_path)), verbose=0)
+
+
 @pytest.mark.slow
 def test_what_is_stored_is_not_computed_again_and_serves_a_run(photos, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_TL_CACHE", str(tmp_path / "cache"))

@@ -53,6 +53,8 @@ def test_defaults_of_a_file_follow_what_is_given(tmp_path, file, given, name, va
     "wrong",
     [
         {"class_weights": True, "class_weight_beta": 0.99},
+        {"class_weights": True, "sampling": "balanced"},
+        {"class_weight_beta": 0.99, "sampling": "balanced"},
         {"text_column": "text", "resize": "pad"},
     ],
 )

@@ -17,6 +17,7 @@ from keras_tl.files import (
     atomic_folder,
     atomic_write_text,
     cache_root,
+    check_file_path,
     csv_text,
     csv_writer,
     finish_changes,
@@ -82,6 +83,26 @@ def test_a_full_disk_is_told_with_what_there_was_no_room_for(tmp_path, writer, n
         raise OSError(number, os.strerror(number))
     assert caught.value.filename == (str(target) if named else None)
     assert str(target) in str(caught.value) or not named
+
+
+def test_a_folder_in_a_files_place_is_named(tmp_path):
+    with pytest.raises(OSError) as caught:
+        atomic_write_text(tmp_path, "text")
+    assert str(caught.value.filename) == str(tmp_path)
+
+
+def test_where_no_file_can_be_written(tmp_path, monkeypatch):
+    check_file_path(tmp_path / "new" / "file.json")
+    (tmp_path / "file").touch()
+    check_file_path(tmp_path / "file")
+    with pytest.raises(InputError, match="received the folder"):
+        check_file_path(tmp_path)
+    with pytest.raises(InputError, match=r"below, where .*file is a file"):
+        check_file_path(tmp_path / "file" / "below")
+    # What root may do, nobody is refused.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InputError, match="in a folder that cannot be written to"):
+        check_file_path(tmp_path / "new" / "file.json")
 
 
 def test_failure_before_anything_was_written_leaves_nothing(tmp_path):
