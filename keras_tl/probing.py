@@ -288,7 +288,12 @@ def seconds_to_fine_tune(
 
 
 def decide(
-    features: ProbedFeatures, source: Source, *, folds: int = 5, seed: int = 0, seconds: float | None
+    features: ProbedFeatures,
+    source: Source,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    seconds: float | None,
 ) -> Verdict:
     """Probes features and judges whether fine-tuning is worth its price.
 

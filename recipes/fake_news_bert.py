@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from keras_tl.argument_parser import ArgumentParser
+from keras_tl.errors import InputError
 from keras_tl.place_options import launch, leave_to_chief, parse
 
 BERT = "keras_hub:bert_base_en_uncased"
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = {k: v for k, v in vars(options).items() if k not in ("columns", "encoder")}
     config = ktl.TrainConfig(**settings, backbone=options.encoder, text_column=columns, pair=pair)
     data = prepare_data(config)
+    if data.task != "single-label":
+        raise InputError("one class for each story", data.task, "Give a column `label` of names.")
     phrases = phrases_to_take_out(without_datelines(data.train.source))
     run = ktl.train(config, source=replace(data.source, given_splits=SPLITS), verbose=2)
     leave_to_chief()

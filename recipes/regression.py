@@ -24,6 +24,7 @@ import pandas as pd
 
 from keras_tl.argument_parser import ArgumentParser
 from keras_tl.config import TrainConfig
+from keras_tl.errors import InputError
 from keras_tl.place_options import launch, leave_to_chief, parse
 
 
@@ -48,11 +49,10 @@ def measure_off(config: TrainConfig) -> list[str]:
     leave_to_chief()
 
     facts, found = read_facts(run), run.metrics
-    lines = []
-    for name in ("mae", "rmse", "r2", "spearman"):
-        lines.append(
-            f"{name:<10}{number(found[name]):>8}  {range_text(bounds(facts, name), number)}"
-        )
+    lines = [
+        f"{name:<10}{number(found[name]):>8}  {range_text(bounds(facts, name), number)}"
+        for name in ("mae", "rmse", "r2", "spearman")
+    ]
     splits = pd.read_csv(run.path(run.SPLITS))
     learnt = splits.loc[splits["split"] == "train", "label"].astype(float)
     predictions = pd.read_csv(run.path(run.PREDICTIONS))
@@ -60,11 +60,8 @@ def measure_off(config: TrainConfig) -> list[str]:
     guess = np.abs(true - learnt.mean())
     gain = paired_difference(guess, np.abs(true - predicted), groups=facts.groups)
     interval = range_text((gain.low, gain.high), number)
-    lines.append(
-        f"MAE of the mean {number(guess.mean())}; the model's less that: "
-        f"{number(gain.value)} ({interval})"
-    )
-    return lines
+    less = f"the model's less that: {number(gain.value)} ({interval})"
+    return [*lines, f"MAE of the mean {number(guess.mean())}; {less}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--epochs", type=int, default=8, help="of the head, then of fine-tuning")
     options = parse(parser, arguments)
+    if "," in options.target:
+        raise InputError("one column as the target", repr(options.target), "Take a run for each.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     config = TrainConfig(

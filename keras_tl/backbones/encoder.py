@@ -186,7 +186,7 @@ def check_window(max_tokens: int, config: EncoderConfig) -> None:
     """
     if max_tokens > config.longest:
         raise InputError(
-            f"at most {config.longest} tokens in a window, for so many positions has the encoder",
+            f"at most {config.longest} tokens in a window, the positions that the encoder has",
             str(max_tokens),
             f"Give max_tokens={config.longest}, and for longer texts several windows.",
         )

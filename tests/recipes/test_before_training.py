@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from keras_tl.recipes import (
+    fake_news_bert,
     few_shot,
     hub_image_classifier,
     medical_images,
@@ -151,6 +152,33 @@ def test_what_has_not_one_class_each_is_refused(tmp_path, recipe, labels, task):
     }
     with pytest.raises(InputError, match=f"one class for each image.* {task}"):
         run[recipe]()
+
+
+def test_a_regression_has_one_target(tmp_path, trainings):
+    table = write_table(tmp_path, age=np.arange(60.0), weight=np.arange(60.0))
+    with pytest.raises(InputError, match="one column as the target, received 'age,weight'"):
+        regression.main([table, "--target", "age,weight", "--out", str(tmp_path / "run")])
+    assert not trainings and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "task"), [(["a", "a|b"], "multi-label"), ([0.25, 1.5], "regression")]
+)
+def test_news_have_one_class_each(tmp_path, trainings, labels, task):
+    table = pd.read_csv(write_reviews(tmp_path / "news.csv"))
+    table["label"] = np.resize(labels, len(table))
+    table.to_csv(tmp_path / "news.csv", index=False)
+    options = [
+        "--columns",
+        "text",
+        "--max-tokens",
+        "16",
+        "--encoder",
+        str(write_tiny_bert(tmp_path / "bert")),
+    ]
+    with pytest.raises(InputError, match=f"one class for each story, received {task}"):
+        fake_news_bert.main([str(tmp_path / "news.csv"), "--out", str(tmp_path / "run"), *options])
+    assert not trainings
 
 
 def test_the_hubs_recipe_refuses_to_train_what_it_cannot_measure(tmp_path):
