@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 import yaml
 
 from keras_tl.config import DEFAULTS, SCHEMA_VERSION, TrainConfig
-from keras_tl.errors import InputError, did_you_mean
+from keras_tl.errors import InputError, did_you_mean, in_one_line
 
 # What YAML makes of the value of a setting.
 SCALARS = (str, int, float, bool, type(None))
@@ -38,7 +38,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise InputError("a configuration file", str(path), f"{error.strerror}.") from error
     # Dates that are none and numbers of thousands of digits are mere ValueErrors.
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        first = " ".join(str(error).split())[:300]
+        first = in_one_line(error, 300)
         raise InputError("a YAML file", str(path), f"It does not parse: {first}.") from error
     if not isinstance(facts, dict):
         raise InputError("settings, one `name: value` a line", str(path), "See `config.yaml`.")

@@ -46,6 +46,11 @@ def sentence(expected: str, received: str, fix: str) -> str:
     return " ".join(text.splitlines())
 
 
+def in_one_line(error: BaseException, most: int = 200) -> str:
+    """What an error of another library says, without line breaks, cut to so many characters."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 def did_you_mean(name: str, known: Iterable[str], fallback: str = "") -> str:
     """Suggests near misses of a mistyped name.
 

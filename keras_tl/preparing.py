@@ -31,7 +31,7 @@ from keras_tl.data.prepare import ImageData, prepare
 from keras_tl.data.prepare_texts import TextData, prepare_texts
 from keras_tl.data.source import Source
 from keras_tl.data.text_input import TextInput
-from keras_tl.errors import InputError, did_you_mean
+from keras_tl.errors import InputError, did_you_mean, in_one_line
 from keras_tl.model_info import ModelInfo
 from keras_tl.plans import TEXT_EPOCHS, WINDOWS_SEEN, make_plan
 from keras_tl.training.phases import Phase
@@ -222,7 +222,7 @@ def module_told(config: TrainConfig) -> Iterator[None]:
     except tf.errors.InvalidArgumentError as error:
         if not config.is_of_hub:
             raise
-        reason, fix = " ".join(str(error).split())[:500], "Take another one."
+        reason, fix = in_one_line(error, 500), "Take another one."
         raise InputError("a TF-Hub module that computes with all batches", reason, fix) from error
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_tl.config import TrainConfig
 from keras_tl.config_files import make_config, read_config
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, in_one_line
 from keras_tl.files import finish_changes, has_others, remove_leftovers
 from keras_tl.locks import LOCK, Hold
 
@@ -106,7 +106,7 @@ class Run:
             AttributeError,
             RecursionError,
         ) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = in_one_line(error)
             fix = "Copy it again from where it was trained."
             raise InputError(f"{path} as it was written", f"another ({reason})", fix) from error
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from keras_tl.data.streams import Item
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, in_one_line
 from keras_tl.files import (
     atomic_file,
     atomic_write_text,
@@ -252,7 +252,7 @@ def _read(path: Path, how: Callable[[Any], T]) -> T:
     try:
         return how(json.loads(path.read_text(encoding="utf-8")))
     except (LookupError, RecursionError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error)
         fix = "Delete the folder to begin anew."
         raise InputError(f"{path} as it was written", f"another ({reason})", fix) from error
 

@@ -1,7 +1,7 @@
 import pytest
 
 from keras_tl import tasks
-from keras_tl.errors import CheckError, InputError, KerasTLError, did_you_mean
+from keras_tl.errors import CheckError, InputError, KerasTLError, did_you_mean, in_one_line
 
 
 def test_the_message_is_one_sentence_in_one_grammar():
@@ -14,6 +14,12 @@ def test_the_message_is_one_sentence_in_one_grammar():
 def test_near_misses_are_suggested_whatever_their_case():
     assert did_you_mean("mobilenetv2", ["MobileNetV2", "VGG16"]) == "Did you mean MobileNetV2?"
     assert did_you_mean("zzz", ["VGG16"], "See the list.") == "See the list."
+
+
+def test_errors_of_other_libraries_become_one_line():
+    assert in_one_line(ValueError("what\n  is it")) == "what is it"
+    assert in_one_line(ValueError("a" * 300), 10) == "a" * 10
+    assert in_one_line(TimeoutError()) == "TimeoutError"
 
 
 def test_a_task_is_a_row():

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, in_one_line
 
 # Weights hardly pack, graphs to a tenth; this much smaller is a bomb, unless it is small unpacked.
 MOST_EXPANSION = 50
@@ -57,7 +57,7 @@ def unpack(archive: Path, folder: Path) -> None:
             with tarfile.open(fileobj=stream, mode="r:") as opened:  # type: ignore[call-overload]
                 _take_out(opened, stream, folder)
     except BROKEN as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error)
         fix = "Download it again, or give the folder that it is the archive of."
         raise InputError("a .tar.gz of a SavedModel", f"{archive}: {reason}", fix) from error
 

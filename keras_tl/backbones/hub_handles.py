@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from keras_tl.backbones.hub_archives import unpack
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, in_one_line
 
 SAVED_MODEL = "saved_model.pb"
 # What the TF1 Hub format has beside it.
@@ -117,6 +117,6 @@ def _download(handle: str) -> Path:
     try:
         return Path(tensorflow_hub.resolve(handle))
     except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = in_one_line(error, 500)
         fix = f"Try again later. {OTHER_WAY}"
         raise InputError(f"to download {handle}", reason, fix) from error

@@ -21,7 +21,7 @@ import h5py
 import keras
 import tensorflow as tf
 
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, in_one_line
 
 FIX = "Copy it again from where it was trained."
 # Keras stores the archive's members as they are. Packed again, weights hardly shrink and graphs do
@@ -71,7 +71,7 @@ def load_model(path: Path) -> keras.Model:
             cause = cause.__cause__ or cause.__context__
         if cause:
             raise cause from error
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = in_one_line(error)
         raise InputError(f"a Keras model in {path}", reason, FIX) from error
 
 

@@ -10,7 +10,7 @@ from keras_tl.backbones import graph, layers, registry
 from keras_tl.backbones.applications import PREPROCESSING
 from keras_tl.backbones.spec import BackboneSpec
 from keras_tl.backbones.weight_files import load_weights
-from keras_tl.errors import InputError, KerasTLError, did_you_mean
+from keras_tl.errors import InputError, KerasTLError, did_you_mean, in_one_line
 
 # What the ImageNet weights of each family were trained with: `keras.applications`,
 # imagenet_utils.preprocess_input. The means of "caffe" are in the order blue, green, red.
@@ -179,6 +179,6 @@ class _DownloadErrors:
         if wrong_hash or unreachable:
             raise InputError(
                 f"to download the ImageNet weights of {self._name}",
-                " ".join(str(error).split()),
+                in_one_line(error, 500),
                 "Give a file with --weights FILE, or --weights none (`weights=` in Python).",
             ) from error

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_tl.backbones.bag_of_words import as_rows, count_words, rows_of
 from keras_tl.backbones.markup import MARKUP, without_markup
-from keras_tl.errors import InputError, did_you_mean
+from keras_tl.errors import InputError, did_you_mean, in_one_line
 
 INSTALL = "Run: pip install 'keras_tl[text]'"
 # What BERT's tokenizers leave out before anything else: control and format characters, private
@@ -325,7 +325,7 @@ def _word_pieces(vocabulary: str, unknown: str) -> Any:
                 unknown_token=unknown,
             )
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error)
         fix = "Check the vocabulary's file."
         raise InputError("a vocabulary that can be searched", reason, fix) from error
 

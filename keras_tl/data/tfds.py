@@ -14,7 +14,7 @@ from keras_tl.data.labels import Labels, first_few, read_labels
 from keras_tl.data.source import SPLITS, Source
 from keras_tl.data.splits import SPLIT_ALIASES, parse_split
 from keras_tl.data.texts import as_texts
-from keras_tl.errors import InputError, did_you_mean
+from keras_tl.errors import InputError, did_you_mean, in_one_line
 
 LOG = logging.getLogger("keras_tl")
 
@@ -163,7 +163,7 @@ def _open(name: str, data_dir: str | None, download: bool) -> tfds.core.DatasetB
         raise InputError("the name of a TFDS data set", repr(name), hint) from error
     except (ValueError, AssertionError) as error:  # a name, configuration or version it cannot read
         raise InputError(
-            "the name of a TFDS data set", repr(name), " ".join(str(error).split())[:200] + "."
+            "the name of a TFDS data set", repr(name), in_one_line(error) + "."
         ) from error
     if builder.is_prepared():
         return builder
@@ -181,7 +181,7 @@ def _open(name: str, data_dir: str | None, download: bool) -> tfds.core.DatasetB
     except (tfds.download.DownloadError, OSError, AssertionError) as error:
         raise InputError(
             f"{name} to be downloadable",
-            " ".join(str(error).split())[:300],
+            in_one_line(error, 300),
             "Prepare it where there is a network, and give its data_dir.",
         ) from error
     return builder

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, in_one_line
 from keras_tl.files import atomic_file
 
 ARRAY = "array"
@@ -61,7 +61,7 @@ def read_state(path: Path) -> dict[str, Any]:
                 arrays = [file[f"arr_{index}"] for index in range(len(file.files) - 1)]
                 return json.loads(file["facts"].tobytes(), object_hook=full)
         except DAMAGED as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = in_one_line(error)
             fix = f"Delete {path.parent} to begin anew."
             received = f"{path}, which is damaged ({reason})"
             raise InputError("a whole checkpoint", received, fix) from error
