@@ -103,15 +103,14 @@ def audit(
         InputError: The data cannot be opened, or no item of a class can be read.
     """
     source = open_data(data, **options) if isinstance(data, str) else data
-    texts = len(source.items[0]) if source.items and isinstance(source.items[0], tuple) else 0
     config = TrainConfig(
         data="",
         out="",
         backbone=backbone,
         weights=weights,
         image_size=image_size,
-        text_column=("text", "text,text")[texts - 1] if texts else None,
-        pair=texts == 2,
+        text_column=(None, "text", "text,text")[source.texts],
+        pair=source.texts == 2,
         max_tokens=max_tokens,
         windows=windows,
         truncate=truncate,

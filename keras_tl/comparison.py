@@ -33,10 +33,7 @@ from keras_tl.preparing import (
     Data,
     build_model,
     data_for,
-    input_size,
-    nouns_of,
     prepare_data,
-    windows_of,
 )
 from keras_tl.probing import Part, first_view, groups_of, sample, weigh
 from keras_tl.workers import Workers
@@ -204,7 +201,7 @@ def _compare(
     shown = {row.shots for row in found[0].few_shot}
     left_out = [n for n in _numbers(config.shots) if config.few_shot and n not in shown]
     images = len(found[0].verdict.probe.outputs)
-    return Comparison(tuple(ranking), first, failures, images, tuple(left_out), nouns_of(data))
+    return Comparison(tuple(ranking), first, failures, images, tuple(left_out), data.nouns)
 
 
 def _names(config: CompareConfig) -> list[str]:
@@ -234,14 +231,14 @@ def _candidate(
 ) -> Candidate:
     training = config.training(name)
     data = data_for(training, data)
-    size = input_size(data)
+    size = data.input_size
     # As `train` does, so that random weights are the same there.
     keras.utils.set_random_seed(config.seed)
     model = build_model(training, data)
     blocks = freezing.block_count(model)
     phases = [
         head_phase(training),
-        fine_tuning_phase(training, blocks=blocks, items=len(data.train) * windows_of(data)),
+        fine_tuning_phase(training, blocks=blocks, items=len(data.train) * data.windows),
     ]
     chosen = sample(replace(data.train, source=_train_and_val(data)), config.images, config.seed)
     parts = _parts(chosen, first_view(data.train, phases))

@@ -177,8 +177,8 @@ def open_scorer(
 
 def extraction_config(data: Data, **settings: Any) -> TrainConfig:
     """The settings of a backbone, as `train` has them."""
-    if isinstance(data, Source) and data.items and isinstance(data.items[0], tuple):
-        pair = len(data.items[0]) == 2
+    if isinstance(data, Source) and data.texts:
+        pair = data.texts == 2
         settings |= {"text_column": "text,text_pair" if pair else "text", "pair": pair}
     name = os.fspath(data) if isinstance(data, str | os.PathLike) else "items"
     given = {key: value for key, value in settings.items() if value is not None}

@@ -37,7 +37,6 @@ from keras_tl.plans import TEXT_EPOCHS, WINDOWS_SEEN, make_plan
 from keras_tl.training.phases import Phase
 from keras_tl.training.sampling import class_weights
 
-# What of a `TextInput` a tokenizer takes.
 # From such a share of texts with HTML tags on "auto" leaves the tags out.
 MARKED_UP = 0.01
 # In so many buckets words are counted where their number is not given.
@@ -83,7 +82,7 @@ def prepare_data(
         for name in ("val_fraction", "test_fraction", "seed", "max_bad_fraction", "audit", "strict")
     }
     if config.has_texts:
-        if not all(isinstance(item, tuple) for item in source.items):
+        if source.items and not source.texts:
             raise InputError("a source of texts", "one of images", "Leave text_column out.")
         spec = text_input_of(config, source)
         if tokenize and spec != text_input_of(config):
@@ -169,12 +168,7 @@ def _windows_for(config: TrainConfig, source: Source, some: list[Any], one: Text
 def plan_for(model: keras.Model, data: Data, config: TrainConfig) -> list[Phase]:
     """The phases of a configuration for a model and its data; see `keras_tl.plans.make_plan`."""
     blocks = freezing.block_count(model)
-    return make_plan(config, len(data.train), blocks, windows_of(data))
-
-
-def windows_of(data: Data) -> int:
-    """Windows of a text; 1 for images."""
-    return data.text_input.windows if isinstance(data, TextData) else 1
+    return make_plan(config, len(data.train), blocks, data.windows)
 
 
 def micro_batches_of(config: TrainConfig, data: Data) -> int:
@@ -184,7 +178,7 @@ def micro_batches_of(config: TrainConfig, data: Data) -> int:
     if len(data.train) < config.batch_size:
         return 1
     # Parts that divide the batch, or it would become another one.
-    parts = range(min(windows_of(data), config.batch_size), config.batch_size + 1)
+    parts = range(min(data.windows, config.batch_size), config.batch_size + 1)
     return next(count for count in parts if config.batch_size % count == 0)
 
 
@@ -268,18 +262,6 @@ def data_for(config: TrainConfig, data: Data) -> Data:
         spec = text_input_of(config, data.source)
         return replace(data, text_input=spec, tokenize=tokenize_for(config, spec))
     return replace(data, image_input=replace(data.image_input, size=image_size_of(config)))
-
-
-def nouns_of(data: Data) -> str:
-    """What the items are, "images" or "texts"."""
-    return "texts" if isinstance(data, TextData) else "images"
-
-
-def input_size(data: Data) -> int:
-    """Height and width of images; of texts, how many tokens are read."""
-    if isinstance(data, TextData):
-        return data.text_input.max_tokens * data.text_input.windows
-    return data.image_input.size
 
 
 def class_weights_of(config: TrainConfig, source: Source) -> list[float] | None:

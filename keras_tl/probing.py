@@ -23,7 +23,7 @@ from keras_tl.evaluation.linear_fits import deal
 from keras_tl.evaluation.probes import Probe, linear_probe
 from keras_tl.evaluation.verdict import Verdict, judge
 from keras_tl.feature_cache import Features, FeatureStore
-from keras_tl.preparing import Data, nouns_of, plan_for
+from keras_tl.preparing import Data, plan_for
 from keras_tl.training.images import Images
 from keras_tl.training.passes import SMALL_ITEM, PrefixPass, batch_loss, item_bytes
 from keras_tl.training.phases import Phase
@@ -108,7 +108,7 @@ def settle_plan(
         return phases, None
     cause = _why_not_probed(data, store)
     if store is None or cause or len(phases) == 1:
-        counted = len(data.train), nouns_of(data)
+        counted = len(data.train), data.nouns
         why = "decided by the number of training {1}, {0}".format(*counted)
         if len(phases) == 1:
             log.info("No fine-tuning: %d training %s are too few for it", *counted)

@@ -170,7 +170,7 @@ class _DownloadErrors:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(error, KerasTLError):
+        if error is None or isinstance(error, KerasTLError):
             return
         wrong_hash = isinstance(error, ValueError) and "corrupted file" in str(error)
         unreachable = isinstance(error, OSError) or isinstance(

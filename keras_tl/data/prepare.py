@@ -1,6 +1,7 @@
 """From opened data to three splits that are ready to train on."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from keras_tl.data import augment as augmentations
 from keras_tl.data.audit.findings import Audit
@@ -32,6 +33,12 @@ class ImageData(Prepared):
     augmentation: augmentations.Augmentation
     seen: Seen | None = None
     audit: Audit | None = None
+    nouns: ClassVar[str] = "images"
+
+    @property
+    def input_size(self) -> int:
+        """Height and width, in pixels."""
+        return self.image_input.size
 
     def samples(self, split: str) -> Samples:
         """The images of one split, "train", "val" or "test"."""

@@ -1,6 +1,7 @@
 """From texts to three splits that are ready to train on."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from keras_tl.data.audit.findings import Audit
 from keras_tl.data.audit.text_judging import (
@@ -35,6 +36,17 @@ class TextData(Prepared):
     tokenize: Tokenize | None = None
     seen: SeenTexts | None = None
     audit: Audit | None = None
+    nouns: ClassVar[str] = "texts"
+
+    @property
+    def input_size(self) -> int:
+        """How many tokens are read of a text."""
+        return self.text_input.max_tokens * self.text_input.windows
+
+    @property
+    def windows(self) -> int:
+        """Into how many windows a text is cut at most."""
+        return self.text_input.windows
 
     def samples(self, split: str) -> Samples:
         """The texts of one split, "train", "val" or "test"."""

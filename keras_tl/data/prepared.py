@@ -1,6 +1,7 @@
 """What images and texts that are ready to train on have in common."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import SPLITS, Source
@@ -11,9 +12,21 @@ class Prepared(ABC):
 
     Attributes:
         source: All items that can be used, and what was passed over.
+        nouns: What the items are called, "images" or "texts".
     """
 
     source: Source
+    nouns: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def input_size(self) -> int:
+        """Height and width of images, in pixels; of texts, how many tokens are read."""
+
+    @property
+    def windows(self) -> int:
+        """Into how many windows a text is cut at most; 1 for images."""
+        return 1
 
     @abstractmethod
     def samples(self, split: str) -> Samples:

@@ -88,6 +88,11 @@ class Source:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def texts(self) -> int:
+        """How many texts an item has: 1, or 2 of a pair; 0 where items are images."""
+        return len(self.items[0]) if self.items and isinstance(self.items[0], tuple) else 0
+
     def take(self, indices: np.ndarray) -> "Source":
         """Returns the items at `indices` (int64 `[k]`), in that order."""
         return replace(

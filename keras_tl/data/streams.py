@@ -118,8 +118,7 @@ def open_stream(
         InputError: There is no such data, or its path is no UTF-8.
     """
     if isinstance(data, Source):
-        texts = bool(data.items) and isinstance(data.items[0], tuple)
-        return Stream("the source", texts, partial(_of_source, data))
+        return Stream("the source", data.texts > 0, partial(_of_source, data))
     if not isinstance(data, str | os.PathLike):
         paths = [str(path) for path in data]
         return Stream("the list", False, lambda: (Item(path, path) for path in paths))
