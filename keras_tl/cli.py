@@ -200,14 +200,15 @@ def _show_run(run: Any) -> int:
 
 
 def _show_figures(metrics: dict[str, Any], run: Any) -> None:
-    from keras_tl.evaluation.many_classes import format_confused
+    from keras_tl.evaluation.class_figures import format_confused
     from keras_tl.evaluation.metrics import format_confusion, summary
 
     print(summary(metrics))
     if "confusion_matrix" in metrics:
         print(format_confusion(metrics["confusion_matrix"], run.info.class_names))
     elif "confused" in metrics:
-        print(format_confused(metrics["confused"], metrics["per_class"]))
+        support = {name: row["support"] for name, row in metrics["per_class"].items()}
+        print(format_confused(metrics["confused"], support))
 
 
 def _evaluate(options: argparse.Namespace) -> int:

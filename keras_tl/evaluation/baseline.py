@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
 from keras_tl.data.stratify import strata
+from keras_tl.evaluation.class_figures import log_loss
 from keras_tl.evaluation.linear_fits import deal
 
 # What is chosen from: longest n-grams, and how little the penalty counts (scikit-learn's C; of a
@@ -173,7 +174,7 @@ def _errors(outputs: np.ndarray, targets: np.ndarray, task: str) -> tuple[float,
     else:
         wrong = ((outputs >= 0.5) != present).any(axis=1)
     of_truth = np.where(present, outputs, 1.0 - outputs)
-    return float(wrong.mean()), float(-np.log(np.clip(of_truth, 1e-7, 1.0)).mean())
+    return float(wrong.mean()), log_loss(of_truth)
 
 
 def _fit(features: sparse.csr_matrix, targets: Any, task: str, c: float) -> Predict:

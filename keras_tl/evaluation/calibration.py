@@ -11,11 +11,12 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from keras_tl.evaluation.class_figures import EPSILON, log_loss
+
 BINS = 15
 FOLDS = 5
-# Temperatures that are looked through, and what keeps logarithms finite.
+# Temperatures that are looked through.
 COLDEST, HOTTEST = 0.05, 20.0
-SMALLEST = 1e-7
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def negative_log_likelihood(
         of_truth = np.where(present, probabilities, 1.0 - probabilities)
     else:
         of_truth = np.where(present, probabilities, 0.0).sum(axis=1)
-    return float(-np.log(np.clip(of_truth, SMALLEST, 1.0)).mean())
+    return log_loss(of_truth)
 
 
 def fit_temperature(probabilities: np.ndarray, present: np.ndarray, multi_label: bool) -> float:
@@ -180,7 +181,7 @@ def cross_fitted(
 
 def _logits(probabilities: np.ndarray, multi_label: bool) -> np.ndarray:
     """Logits of probabilities; those of a softmax up to a constant for each sample."""
-    kept = np.clip(np.asarray(probabilities, np.float64), SMALLEST, 1.0)
+    kept = np.clip(np.asarray(probabilities, np.float64), EPSILON, 1.0)
     if not multi_label:
         return np.log(kept)
-    return np.log(kept) - np.log(np.clip(1.0 - np.asarray(probabilities), SMALLEST, 1.0))
+    return np.log(kept) - np.log(np.clip(1.0 - np.asarray(probabilities), EPSILON, 1.0))

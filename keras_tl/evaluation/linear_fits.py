@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from keras_tl.evaluation.class_figures import log_loss
 from keras_tl.features import scaling
 
 # An L-BFGS that stops here is near enough: the penalty, not the last digit, decides.
@@ -162,7 +163,7 @@ def _least_loss(
     losses = []
     for penalty in sorted(penalties, reverse=True):
         of_true = fit(train[held], penalty)[np.arange(held.sum()), classes[held]]
-        losses.append((float(-np.log(np.clip(of_true, 1e-7, 1)).mean()), penalty))
+        losses.append((log_loss(of_true), penalty))
     return min(losses)[1]
 
 

@@ -5,7 +5,7 @@ nobody reads it. Of more than `MANY_CLASSES` the ten most probable classes of ea
 and the pairs of classes that were confused; every figure is of all classes all the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,13 @@ import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 
 from keras_tl.data.source import Source
+from keras_tl.evaluation.class_figures import class_figures, confused_pairs, overall_figures
 from keras_tl.model_info import ModelInfo
 
 # From more on, tables hold the `KEPT` most probable ones.
 MANY_CLASSES, KEPT = 200, 10
-# Probabilities that are looked at together; confused pairs that are shown in a terminal.
-CHUNK, SHOWN = 4_000_000, 10
-# What Keras keeps probabilities away from 0 by.
-SMALLEST = 1e-7
+# Probabilities that are looked at together.
+CHUNK = 4_000_000
 
 
 def has_many(info: ModelInfo) -> bool:
@@ -86,50 +85,20 @@ def single_label_of_many(
     """
     classes, predicted = np.arange(len(info.class_names)), probabilities.argmax(axis=1)
     of_true = probabilities[np.arange(len(true)), true]
-    precision, recall, f1, support = precision_recall_fscore_support(
-        true, predicted, labels=classes, zero_division=0
-    )
+    scores = precision_recall_fscore_support(true, predicted, labels=classes, zero_division=0)
     average, area = ranking_figures(probabilities, true)
     per_class = {
-        name: {
-            "precision": float(precision[index]),
-            "recall": float(recall[index]),
-            "f1": float(f1[index]),
-            "support": int(support[index]),
-            "average_precision": float(average[index]) if support[index] else None,
-        }
+        name: class_figures(*(score[index] for score in scores))
+        | {"average_precision": None if np.isnan(average[index]) else float(average[index])}
         for index, name in enumerate(info.class_names)
     }
     return {
-        "loss": float(-np.log(np.clip(of_true, SMALLEST, 1.0)).mean()),
-        "accuracy": float((true == predicted).mean()),
-        "balanced_accuracy": float(recall[support > 0].mean()),
-        "macro_f1": float(f1.mean()),
-        "weighted_f1": float(np.average(f1, weights=support)),
-        "top5_accuracy": float((rank_of_true(probabilities, true) < 5).mean()),
+        **overall_figures(of_true, true == predicted, *scores[1:]),
+        "top5_accuracy": top5_accuracy(probabilities, true),
         "roc_auc": area,
         "per_class": per_class,
-        "confused": confused_pairs(true, predicted, info),
+        "confused": confused_pairs(true, predicted, info.class_names),
     }
-
-
-def format_confused(pairs: Sequence[Sequence[Any]], per_class: dict[str, Any]) -> str:
-    """Lays the confused pairs of many classes out for a terminal.
-
-    Args:
-        pairs: `confused` of `single_label_of_many`.
-        per_class: Its `per_class`.
-
-    Returns:
-        The ten most confused ones.
-    """
-    if not pairs:
-        return "No class was taken for another."
-    lines = ["Most often confused (true -> predicted):"]
-    for true, predicted, count in pairs[:SHOWN]:
-        share = count / per_class[true]["support"]
-        lines.append(f"{count:>6}  {true} -> {predicted} ({share:.1%} of {true})")
-    return "\n".join(lines)
 
 
 def ranked_columns(
@@ -161,30 +130,15 @@ def ranked_columns(
     return columns
 
 
-def confused_pairs(true: np.ndarray, predicted: np.ndarray, info: ModelInfo) -> list[list[Any]]:
-    """Which class was taken for which: `[true, predicted, samples]`, the most frequent first.
-
-    No more than there are samples; of equals those of the first classes come first.
-    """
-    wrong = true != predicted
-    keys, counts = np.unique(
-        true[wrong] * len(info.class_names) + predicted[wrong], return_counts=True
-    )
-    order = np.argsort(-counts, kind="stable")
-    pairs = zip(keys[order].tolist(), counts[order].tolist(), strict=True)
-    names, width = info.class_names, len(info.class_names)
-    return [[names[key // width], names[key % width], count] for key, count in pairs]
-
-
-def rank_of_true(probabilities: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """How many classes are more probable than the true one: int64 `[samples]`."""
+def top5_accuracy(probabilities: np.ndarray, true: np.ndarray) -> float:
+    """The share of samples with fewer than five classes more probable than the true one."""
     of_true = probabilities[np.arange(len(true)), true]
     step = _step(probabilities.shape[1])
     parts = [
         (probabilities[at : at + step] > of_true[at : at + step, None]).sum(axis=1)
         for at in range(0, len(true), step)
     ]
-    return np.concatenate(parts)
+    return float((np.concatenate(parts) < 5).mean())
 
 
 def ranking_figures(probabilities: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, float | None]:

@@ -20,15 +20,24 @@ from sklearn.metrics import (
 )
 
 from keras_tl.errors import InputError
-from keras_tl.evaluation.many_classes import class_indices, has_many, single_label_of_many
+from keras_tl.evaluation.class_figures import (
+    class_figures,
+    format_confused,
+    log_loss,
+    overall_figures,
+    pairs_of_matrix,
+)
+from keras_tl.evaluation.many_classes import (
+    class_indices,
+    has_many,
+    single_label_of_many,
+    top5_accuracy,
+)
 from keras_tl.model_info import ModelInfo
 
-# What Keras keeps probabilities away from 0 and 1 by, so that both report the same loss.
-EPSILON = 1e-7
-# What is shown at most: classes in a summary, classes in a confusion table, confused pairs.
+# What is shown at most: classes in a summary, classes in a confusion table.
 SHOWN_CLASSES = 20
 TABLE_CLASSES = 10
-SHOWN_PAIRS = 10
 
 
 def evaluate(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> dict[str, Any]:
@@ -111,23 +120,17 @@ def single_label(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo
     true, predicted = targets.argmax(axis=1), decide(probabilities, info).argmax(axis=1)
     of_true = probabilities[np.arange(len(true)), true]
     scores = precision_recall_fscore_support(true, predicted, labels=classes, zero_division=0)
-    _, recall, f1, support = scores
     figures: dict[str, Any] = {
         **({"threshold": info.thresholds[0]} if info.thresholds else {}),
-        "loss": float(-np.log(np.clip(of_true, EPSILON, 1.0)).mean()),
-        "accuracy": float((true == predicted).mean()),
-        "balanced_accuracy": float(recall[support > 0].mean()),
-        "macro_f1": float(f1.mean()),
-        "weighted_f1": float(np.average(f1, weights=support)),
+        **overall_figures(of_true, true == predicted, *scores[1:]),
     }
     if len(classes) > 5:
-        more_probable = (probabilities > of_true[:, None]).sum(axis=1)
-        figures["top5_accuracy"] = float((more_probable < 5).mean())
+        figures["top5_accuracy"] = top5_accuracy(probabilities, true)
     figures["roc_auc"] = None
-    if len(classes) > 1 and (support > 0).all():
+    if len(classes) > 1 and (scores[3] > 0).all():
         figures["roc_auc"] = float(roc_auc_score(targets, probabilities, average="macro"))
     figures["per_class"] = {
-        name: _class_figures(*(score[index] for score in scores))
+        name: class_figures(*(score[index] for score in scores))
         | {"average_precision": _average_precision(true == index, probabilities[:, index])}
         for index, name in enumerate(info.class_names)
     }
@@ -160,7 +163,7 @@ def multi_label(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo)
     }
     precisions = [row["average_precision"] for row in per_class.values()]
     return {
-        "loss": float(-np.log(np.clip(of_truth, EPSILON, 1.0)).mean()),
+        "loss": log_loss(of_truth),
         "subset_accuracy": float((present == chosen).all(axis=1).mean()),
         "hamming_loss": float((present != chosen).mean()),
         "micro_f1": float(f1_score(present.ravel(), chosen.ravel(), zero_division=0)),
@@ -243,7 +246,8 @@ def format_confusion(matrix: Sequence[Sequence[int]], class_names: Sequence[str]
     """
     counts = np.asarray(matrix)
     if len(class_names) > TABLE_CLASSES:
-        return _most_confused(counts, class_names)
+        support = dict(zip(class_names, counts.sum(axis=1).tolist(), strict=True))
+        return format_confused(pairs_of_matrix(counts, class_names), support)
     titles = [f"{index} {name}" for index, name in enumerate(class_names, start=1)]
     corner = "true \\ predicted"
     first = max(len(corner), *(len(title) for title in titles))
@@ -298,15 +302,6 @@ def _check(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> N
         )
 
 
-def _class_figures(precision: float, recall: float, f1: float, support: int) -> dict[str, Any]:
-    return {
-        "precision": float(precision),
-        "recall": float(recall),
-        "f1": float(f1),
-        "support": int(support),
-    }
-
-
 def _present_or_not(
     present: np.ndarray, chosen: np.ndarray, probability: np.ndarray, threshold: float
 ) -> dict[str, Any]:
@@ -315,7 +310,7 @@ def _present_or_not(
         present, chosen, average="binary", zero_division=0
     )
     return {
-        **_class_figures(precision, recall, f1, present.sum()),
+        **class_figures(precision, recall, f1, present.sum()),
         "average_precision": _average_precision(present, probability),
         "threshold": threshold,
     }
@@ -372,19 +367,3 @@ def _table(heading: str, rows: dict[str, dict[str, Any]]) -> list[str]:
 
 def _right_aligned(cells: list[str], widths: list[int]) -> str:
     return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-
-
-def _most_confused(counts: np.ndarray, class_names: Sequence[str]) -> str:
-    wrong = counts * ~np.eye(len(counts), dtype=bool)
-    if not wrong.any():
-        return "No class was taken for another."
-    largest = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN_PAIRS]
-    lines = ["Most often confused (true -> predicted):"]
-    for true, predicted in zip(*np.unravel_index(largest, wrong.shape), strict=True):
-        if wrong[true, predicted]:
-            share = wrong[true, predicted] / counts[true].sum()
-            pair = f"{class_names[true]} -> {class_names[predicted]}"
-            lines.append(
-                f"{wrong[true, predicted]:>6}  {pair} ({share:.1%} of {class_names[true]})"
-            )
-    return "\n".join(lines)

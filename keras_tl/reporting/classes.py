@@ -20,6 +20,7 @@ from keras_tl.evaluation.calibration import (
     reliability,
     with_temperature,
 )
+from keras_tl.evaluation.class_figures import Pairs, pairs_of_matrix
 from keras_tl.evaluation.many_classes import KEPT, MANY_CLASSES
 from keras_tl.reporting.blocks import (
     Block,
@@ -53,33 +54,22 @@ def confusion(facts: Facts) -> Section:
     """Which class is taken for which; of many classes the most confused pairs."""
     counts = np.array(facts.metrics["confusion_matrix"])
     names = facts.class_names
-    title = "Confusion matrix"
+    pairs = pairs_of_matrix(counts, names)
     blocks: list[Block] = []
     if len(names) <= MATRIX_CLASSES:
         blocks.append(_matrix(counts, names))
-    pairs = _pairs(counts, names, facts.nouns)
-    if len(names) > MATRIX_CLASSES and pairs.rows:
-        blocks.append(pairs)
-    if not pairs.rows:
+    elif pairs:
+        blocks.append(_pairs(facts, pairs))
+    if not pairs:
         blocks.append(Text("No class was taken for another."))
-    return Section(title, tuple(blocks))
+    return Section("Confusion matrix", tuple(blocks))
 
 
 def confused(facts: Facts) -> Section:
     """The most confused pairs of very many classes."""
-    found, per_class = facts.metrics["confused"], facts.metrics["per_class"]
-    title = "Confusion"
-    if not found:
-        return Section(title, (Text("No class was taken for another."),))
-    rows = []
-    for true, predicted, count in found[:PAIRS]:
-        share = count / per_class[true]["support"]
-        cells = Cell(f"{count:,}"), Cell(percent(share), bar=share)
-        rows.append([Cell(true), Cell(predicted), *cells])
-    caption = f"The {len(rows)} most confused pairs of {len(facts.class_names):,} classes"
-    caption += f"; all {len(found):,} are in metrics.json." if len(found) > len(rows) else "."
-    head = ["true", "taken for", facts.nouns, "share of the class"]
-    return Section(title, (Table(head, rows, caption, names=2),))
+    pairs = facts.metrics["confused"]
+    found = _pairs(facts, pairs) if pairs else Text("No class was taken for another.")
+    return Section("Confusion", (found,))
 
 
 def _matrix(counts: np.ndarray, names: tuple[str, ...]) -> Table:
@@ -97,18 +87,17 @@ def _matrix(counts: np.ndarray, names: tuple[str, ...]) -> Table:
     return Table(["true \\ predicted", *head], rows, caption, look="heat")
 
 
-def _pairs(counts: np.ndarray, names: tuple[str, ...], nouns: str) -> Table:
-    wrong = counts * ~np.eye(len(counts), dtype=bool)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+def _pairs(facts: Facts, pairs: Pairs) -> Table:
     rows = []
-    for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True):
-        if wrong[i, j]:
-            share = wrong[i, j] / counts[i].sum()
-            count = Cell(str(wrong[i, j]))
-            rows.append([Cell(names[i]), Cell(names[j]), count, Cell(percent(share), bar=share)])
-    caption = f"The {len(rows)} most confused pairs of {len(names):,} classes."
-    head = ["true", "taken for", nouns, "share of the class"]
-    return Table(head, rows, caption, names=2)
+    for true, predicted, count in pairs[:PAIRS]:
+        share = count / facts.metrics["per_class"][true]["support"]
+        cells = Cell(f"{count:,}"), Cell(percent(share), bar=share)
+        rows.append([Cell(true), Cell(predicted), *cells])
+    caption = f"The {len(rows)} most confused pairs of {len(facts.class_names):,} classes"
+    if len(pairs) > len(rows) and "confused" in facts.metrics:
+        caption += f"; all {len(pairs):,} are in metrics.json"
+    head = ["true", "taken for", facts.nouns, "share of the class"]
+    return Table(head, rows, f"{caption}.", names=2)
 
 
 def per_class(facts: Facts) -> Section:

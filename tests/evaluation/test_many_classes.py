@@ -10,6 +10,7 @@ import pytest
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
 from keras_tl.evaluation import many_classes as many
+from keras_tl.evaluation.class_figures import format_confused, pairs_of_matrix
 from keras_tl.evaluation.metrics import evaluate, single_label
 from keras_tl.evaluation.predictions import predictions_frame
 from keras_tl.model_info import ModelInfo
@@ -47,6 +48,7 @@ def test_the_figures_are_those_of_few_classes(measured):
     assert list(per_class) == list(wanted_per_class)
     for name, row in per_class.items():
         assert row == pytest.approx(wanted_per_class[name], rel=1e-6)
+    assert pairs_of_matrix(matrix, info.class_names) == pairs
     index = {name: i for i, name in enumerate(info.class_names)}
     for one, other, count in pairs:
         assert matrix[index[one], index[other]] == count
@@ -74,6 +76,16 @@ def test_a_class_that_does_not_occur_has_no_average_precision(measured):
     assert figures["per_class"]["class 7"]["average_precision"] is None
     assert figures["per_class"]["class 7"]["support"] == 0
     assert figures["roc_auc"] is None
+
+
+def test_the_most_confused_are_shown_with_their_share():
+    support = {"cat": 2000, "dog": 40}
+    pairs = [["cat", "dog", 500], ["dog", "cat", 30]]
+    assert format_confused(pairs, support).splitlines() == [
+        "Most often confused (true -> predicted):",
+        "   500  cat -> dog (25.0% of cat)",
+        "    30  dog -> cat (75.0% of dog)",
+    ]
 
 
 def test_the_table_holds_the_ten_most_probable(measured):
