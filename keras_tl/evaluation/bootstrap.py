@@ -185,7 +185,10 @@ def ranking_intervals(
     """
     rows = [
         np.stack(
-            [_ranked(times, *pair) for pair in zip(present.T, np.transpose(scores), strict=True)],
+            [
+                resampled_ranking(times, *pair)
+                for pair in zip(present.T, np.transpose(scores), strict=True)
+            ],
             axis=1,
         )
         for times in resamples(len(scores), groups=groups, count=count, seed=seed)
@@ -295,8 +298,19 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
     return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 
-def _ranked(times: np.ndarray, positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve and average precision: float64 `[resamples, 2]`."""
+def resampled_ranking(times: np.ndarray, positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The area under the ROC curve and the average precision in each resample.
+
+    Args:
+        times: How often each sample was drawn, int64 `[resamples, samples]`.
+        positive: Bool `[samples]`, the truth.
+        scores: Float `[samples]`, higher for what is likelier positive; what scores the same is
+            taken at once.
+
+    Returns:
+        Float64 `[resamples, 2]`: area and average precision; NaN for an area without positives or
+        without negatives, and for a precision without positives.
+    """
     order = np.argsort(-scores, kind="stable")
     last_of_score = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])
     drawn = times[:, order]

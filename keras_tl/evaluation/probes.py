@@ -15,7 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from keras_tl.data.one_hot import OneHotRows
 from keras_tl.data.stratify import strata
 from keras_tl.errors import InputError
-from keras_tl.evaluation.bootstrap import intervals, resamples
+from keras_tl.evaluation.bootstrap import intervals, resampled_ranking, resamples
 from keras_tl.evaluation.held_out import HeldOut
 from keras_tl.evaluation.linear_fits import deal, deal_groups, logistic, standardise
 from keras_tl.evaluation.wilson import wilson
@@ -263,16 +263,10 @@ def _accuracy(targets: np.ndarray, outputs: np.ndarray, times: np.ndarray) -> np
 
 def _precision(targets: np.ndarray, outputs: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Mean average precision of the classes that occur; 0 where none does."""
-    total, occurring = np.zeros(len(times)), np.zeros(len(times))
-    for present, output in zip(targets.T > 0.5, outputs.T, strict=True):
-        order = np.argsort(-output, kind="stable")
-        taken = np.cumsum(times[:, order], axis=1)
-        found = times[:, order] * present[order]
-        hits = found.sum(axis=1)
-        precision = np.cumsum(found, axis=1) / np.maximum(taken, 1)
-        total += (found * precision).sum(axis=1) / np.maximum(hits, 1)
-        occurring += hits > 0
-    return total / np.maximum(occurring, 1)
+    pairs = zip(targets.T > 0.5, outputs.T, strict=True)
+    precisions = np.stack([resampled_ranking(times, *pair)[:, 1] for pair in pairs], axis=1)
+    occurring = (~np.isnan(precisions)).sum(axis=1)
+    return np.nansum(precisions, axis=1) / np.maximum(occurring, 1)
 
 
 def _r2(targets: np.ndarray, outputs: np.ndarray, times: np.ndarray) -> np.ndarray:

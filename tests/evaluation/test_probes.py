@@ -141,8 +141,12 @@ def test_a_regression_is_measured_by_r2():
     assert probe.figures["mae"] == pytest.approx(np.abs(targets - probe.outputs).mean(), rel=1e-4)
 
 
-def test_several_labels_are_measured_by_mean_average_precision():
+@pytest.mark.parametrize("are_tied", [False, True])
+def test_several_labels_are_measured_by_mean_average_precision(are_tied):
     features, labels = blobs(classes=4)
+    if are_tied:
+        # Four kinds of items: those of one kind have the same outputs in a fold.
+        features = np.sign(features[:, :2])
     targets = np.stack([labels == 0, labels >= 2, labels == 9], axis=1).astype(np.float32)
     probe = linear_probe(features, targets, task="multi-label")
     expected = [average_precision_score(targets[:, i], probe.outputs[:, i]) for i in (0, 1)]
