@@ -10,7 +10,6 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from keras_tl.evaluation.class_figures import log_loss
-from keras_tl.features import scaling
 
 # An L-BFGS that stops here is near enough: the penalty, not the last digit, decides.
 MAX_STEPS = 200
@@ -20,20 +19,6 @@ INNER_FOLDS = 5
 
 # From standardised features of other items, float32 `[others, features]`, to their outputs.
 Predict: TypeAlias = Callable[[np.ndarray], np.ndarray]
-
-
-def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shifts and scales features as `keras_tl.features.scaling` says for the training items.
-
-    Args:
-        train: Float `[items, features]`.
-        test: Float `[others, features]`.
-
-    Returns:
-        Both as float32; a feature that does not vary in `train` is 0 in both.
-    """
-    shift, scale = scaling(train)
-    return (train - shift) * scale, (test - shift) * scale
 
 
 def deal(strata: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -111,30 +96,21 @@ def _filling(lacking: np.ndarray, items: int, seed: int) -> np.ndarray:
     return np.repeat(np.arange(len(lacking)), counts)
 
 
-def logistic(
-    train: np.ndarray, targets: np.ndarray, test: np.ndarray, penalties: tuple[float, ...]
-) -> tuple[np.ndarray, float]:
+def fit_logistic(
+    train: np.ndarray, targets: Any, penalties: tuple[float, ...]
+) -> tuple[Predict, float]:
     """Multinomial logistic regression by L-BFGS.
 
     Args:
         train: Standardised features, float32 `[items, features]`.
         targets: One-hot float32 `[items, classes]`.
-        test: Float32 `[others, features]`.
         penalties: Half the penalty of a squared weight beside the mean loss of an item. Of
             several, the one with the least loss on a stratified fifth of the items, which is
             held out for that, is taken.
 
     Returns:
-        Probabilities of `test`, float32 `[others, classes]`, and the penalty.
+        What gives the probabilities of other items, and the penalty.
     """
-    predict, best = fit_logistic(train, targets, penalties)
-    return predict(test), best
-
-
-def fit_logistic(
-    train: np.ndarray, targets: Any, penalties: tuple[float, ...]
-) -> tuple[Predict, float]:
-    """What `logistic` fits, as a function, and the penalty."""
     classes = targets.argmax(axis=1)
     # The sums are small: a second thread would cost more than it brings, much more on a busy
     # machine.
@@ -193,9 +169,9 @@ def _logistic_fit(
     return probabilities
 
 
-def ridge(
-    train: np.ndarray, targets: np.ndarray, test: np.ndarray, penalties: tuple[float, ...]
-) -> tuple[np.ndarray, float]:
+def fit_ridge(
+    train: np.ndarray, targets: np.ndarray, penalties: tuple[float, ...]
+) -> tuple[Predict, float]:
     """Ridge regression in closed form.
 
     The penalty is the one with the least leave-one-out error, which needs no further fit (Allen,
@@ -205,20 +181,11 @@ def ridge(
     Args:
         train: Standardised features, float32 `[items, features]`.
         targets: Float32 `[items, targets]`.
-        test: Float32 `[others, features]`.
         penalties: The penalty of a squared weight beside the mean squared error of an item.
 
     Returns:
-        Predictions for `test`, float32 `[others, targets]`, and the penalty.
+        What predicts the targets of other items, and the penalty.
     """
-    predict, best = fit_ridge(train, targets, penalties)
-    return predict(test), best
-
-
-def fit_ridge(
-    train: np.ndarray, targets: np.ndarray, penalties: tuple[float, ...]
-) -> tuple[Predict, float]:
-    """What `ridge` fits, as a function, and the penalty."""
     targets = targets.astype(np.float64)
     mean, deviation = targets.mean(axis=0), targets.std(axis=0)
     # Rounding leaves something of what does not vary.

@@ -17,8 +17,9 @@ from keras_tl.data.stratify import strata
 from keras_tl.errors import InputError
 from keras_tl.evaluation.bootstrap import intervals, resampled_ranking, resamples
 from keras_tl.evaluation.held_out import HeldOut
-from keras_tl.evaluation.linear_fits import deal, deal_groups, logistic, standardise
+from keras_tl.evaluation.linear_fits import deal, deal_groups, fit_logistic
 from keras_tl.evaluation.wilson import wilson
+from keras_tl.features import scaling
 
 # The penalty of a squared weight beside an item's loss, on standardised features.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
@@ -165,19 +166,19 @@ def few_shot(
     Returns:
         A row for each number of shots that every class can fill with an item to spare.
     """
-    standard, _ = standardise(features, features[:0])
+    shift, scale = scaling(features)
+    standard = (features - shift) * scale
     least = int(np.unique(labels, return_counts=True)[1].min())
-    targets = _one_hot(labels)
+    targets = OneHotRows(labels, int(labels.max()) + 1)
     rows = []
     for count in (count for count in shots if count < least):
         found = []
         for seed in seeds:
             chosen, rest = draw(labels, count, seed=seed, groups=groups)
             if len(rest):
-                outputs, _ = logistic(
-                    standard[chosen], targets[chosen], standard[rest], (max(PENALTIES),)
-                )
-                found.append(float((outputs.argmax(axis=1) == labels[rest]).mean()))
+                predict, _ = fit_logistic(standard[chosen], targets[chosen], (max(PENALTIES),))
+                predicted = predict(standard[rest]).argmax(axis=1)
+                found.append(float((predicted == labels[rest]).mean()))
         if found:
             rows.append(FewShot(count, tuple(found)))
     return rows
@@ -217,10 +218,6 @@ def _folds(stratum: np.ndarray, groups: np.ndarray | None, folds: int, seed: int
     if np.bincount(stratum).max() < folds:
         stratum = np.zeros_like(stratum)
     return deal_groups(stratum, groups, folds, seed)
-
-
-def _one_hot(labels: np.ndarray) -> OneHotRows:
-    return OneHotRows(labels, int(labels.max()) + 1)
 
 
 def _measured(

@@ -11,9 +11,10 @@ from sklearn.metrics import (
 from sklearn.preprocessing import StandardScaler
 
 from keras_tl.errors import InputError
-from keras_tl.evaluation.linear_fits import deal, logistic, ridge, standardise
+from keras_tl.evaluation.linear_fits import deal, fit_logistic, fit_ridge
 from keras_tl.evaluation.probes import few_shot, linear_probe, tied
 from keras_tl.evaluation.wilson import wilson
+from keras_tl.features import scaling
 
 
 def blobs(count=120, width=12, classes=3, spread=2.0, seed=0):
@@ -51,8 +52,8 @@ def test_noise_is_guessed_and_no_better():
     assert 0.38 < probe.score < 0.62
     # The planted fault: measured on what it was fitted to, the same noise is learned by heart.
     targets = np.eye(2, dtype=np.float32)[np.arange(200) % 2]
-    outputs, _ = logistic(features, targets, features, (1e-3,))
-    assert (outputs.argmax(axis=1) == np.arange(200) % 2).mean() > 0.95
+    predict, _ = fit_logistic(features, targets, (1e-3,))
+    assert (predict(features).argmax(axis=1) == np.arange(200) % 2).mean() > 0.95
 
 
 def test_a_group_is_never_divided():
@@ -101,7 +102,8 @@ def test_a_feature_that_is_mostly_0_weighs_as_one():
     random = np.random.default_rng(0)
     features = random.normal(3, 2, (100, 9)).astype("f")
     features[:, 8] = np.where(np.arange(100) < 10, 5, 0)
-    scaled, _ = standardise(features, features)
+    shift, scale = scaling(features)
+    scaled = (features - shift) * scale
     usual = StandardScaler().fit_transform(features[:, :8])
     np.testing.assert_allclose(scaled[:, :8], usual, atol=1e-4)
     # 10 of 100 are not 0, so their square is 10 where the mean of all squares is 1.
@@ -112,7 +114,8 @@ def test_leave_one_out_chooses_the_penalty_of_ridge_regression():
     features, _ = blobs(count=30, width=8)
     random = np.random.default_rng(3)
     targets = (features @ random.normal(size=(8, 2)) + 4 * random.normal(size=(30, 2))) * [1, 50]
-    train, test = standardise(features, features[:5] + 1)
+    shift, scale = scaling(features)
+    train, test = (features - shift) * scale, (features[:5] + 1 - shift) * scale
     penalties = (0.01, 0.1, 1.0, 10.0)
     unit = targets.std(axis=0)
     errors = []
@@ -124,10 +127,10 @@ def test_leave_one_out_chooses_the_penalty_of_ridge_regression():
             model = Ridge(alpha=penalty * 30).fit(train[others], targets[others])
             residuals.append((targets[i] - model.predict(train[i : i + 1])[0]) / unit)
         errors.append(np.mean(np.square(residuals)))
-    predicted, penalty = ridge(train, targets.astype(np.float32), test, penalties)
+    predict, penalty = fit_ridge(train, targets.astype(np.float32), penalties)
     assert penalty == penalties[int(np.argmin(errors))]
     model = Ridge(alpha=penalty * 30).fit(train, targets)
-    np.testing.assert_allclose(predicted, model.predict(test), rtol=1e-3)
+    np.testing.assert_allclose(predict(test), model.predict(test), rtol=1e-3)
 
 
 def test_a_regression_is_measured_by_r2():
