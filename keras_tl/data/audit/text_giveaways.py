@@ -16,13 +16,14 @@ from keras_tl.data.audit.findings import Finding
 from keras_tl.data.audit.text_words import WORD, Words, plain, read_words
 from keras_tl.data.source import Source
 
-# A phrase gives the label away where so many of the texts with it are of one class (at least `SURE`
-# at the lower end of a 95 % interval), at most a tenth as many are not as would be by chance, and
-# so large a share of the class has it.
+# A phrase is a giveaway if at least PRECISION of the texts with it are of one class (lower end of
+# the 95 % interval: SURE), texts of other classes hold it at most FEWER_OTHERS as often as chance
+# would give, and at least RECALL of the class's texts hold it.
 PRECISION, SURE, FEWER_OTHERS, RECALL = 0.95, 0.9, 0.1, 0.2
-# Fewer texts are never so sure.
+# With fewer texts even a precision of 1 has a lower end below SURE.
 LEAST_TEXTS = 35
-# Of phrases that are in the same texts but for this share, one is named; and so many in all.
+# Phrases of one class whose texts overlap by more than SAME_TEXTS (Jaccard) count as one; at most
+# MOST are named.
 SAME_TEXTS, MOST = 0.8, 20
 # A line that this share of the texts open or close with, and so many at least, is boilerplate.
 SHARE, LEAST_LINES = 0.05, 10
@@ -67,39 +68,20 @@ def giveaways(source: Source, words: Words | None = None) -> list[Giveaway]:
     if source.task == "regression" or len(source.class_names) < 2:
         return []
     words = words or read_words(source.items)
-    texts = np.bincount(words.held.indices, minlength=words.held.shape[1])
-    frequent = np.flatnonzero(texts >= LEAST_TEXTS)
-    held = words.held[:, frequent].tocsc()
-    targets = _of_classes(source)
-    # Of many phrases and classes few meet: only those are looked at.
-    met = held.T.astype(np.float64) @ targets
-    met.sort_indices()
-    phrase, label = met.nonzero()
-    by_class = targets.tocsc()
-    sizes = np.diff(by_class.indptr)
-    precision, recall = met.data / texts[frequent][phrase], met.data / sizes[label]
-    needed = np.maximum(PRECISION, 1 - FEWER_OTHERS * (1 - sizes[label] / len(source)))
-    is_sure = _lower_bound(precision, texts[frequent][phrase]) >= SURE
-    decides = np.flatnonzero(is_sure & (precision >= needed) & (recall >= RECALL))
-    phrase, label = phrase[decides], label[decides]
-    precision, recall = precision[decides], recall[decides]
-    score = 2 / (1 / precision + 1 / recall)
-    # Of equals the longer phrase says more.
-    is_pair = words.phrases[frequent[phrase], 0] >= 0
-    order = np.lexsort((~is_pair, -score.round(3)))
+    by_class = _of_classes(source)
+    phrases, labels, precision, recall = _deciding(words, by_class)
+    held = words.held[:, phrases].tocsc()
     found: list[Giveaway] = []
     named: list[tuple[int, set[int]]] = []
-    for i in order:
-        p, c = int(phrase[i]), int(label[i])
-        holding = held.indices[held.indptr[p] : held.indptr[p + 1]]
+    for i, c in enumerate(labels.tolist()):
+        holding = _rows(held, i)
         if any(c == other and _overlap(holding, known) > SAME_TEXTS for other, known in named):
             continue
         named.append((c, set(holding.tolist())))
-        of_class = by_class.indices[by_class.indptr[c] : by_class.indptr[c + 1]]
-        examples = holding[np.isin(holding, of_class)]
+        examples = holding[np.isin(holding, _rows(by_class, c))]
         found.append(
             Giveaway(
-                _as_written(words.phrase(int(frequent[p])), source.items[examples[0]]),
+                _as_written(words.phrase(int(phrases[i])), source.items[examples[0]]),
                 source.class_names[c],
                 len(holding),
                 float(precision[i]),
@@ -112,13 +94,38 @@ def giveaways(source: Source, words: Words | None = None) -> list[Giveaway]:
     return found
 
 
-def _of_classes(source: Source) -> sparse.csr_matrix:
+def _deciding(words: Words, by_class: sparse.csc_matrix) -> tuple[np.ndarray, ...]:
+    """Phrases that nearly decide a class, with class, precision and recall, the best first."""
+    texts = np.bincount(words.held.indices, minlength=words.held.shape[1])
+    frequent = np.flatnonzero(texts >= LEAST_TEXTS)
+    # Of many phrases and classes few meet: only those are looked at.
+    met = words.held[:, frequent].T.tocsr().astype(np.float64) @ by_class
+    met.sort_indices()
+    row, label = met.nonzero()
+    phrase, sizes = frequent[row], np.diff(by_class.indptr)
+    precision, recall = met.data / texts[phrase], met.data / sizes[label]
+    needed = np.maximum(PRECISION, 1 - FEWER_OTHERS * (1 - sizes[label] / by_class.shape[0]))
+    is_sure = _lower_bound(precision, texts[phrase]) >= SURE
+    decides = np.flatnonzero(is_sure & (precision >= needed) & (recall >= RECALL))
+    score = 2 / (1 / precision[decides] + 1 / recall[decides])
+    # Of equals the longer phrase says more.
+    is_pair = words.phrases[phrase[decides], 0] >= 0
+    best = decides[np.lexsort((~is_pair, -score.round(3)))]
+    return phrase[best], label[best], precision[best], recall[best]
+
+
+def _rows(matrix: sparse.csc_matrix, column: int) -> np.ndarray:
+    """The rows in which a column has something."""
+    return matrix.indices[matrix.indptr[column] : matrix.indptr[column + 1]]
+
+
+def _of_classes(source: Source) -> sparse.csc_matrix:
     """Ones where a text is of a class: float64 `[texts, classes]`."""
     if source.task == "multi-label":
-        return sparse.csr_matrix(source.labels, dtype=np.float64)
+        return sparse.csc_matrix(source.labels, dtype=np.float64)
     places = (np.arange(len(source)), source.labels)
     shape = (len(source), len(source.class_names))
-    return sparse.csr_matrix((np.ones(len(source)), places), shape)
+    return sparse.csc_matrix((np.ones(len(source)), places), shape)
 
 
 def phrases_to_take_out(source: Source) -> list[str]:
