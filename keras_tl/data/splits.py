@@ -100,20 +100,6 @@ def assign_splits(
     return assigned
 
 
-def duplicates_across_splits(source: Source) -> list[tuple[str, ...]]:
-    """Finds exact duplicates that lie in more than one split.
-
-    `assign_splits` never divides duplicates itself, so these come from splits that were given.
-
-    Args:
-        source: Items with splits and hashes.
-
-    Returns:
-        The ids of each set of equal items that spans splits.
-    """
-    return _divided(source, source.hashes)
-
-
 def write_splits(source: Source, path: str | os.PathLike[str]) -> None:
     """Writes the CSV `id,label,split,group,sha256`, whole or not at all.
 

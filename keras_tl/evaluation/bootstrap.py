@@ -54,21 +54,20 @@ class Difference:
 
 
 def resamples(
-    samples: int, *, groups: np.ndarray | None = None, count: int = RESAMPLES, seed: int = 0
+    samples: int, *, groups: np.ndarray | None = None, count: int = RESAMPLES
 ) -> Iterator[np.ndarray]:
-    """Draws samples with replacement, many times.
+    """Draws samples with replacement, many times, the same ones in every call.
 
     Args:
         samples: How many there are, at least 1.
         groups: int64 `[samples]`, the group of each, counted from 0; None draws them singly.
         count: How many times.
-        seed: Seed of the draws.
 
     Yields:
         Chunks int64 `[resamples, samples]`: how often each sample was drawn. Their rows are
         `count` in all.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     units = samples if groups is None else int(groups.max()) + 1
     rows = max(1, CHUNK // max(samples, units))
     for first in range(0, count, rows):
@@ -100,7 +99,6 @@ def classification_intervals(
     *,
     groups: np.ndarray | None = None,
     count: int = RESAMPLES,
-    seed: int = 0,
 ) -> dict[str, Intervals]:
     """Intervals of the figures of a classification.
 
@@ -110,7 +108,6 @@ def classification_intervals(
         chosen: Bool `[samples, classes]`, what was decided.
         groups: See `resamples`.
         count: See `resamples`.
-        seed: See `resamples`.
 
     Returns:
         Of each class, `[classes]`: "precision" (not defined where the class was not chosen),
@@ -127,7 +124,7 @@ def classification_intervals(
     right = (hits.sum(axis=1) == true.sum(axis=1)) & (hits.sum(axis=1) == taken.sum(axis=1))
     done = 0
     drawn = np.empty((3, count, classes), np.int32)
-    for times in resamples(samples, groups=groups, count=count, seed=seed):
+    for times in resamples(samples, groups=groups, count=count):
         for place, matrix in zip(drawn, (hits, true, taken), strict=True):
             place[done : done + len(times)] = (matrix.T @ times.T).T
         done += len(times)
@@ -166,7 +163,6 @@ def ranking_intervals(
     *,
     groups: np.ndarray | None = None,
     count: int = RESAMPLES,
-    seed: int = 0,
 ) -> dict[str, Intervals]:
     """Intervals of the figures of a classification that no threshold decides.
 
@@ -175,7 +171,6 @@ def ranking_intervals(
         scores: Float `[samples, classes]`, higher for what is likelier present.
         groups: See `resamples`.
         count: See `resamples`.
-        seed: See `resamples`.
 
     Returns:
         "average_precision" of each class, `[classes]` (not defined in a resample in which it does
@@ -191,7 +186,7 @@ def ranking_intervals(
             ],
             axis=1,
         )
-        for times in resamples(len(scores), groups=groups, count=count, seed=seed)
+        for times in resamples(len(scores), groups=groups, count=count)
     ]
     areas, precisions = np.moveaxis(np.concatenate(rows), -1, 0)
     occurs = np.maximum((~np.isnan(precisions)).sum(axis=1), 1)
@@ -208,7 +203,6 @@ def regression_intervals(
     *,
     groups: np.ndarray | None = None,
     count: int = RESAMPLES,
-    seed: int = 0,
 ) -> dict[str, Intervals]:
     """Intervals of the figures of a regression.
 
@@ -217,7 +211,6 @@ def regression_intervals(
         predicted: Float `[samples, targets]`.
         groups: See `resamples`.
         count: See `resamples`.
-        seed: See `resamples`.
 
     Returns:
         Of each target, `[targets]`: "mae", "rmse", "r2" (1 - squared errors / squared distances
@@ -229,7 +222,7 @@ def regression_intervals(
     errors = np.asarray(predicted, np.float64) - true
     centred = true - true.mean(axis=0)
     rows: list[tuple[np.ndarray, ...]] = []
-    for times in resamples(len(true), groups=groups, count=count, seed=seed):
+    for times in resamples(len(true), groups=groups, count=count):
         share = times / times.sum(axis=1, keepdims=True)
         sums = (np.abs(errors), errors**2, centred, centred**2)
         ranks = [
@@ -256,8 +249,6 @@ def paired_difference(
     second: np.ndarray,
     *,
     groups: np.ndarray | None = None,
-    count: int = RESAMPLES,
-    seed: int = 0,
 ) -> Difference:
     """The difference of two means over the same samples, which are drawn together.
 
@@ -265,14 +256,12 @@ def paired_difference(
         first: A score of each sample (1 where it is right, an absolute error), `[samples]`.
         second: The other model's, in the same order.
         groups: See `resamples`.
-        count: See `resamples`.
-        seed: See `resamples`.
 
     Returns:
         Second minus first, with its interval.
     """
     gain = np.asarray(second, np.float64) - np.asarray(first, np.float64)
-    chunks = resamples(len(gain), groups=groups, count=count, seed=seed)
+    chunks = resamples(len(gain), groups=groups)
     found = intervals(np.concatenate([times @ gain / times.sum(axis=1) for times in chunks]))
     return Difference(float(gain.mean()), float(found.low), float(found.high))
 

@@ -151,7 +151,6 @@ def cross_fitted(
     multi_label: bool,
     *,
     groups: np.ndarray | None = None,
-    seed: int = 0,
 ) -> tuple[np.ndarray, float]:
     """Scales each fifth of the samples by a temperature fitted on the other four.
 
@@ -162,14 +161,13 @@ def cross_fitted(
         present: Bool `[samples, classes]`, the truth.
         multi_label: Whether each class is a decision of its own.
         groups: int64 `[samples]` counted from 0; a group is never divided. None: each its own.
-        seed: Seed of the folds.
 
     Returns:
         The scaled probabilities, and the geometric mean of the temperatures.
     """
     groups = np.arange(len(probabilities)) if groups is None else groups
     units = int(groups.max()) + 1
-    fold = (np.random.default_rng(seed).permutation(units) % min(FOLDS, units))[groups]
+    fold = (np.random.default_rng(0).permutation(units) % min(FOLDS, units))[groups]
     scaled, logs = np.empty(probabilities.shape, np.float64), []
     for k in range(int(fold.max()) + 1):
         held_out = fold == k

@@ -131,9 +131,7 @@ def line_chart(
     return _svg(axes, parts)
 
 
-def scatter_chart(
-    axes: Axes, x: np.ndarray, y: np.ndarray, *, diagonal: bool = False, level: float | None = None
-) -> Markup:
+def scatter_chart(axes: Axes, x: np.ndarray, y: np.ndarray, *, diagonal: bool = False) -> Markup:
     """Draws points.
 
     Args:
@@ -141,7 +139,6 @@ def scatter_chart(
         x: Float `[points]`.
         y: Float `[points]`.
         diagonal: Whether the line y = x is drawn.
-        level: Where a horizontal line is drawn.
 
     Returns:
         An SVG element.
@@ -149,8 +146,6 @@ def scatter_chart(
     parts = [_frame(axes)]
     if diagonal:
         parts.append(_diagonal(axes))
-    if level is not None:
-        parts.append(_path(axes, Line(axes.x, (level, level), color=9, dashed=True)))
     parts += [_circle(axes, a, b, "point", 2.2) for a, b in zip(x, y, strict=True)]
     return _svg(axes, parts)
 

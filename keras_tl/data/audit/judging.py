@@ -21,8 +21,8 @@ from keras_tl.data.source import SPLITS, Source
 
 LOG = logging.getLogger("keras_tl")
 
-# An image that is like more than so many others, which are not like each other, is a hub.
-HUB = 8
+# More near-duplicates than this, which are not like each other, are chance; see `without_hubs`.
+MANY_ALIKE = 8
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def without_hubs(pairs: Pairs, groups: NearGroups) -> Pairs:
     apart |= groups.names[pairs.first] == ""
     large = np.zeros(len(groups.names), bool)
     large[[i for items in groups.too_large for i in items]] = True
-    is_hub = np.maximum(like[pairs.first], like[pairs.second]) > HUB
+    is_hub = np.maximum(like[pairs.first], like[pairs.second]) > MANY_ALIKE
     kept = ~(apart & is_hub & ~large[pairs.first])
     return Pairs(**{name: values[kept] for name, values in vars(pairs).items()})
 

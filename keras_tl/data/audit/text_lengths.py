@@ -14,6 +14,8 @@ SHORT, MANY_SHORT = 3, 0.05
 MANY_CUT = 0.1
 # So many of the texts should be read whole.
 WHOLE = 0.8
+# Characters of a short text that are shown at most.
+MOST_SHOWN = 40
 
 
 def findings_on_lengths(
@@ -86,6 +88,6 @@ def _spread(lengths: np.ndarray) -> str:
     return f"{low:,.0f} to {high:,.0f} ({middle})"
 
 
-def _shown(item: tuple[str, ...], most: int = 40) -> str:
+def _shown(item: tuple[str, ...]) -> str:
     text = " / ".join(" ".join(part.split()) for part in item)
-    return text if len(text) <= most else f"{text[:most]}..."
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
