@@ -24,19 +24,19 @@ from keras_tl.data.stratify import strata
 from keras_tl.evaluation.class_figures import log_loss
 from keras_tl.evaluation.linear_fits import deal
 
-# What is chosen from: longest n-grams, and how little the penalty counts (scikit-learn's C; of a
-# ridge regression one over its alpha). A few hundred texts want hardly any of it.
+# What is chosen from: the longest n-gram, and scikit-learn's C (for ridge regression one over
+# alpha): the larger, the weaker the penalty. A few hundred texts want hardly any.
 NGRAMS = (1, 2)
 CLASS_CS, VALUE_CS = (1.0, 10.0, 100.0, 1e3, 1e4), (0.1, 1.0, 10.0, 100.0)
-# Folds of the training texts, and how many of these at most, that choose.
+# The cross-validation that chooses: its folds, and how many training texts it takes at most.
 FOLDS, CHOOSING = 3, 6_000
-# From so many training texts on a word must be in two of them. Of more columns the commonest stay.
+# From MANY_TEXTS training texts on, a word must be in two of them. The MOST_COLUMNS commonest stay.
 MANY_TEXTS, MOST_COLUMNS = 1_000, 300_000
 # Steps of L-BFGS at most; scikit-learn's own tolerance ends most fits long before.
 MAX_STEPS = 500
 # Words longer than this in the mean are no words: Chinese, Japanese and Thai write none apart.
 LONG_WORD = 12.0
-# So many texts and characters of each say how words are written.
+# Texts, and characters of each, that are looked at to see whether there are blanks between words.
 LOOKED_AT, CHARACTERS = 500, 1_000
 
 Predict: TypeAlias = Callable[[sparse.csr_matrix], np.ndarray]

@@ -13,8 +13,8 @@ from keras_tl.model_info import ModelInfo
 
 # Fewer images say nothing: a coin that is tossed 20 times hardly ever shows 16 heads (0.6 %).
 LEAST_IMAGES, LEAST_OF_A_CLASS = 20, 5
-# Of the images of classes that look interchanged, so many fit the other order, at least, and so
-# many the order that was given, at most.
+# Classes look interchanged if at least FITS of each one's images fit the other order, and at most
+# MISFITS of all of theirs the order that was given.
 FITS, MISFITS = 0.8, 0.2
 # From this share of the images on, one class alone may be what was learned.
 DOMINANT = 0.8
@@ -81,7 +81,7 @@ def warn_of_outcome(outputs: np.ndarray, targets: np.ndarray, info: ModelInfo) -
 
 
 def _warn_of_many(chosen: np.ndarray, true: np.ndarray, info: ModelInfo) -> None:
-    """The same of very many classes, from class indices; their order is not looked at."""
+    """As `warn_of_outcome`, from indices of very many classes; another order is not looked for."""
     _warn_of_missing_classes(np.bincount(true, minlength=len(info.class_names)), info)
     alike = np.bincount(true).max()
     if len(true) < LEAST_IMAGES or len(true) - alike < LEAST_OF_A_CLASS:
@@ -113,7 +113,7 @@ def _always_the_same(chosen: np.ndarray, present: np.ndarray, info: ModelInfo) -
 
 
 def _one_answer(named: list[str], count: int, share: float, info: ModelInfo) -> str:
-    """The line on classes that are the answer to all items, and to this share of them rightly."""
+    """The line on one answer to all items, which is right for `share` of them."""
     causes = [
         "a learning rate that is too high (look at the loss: NaN, or not below its start)",
         "too few epochs",

@@ -18,8 +18,8 @@ from keras_tl.files import scratch_array
 
 # So many items are predicted at once.
 PART = 8192
-# To be raised with every change of what is predicted; how many probes are remembered, a training
-# has up to five, and of how many predictions each.
+# Raise VERSION with every change of what is predicted. Probes that are remembered at most (a
+# training has up to five), and predictions of each.
 VERSION, MOST_REMEMBERED, MOST_PREDICTIONS = 1, 100, 2**20
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 # Classes with fewer items say nothing of how sure a model is of them.
 LEAST_ITEMS = 5
-# By so much another class must be more probable than the one given: for a label not to be learned
-# from, and for it to be suspected. On clean labels of Fashion-MNIST, of which a probe gets 13 %
-# wrong, the second leaves 4 % suspected; with 5 % of them wrong it finds 87 % of these.
+# How much more probable than the given class another must be: for a label not to be learned from,
+# and for it to be suspected. On Fashion-MNIST's clean labels, of which a probe gets 13 % wrong, the
+# second suspects 4 %; where 5 % were made wrong, it finds 87 % of these.
 DOUBT, SUSPICION = 0.3, 0.5
 # Items that are looked at together.
 ROWS = 8192

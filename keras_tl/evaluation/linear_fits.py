@@ -14,7 +14,7 @@ from keras_tl.evaluation.class_figures import log_loss
 # An L-BFGS that stops here is near enough: the penalty, not the last digit, decides.
 MAX_STEPS = 200
 TOLERANCE = 1e-3
-# The share of the training items that chooses a penalty is one of so many.
+# One of this many folds of the training items chooses the penalty.
 INNER_FOLDS = 5
 
 # From standardised features of other items, float32 `[others, features]`, to their outputs.
@@ -66,7 +66,7 @@ def deal_groups(strata: np.ndarray, groups: np.ndarray, folds: int, seed: int) -
     while at < len(order) and (size := sizes[group[order[at]]]) > 1:
         items = order[at : at + size]
         held, counts = np.unique(strata[items], return_counts=True)
-        # Of those that lack as much, the emptiest.
+        # The fold that lacks most of these strata; of equals the emptiest.
         best = int(np.lexsort((lacking.sum(axis=1), lacking[:, held] @ counts))[-1])
         lacking[best, held] -= counts
         fold_of[items] = best

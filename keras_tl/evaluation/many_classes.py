@@ -1,8 +1,8 @@
 """Figures and tables of exclusive classes of which there are very many.
 
-Beside ten thousand classes a table with a column for each, or a matrix of all, has gigabytes, and
-nobody reads it. Of more than `MANY_CLASSES` the ten most probable classes of each sample are kept
-and the pairs of classes that were confused; every figure is of all classes all the same.
+With ten thousand classes, a table with a column for each or a matrix of all has gigabytes, and
+nobody reads it. With more than `MANY_CLASSES`, only each sample's ten most probable classes and the
+pairs that were confused are kept; every figure is still of all classes.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ CHUNK = 4_000_000
 
 
 def has_many(info: ModelInfo) -> bool:
-    """Whether a model has so many exclusive classes."""
+    """Whether a model has more than `MANY_CLASSES` exclusive classes."""
     return info.task == "single-label" and len(info.class_names) > MANY_CLASSES
 
 
@@ -188,7 +188,7 @@ def _of_class(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
 
 def _ranked(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kept = min(KEPT, rows.shape[1])
-    # Those that might be among the first: `argpartition` says nothing of equals.
+    # All that share the last place, too: of equals `argpartition` would take any.
     least = -np.partition(-rows, kept - 1, axis=1)[:, kept - 1 : kept]
     classes = np.empty((len(rows), kept), np.int64)
     for i, (row, bound) in enumerate(zip(rows, least[:, 0], strict=True)):

@@ -12,8 +12,8 @@ FEW_PER_CLASS = 10
 # ImageNet's, much on what is far from them (Kornblith et al., "Do Better ImageNet Models Transfer
 # Better?", CVPR 2019). The figures are this project's, from solar cells and Fashion-MNIST.
 LEAST_SHARE, MOST_SHARE = 0.1, 0.4
-# So many images of a class bring out half of that, by the same measurements: fine-tuning's lead
-# over a linear layer grows with them.
+# With this many images per class it takes away half of that share, by the same measurements:
+# fine-tuning's lead over a linear layer grows with them.
 HALF_PER_CLASS = 100
 # What a gain must reach: a point, or a quarter of the errors where that is less; and a point more
 # for each hour that it takes.

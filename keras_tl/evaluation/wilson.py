@@ -19,7 +19,7 @@ def wilson(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The 95 % intervals of shares.
 
-    Where samples come in groups they count as so many independent ones as would give the share the
+    Samples in groups count as the number of independent ones that would give the share the
     variance it has over groups (Kish, "Survey Sampling", 1965).
 
     Args:

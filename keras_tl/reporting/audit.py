@@ -20,7 +20,7 @@ from keras_tl.reporting.blocks import (
 from keras_tl.reporting.facts import Facts
 from keras_tl.reporting.texts import beside
 
-# The findings that are shown as pictures or texts; so many of each; sides in pixels.
+# Findings that are shown as pictures or texts, sets of each at most, and sides in pixels.
 GALLERIES = {
     "leak": "The same {noun} in more than one split",
     "near-leak": "Near-duplicates in more than one split",

@@ -17,11 +17,11 @@ Item: TypeAlias = tuple[str, ...]
 Answer: TypeAlias = Callable[[Sequence[Item]], np.ndarray]
 # What is taken for a word; scripts without blanks are cut into pieces of this length.
 WORD = re.compile(r"\S{1,24}")
-# A text is taken apart into so many stretches at most; so many of them, the strongest, into so many
-# again, and so often, which tells the words of a text of 1,000 apart.
+# A text is cut into STRETCHES at most; then, ROUNDS times, the REFINED strongest of the newest
+# parts into PIECES each at most. That tells the words of a text of 1,000 apart.
 STRETCHES, REFINED, PIECES, ROUNDS = 16, 2, 8, 2
-# Each try is a copy of a text; so many are there at once, and of short texts as many as have so
-# many characters together.
+# Each try is a copy of a text. Copies at once: AT_ONCE, or more of texts so short that all together
+# have CHARACTERS_AT_ONCE at most.
 AT_ONCE, CHARACTERS_AT_ONCE = 32, 2**22
 # A stretch is left whole where no part of it has this share of its effect.
 LEAST_SHARE = 0.3
@@ -169,7 +169,7 @@ def _refinable(item: Item, stretches: list[Stretch]) -> list[Stretch]:
 
 
 def _merged(coarse: list[Stretch], refined: list[Stretch], fine: list[Stretch]) -> list[Stretch]:
-    """The stretches, where their parts say more in place of them the parts."""
+    """The stretches; where a stretch's parts say more, the parts in its place."""
     found = []
     for each in coarse:
         inside = [p for p in fine if p.place == each.place and each.start <= p.start < each.end]

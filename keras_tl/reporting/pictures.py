@@ -69,7 +69,7 @@ def pictures(facts: Facts, album: Album, *, model: "keras.Model | None" = None) 
 
 
 def choose(outcome: Outcome, info: ModelInfo) -> dict[str, list[Pick]]:
-    """Which samples are shown, by heading: so many of each, what matters most first."""
+    """The samples to show under each heading, `SHOWN` at most, what matters most first."""
     if info.task == "regression":
         errors = np.abs(outcome.outputs - outcome.truth)
         unit = np.maximum(outcome.truth.std(axis=0), 1e-12)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from keras_tl.feature_cache import FeatureStore
 
 TITLE = "Texts"
-# So many of a heading are explained, by default all that are shown.
+# Texts that are explained under a heading; under others all that are shown.
 EXPLAINED = {"Most confident mistakes": 5, "Least certain": 3}
 # Characters that are shown of a text: around what decided, beside another, behind a click.
 AROUND, BESIDE, WHOLE = 420, 300, 10_000
-# Effects are painted beside the strongest of their text, but for this one (in log-odds, or
-# deviations of the target): what hardly moves the answer decides nothing.
+# Effects are painted relative to the strongest of their text, or to this where all are fainter (in
+# log-odds, or deviations of the target): what hardly moves the answer decides nothing.
 FAINT = 0.25
 # What has less than this of the strongest effect is not painted.
 LEAST_WEIGHT = 0.1

@@ -12,14 +12,16 @@ from keras_tl.data.source import Source
 # An image is dark where all but 1 % of its pixels are below the first, light where they are above
 # the second grey value.
 DARK, LIGHT = 50.0, 225.0
-# See `blur`; and so many deviations from the data set's median, since what is smooth by nature
-# (or enlarged) is not blurred.
+# An image is blurred if its `blur` is above BLURRED and more than DEVIATIONS deviations above the
+# data set's median, since what is smooth by nature (or enlarged) is not blurred.
 BLURRED, DEVIATIONS = 0.6, 4.0
-# Where so many images have nothing lighter than this of 255, they were scaled to 0..1 and saved.
+# If SCALED of the images have nothing lighter than LIGHTEST of 255, these were scaled to 0..1 and
+# saved.
 SCALED, LIGHTEST = 0.5, 1.0
 # An image may be enlarged so much.
 ENLARGED = 2.0
-# Sides that differ more, and as much more than is usual in the data set, are odd.
+# A shape is odd if one side is more than ODD_RATIO times the other, and the ratio of the sides
+# differs from the data set's median by more than ODD_BESIDE_MEDIAN times.
 ODD_RATIO, ODD_BESIDE_MEDIAN = 2.5, 2.0
 # What makes normally distributed values' median absolute deviation their standard deviation.
 _NORMAL = 1.4826

@@ -8,7 +8,7 @@ from keras_tl.data.audit.findings import Finding
 from keras_tl.data.labels import class_counts, first_few
 from keras_tl.data.source import SPLITS, Source
 
-# So many times as many images of one class as of another are out of balance.
+# Classes are out of balance if one has more than this many times the images of another.
 UNBALANCED = 10
 # Images of a class below which little can be learned or said of it.
 FEW_IMAGES = 10

@@ -20,15 +20,15 @@ LEAST = 0.6
 MOST = 20
 # Of more images than these not each is compared with each.
 ALL_PAIRS = 30_000
-# Cells that each query looks into, of as many as a cell has images, and how often cells are made
-# anew, around other images. Of 200,000 images with independent signatures 92 % of the pairs of
+# Cells that each query looks into, out of the root of n, and how often cells are made anew, around
+# other images. Of 200,000 images with independent signatures 92 % of the pairs of
 # similarity 0.7 share a cell that is looked into, 98.5 % of those of 0.8, 99.9 % of those of 0.9;
-# that a pair has several queries from both sides is not counted in this.
+# this does not count that a pair has several queries, from both sides.
 PROBES, TABLES = 12, 3
 # Images whose queries are held at once.
 ROWS, BLOCK = 512, 2048
 
-# Of the images in a range the signatures to compare with those of others as a whole:
+# From a range of images to the signatures that are compared with those of other, whole images:
 # float32 `[queries, images, numbers]`.
 Queries: TypeAlias = Callable[[int, int], np.ndarray]
 

@@ -76,7 +76,7 @@ def bounded_groups(
     names = np.full(len(ids), "", dtype=object)
     for group in groups:
         items = [i for key in group for i in copies[key]]
-        # Only of equal images there may be more than the limit.
+        # Only a group of equal images may be over the limit.
         if len(items) > 1:
             names[items] = min(name_of[key] for key in group)
     too_large = [tuple(sorted(i for key in alike for i in copies[key])) for alike in refused]

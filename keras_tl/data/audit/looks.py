@@ -24,7 +24,7 @@ LOG = logging.getLogger("keras_tl")
 # Sides in pixels: of what is looked at, of the grey thumbnail, of the colours' thumbnail.
 SIDE, THUMB, COLOURS = 128, 64, 8
 BATCH = 64
-# To be raised with every change of what is seen; and how many looks, of 4 KB each, are kept.
+# Raise VERSION with every change of what is seen. Looks, of 4 KB each, that are kept at most.
 VERSION, MOST_REMEMBERED = 1, 250_000
 # So many are asked for at once.
 RECALLED = 1000

@@ -17,8 +17,8 @@ from keras_tl.data.remembered import Remembered
 
 LOG = logging.getLogger("keras_tl")
 
-# The similarity of close signatures from which on a pair is one picture: for images that are like
-# more than so many others, as the cells of a module are, and for the rest.
+# The similarity of close signatures from which on a pair is one picture: SAME_IN_CROWD for images
+# that are like more than CROWD others, as the cells of a module are, SAME for the rest.
 CROWD, SAME_IN_CROWD, SAME = 3, 0.9, 0.7
 # Mean difference of Cb and Cr over which pictures differ in colour, and under which one has none.
 OTHER_COLOURS, COLOURLESS = 20.0, 2.0
@@ -29,7 +29,7 @@ OTHER_PLACES, EVEN = 0.5, 2.0
 # Grey values of an image that shows nothing deviate by less.
 BLANK = 2.0
 CHUNK = 2000
-# To be raised with every change of what is a pair; and of how many data sets they are remembered.
+# Raise VERSION with every change of what is a pair. Data sets whose pairs are remembered at most.
 VERSION, MOST_REMEMBERED = 3, 100
 _PAIR = np.dtype([("first", "<i8"), ("second", "<i8"), ("similarity", "<f4"), ("mirrored", "?")])
 

@@ -86,7 +86,7 @@ class Whitening:
         lengths = np.rint(np.hypot(row, column)).astype(np.int64)[self._chosen]
         prior = PRIOR_IMAGES / (seen.count + PRIOR_IMAGES)
         mean = seen.mean[self._chosen]
-        # That of the spectra less their mean, which the prior draws to 0.
+        # Around the mean that is taken off, which the prior draws to 0.
         covariance = seen.products[np.ix_(self._chosen, self._chosen)]
         covariance = covariance - (1 - prior**2) * np.outer(mean, mean)
         self._mean = ((1 - prior) * mean).astype(np.float32)

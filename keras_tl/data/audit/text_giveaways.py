@@ -25,9 +25,9 @@ LEAST_TEXTS = 35
 # Phrases of one class whose texts overlap by more than SAME_TEXTS (Jaccard) count as one; at most
 # MOST are named.
 SAME_TEXTS, MOST = 0.8, 20
-# A line that this share of the texts open or close with, and so many at least, is boilerplate.
+# A line is boilerplate if SHARE of the texts, and at least LEAST_LINES, open or close with it.
 SHARE, LEAST_LINES = 0.05, 10
-# Of texts of one line, so many words are looked at, where it has twice as many.
+# Of a text of one line, this many words at both ends are looked at, if it has twice as many.
 EDGE_WORDS = 6
 # So many texts are named for each.
 EXAMPLES = 20

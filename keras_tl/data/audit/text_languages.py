@@ -12,7 +12,7 @@ from keras_tl.data.source import Source
 
 # A text must have so many more of a language's commonest words than of any other's.
 LEAST_LEAD = 3
-# So much of the letters in another script tells a text's language.
+# More than this share of the letters in another script decides a text's language.
 OTHER_SCRIPT = 0.5
 # Texts in a language that fewer than this share have are rare.
 RARE = 0.2
@@ -48,9 +48,10 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 def languages(items: Sequence[tuple[str, ...]], words: Words) -> np.ndarray:
     """Tells the language of each text.
 
-    Where most letters are of another script than the Latin one, that tells it. Else it is the
-    language of whose commonest words the text holds most, by `LEAST_LEAD` different ones. Nine
-    languages are told apart; texts of a few words, and of other languages, are mostly not told.
+    Where most letters are of another script than the Latin one, the script decides. Else it is
+    the language whose commonest words the text holds most of, with a lead of `LEAST_LEAD`
+    different ones. Nine languages are told apart; texts of a few words, and of other languages,
+    mostly stay unknown.
 
     Args:
         items: Texts, or pairs of them.

@@ -1,4 +1,4 @@
-"""Findings on how long texts are, and on what of them a model will not see."""
+"""Findings on how long texts are, and on how much of them a model will not see."""
 
 from collections.abc import Iterator
 

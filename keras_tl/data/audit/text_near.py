@@ -11,7 +11,7 @@ from keras_tl.data.audit.text_words import Words
 SAME = 0.6
 # Texts of fewer words are alike by chance.
 LEAST_WORDS = 5
-# So many texts that share a phrase and have nearest as much to say are compared with each.
+# Of texts that share a phrase each is compared with this many at most, the nearest by weight.
 MOST = LARGEST_LIMIT
 CHUNK = 4096
 
