@@ -200,15 +200,11 @@ def _show_run(run: Any) -> int:
 
 
 def _show_figures(metrics: dict[str, Any], run: Any) -> None:
-    from keras_tl.evaluation.class_figures import format_confused
-    from keras_tl.evaluation.metrics import format_confusion, summary
+    from keras_tl.evaluation.metrics import mistakes, summary
 
     print(summary(metrics))
-    if "confusion_matrix" in metrics:
-        print(format_confusion(metrics["confusion_matrix"], run.info.class_names))
-    elif "confused" in metrics:
-        support = {name: row["support"] for name, row in metrics["per_class"].items()}
-        print(format_confused(metrics["confused"], support))
+    if confused := mistakes(metrics, run.info.class_names):
+        print(confused)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import keras_tl as ktl
     from keras_tl.data.audit.text_giveaways import phrases_to_take_out, without_phrases
     from keras_tl.data.source import SPLITS
-    from keras_tl.evaluation.metrics import format_confusion, summary
+    from keras_tl.evaluation.metrics import mistakes, summary
     from keras_tl.preparing import prepare_data
     from keras_tl.reporting.baseline import baseline_text
 
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = ktl.train(config, source=replace(data.source, given_splits=SPLITS), verbose=2)
     leave_to_chief()
     print(summary(run.metrics))
-    print(format_confusion(run.metrics["confusion_matrix"], run.info.class_names))
+    print(mistakes(run.metrics, run.info.class_names))
     print(baseline_text(run.metrics, "stories"))
 
     measured = without_datelines(data.source.split(run.metrics["measured_on"]))

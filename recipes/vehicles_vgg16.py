@@ -88,11 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--views", type=int, default=4, help="versions of each image, from 2 on")
     options = parse(parser, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    from keras_tl.evaluation.metrics import format_confusion, summary
+    from keras_tl.evaluation.metrics import mistakes, summary
 
     metrics = run(options.data, options.out, options.weights, options.epochs, options.views)
     print(f"Measured on {metrics['note']}:", summary(metrics), sep="\n")
-    print(format_confusion(metrics["confusion_matrix"], metrics["class_names"]))
+    print(mistakes(metrics, metrics["class_names"]))
 
 
 if __name__ == "__main__":

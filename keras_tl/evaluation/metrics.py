@@ -5,7 +5,7 @@ defined for the data (an AUC without a positive sample) is None. Those that scik
 scikit-learn's (https://scikit-learn.org/stable/modules/model_evaluation.html).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -231,6 +231,25 @@ def summary(metrics: dict[str, Any]) -> str:
         heading = f"lowest F1 of {len(rows)}"
         rows = dict(sorted(rows.items(), key=lambda row: row[1]["f1"])[:SHOWN_CLASSES])
     return "\n".join([*lines, "", *_table(heading, rows)])
+
+
+def mistakes(metrics: Mapping[str, Any], class_names: Sequence[str]) -> str:
+    """Says for a terminal which classes were taken for which.
+
+    Args:
+        metrics: What `evaluate` gives.
+        class_names: The classes, in order.
+
+    Returns:
+        The confusion matrix, see `format_confusion`; of very many classes the most confused pairs;
+        "" where a sample has not one class.
+    """
+    if "confusion_matrix" in metrics:
+        return format_confusion(metrics["confusion_matrix"], class_names)
+    if "confused" not in metrics:
+        return ""
+    support = {name: row["support"] for name, row in metrics["per_class"].items()}
+    return format_confused(metrics["confused"], support)
 
 
 def format_confusion(matrix: Sequence[Sequence[int]], class_names: Sequence[str]) -> str:

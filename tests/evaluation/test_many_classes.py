@@ -11,7 +11,7 @@ from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
 from keras_tl.evaluation import many_classes as many
 from keras_tl.evaluation.class_figures import format_confused, pairs_of_matrix
-from keras_tl.evaluation.metrics import evaluate, single_label
+from keras_tl.evaluation.metrics import evaluate, mistakes, single_label
 from keras_tl.evaluation.predictions import predictions_frame
 from keras_tl.model_info import ModelInfo
 
@@ -86,6 +86,18 @@ def test_the_most_confused_are_shown_with_their_share():
         "   500  cat -> dog (25.0% of cat)",
         "    30  dog -> cat (75.0% of dog)",
     ]
+
+
+def test_what_was_taken_for_what_is_said_of_few_and_of_many_classes(measured):
+    probabilities, true, info = measured
+    figures = evaluate(probabilities, true, info)
+    told = mistakes(figures, info.class_names).splitlines()
+    wrong, right, count = figures["confused"][0]
+    assert told[1].split("(")[0].split() == [str(count), *wrong.split(), "->", *right.split()]
+    assert mistakes({"confusion_matrix": [[3, 1], [0, 2]]}, "ab").splitlines()[1].split() == list(
+        "1a31"
+    )
+    assert mistakes({"mae": 1.0}, ("age",)) == ""
 
 
 def test_the_table_holds_the_ten_most_probable(measured):
