@@ -203,6 +203,7 @@ def spy_on_passes(monkeypatch):
     return computed
 
 
+@pytest.mark.slow
 def test_few_shots_are_said_and_so_is_what_is_left_out(photos):
     settings = {"few_shot": True, "shots": "1,5,60", "seeds": "0,1,2"}
     found = compare(config(photos, **settings), verbose=0)
@@ -237,6 +238,7 @@ def test_other_tasks(three_colors, task):
         compare(config("-", few_shot=True), source=source, verbose=0)
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_ranking(photos, capsys):
     arguments = ["compare", str(photos), "--backbones", "TinyNet,BlindNet", "--weights", "none"]
     assert cli.main([*arguments, "--image-size", "16", "--folds", "3"]) == 0

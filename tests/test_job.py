@@ -116,6 +116,7 @@ def test_the_keras_model_loads_without_keras_tl(run):
     assert done.stdout.strip() == str(run.model().count_params()), done.stderr[-1000:]
 
 
+@pytest.mark.slow
 def test_the_same_configuration_gives_the_same_run(run, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "export_saved_model", lambda *_, **__: None)
     arguments = ["train", "--config", str(run.path(run.CONFIG)), "--out", str(tmp_path / "again")]

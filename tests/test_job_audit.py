@@ -54,6 +54,7 @@ def split_of(run):
     return dict(zip(table["id"], table["split"], strict=True))
 
 
+@pytest.mark.slow
 def test_near_duplicates_are_on_one_side_and_the_report_says_what_was_seen(
     photos, tmp_path, monkeypatch
 ):

@@ -118,6 +118,7 @@ def test_an_unfinished_run_with_other_settings_is_refused(config, monkeypatch):
         path.write_bytes(picture)
 
 
+@pytest.mark.slow
 def test_a_run_whose_page_fails_is_whole_and_keeps_no_checkpoint(
     config, monkeypatch, small_decoder
 ):

@@ -392,6 +392,7 @@ def test_a_phase_that_makes_it_worse_is_undone(tiny_model, three_colors):
     np.testing.assert_allclose(tiny_model.predict(three_colors[0], verbose=0), want, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_rate_finding_leaves_idle_adapters(tiny_model, three_colors):
     want = tiny_model.predict(three_colors[0], verbose=0)
     sweep = {"steps": 20, "batch_size": 16}

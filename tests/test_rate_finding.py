@@ -57,6 +57,7 @@ def test_a_plan_of_one_phase_has_no_fine_tuning_to_sweep(three_colors, weights):
         find_rates(config(weights, fine_tune="none"), fine_tuning=True, source=source)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_a_page(three_colors, weights, tmp_path, capsys):
     for index, (image, label) in enumerate(zip(*three_colors, strict=True)):
         path = tmp_path / "photos" / "abc"[label] / f"{index}.png"

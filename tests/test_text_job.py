@@ -249,6 +249,7 @@ def test_a_layer_that_cannot_be_made_is_one_line(run, monkeypatch, capsys):
     assert "pip install 'keras_tl[text]'" in line and "\n" not in line
 
 
+@pytest.mark.slow
 def test_compare_speaks_of_texts_and_names_their_column(folder, capsys):
     asked = ("--text-column", "text", "--backbones", folder / "bert", "--max-tokens", 16)
     assert command("compare", folder / "reviews.csv", *asked) == 0
@@ -293,6 +294,7 @@ def test_settings_that_texts_do_not_have_are_refused(folder, wrong, said):
         settings(folder, **wrong)
 
 
+@pytest.mark.slow
 def test_both_ends_of_long_texts_reach_training_and_the_export(folder, tmp_path):
     config = settings(folder, max_tokens=8, windows=1, bag_of_words=0)
     data = prepare_data(config)

@@ -126,6 +126,7 @@ def test_the_saved_model_and_the_command_line_decide_by_it(run, trained, capsys)
     assert {k: v for k, v in run.metrics.items() if k != "seconds"} == plain
 
 
+@pytest.mark.slow
 def test_what_was_compared_before_is_said_to_be(run):
     gap = {"figure": "accuracy", "value": 0.02, "low": 0.01, "high": 0.03}
     baseline = {"kind": "A network", "accuracy": 0.9, "difference": gap, "settings": {}}

@@ -156,6 +156,7 @@ def test_what_is_saved_counts_words_too(model, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_words_alone_can_tell_texts_apart(folder):
     model = ktl.build_text_classifier(folder, outputs=2, max_tokens=8, bag_of_words=256)
     freezing.All().apply(model)

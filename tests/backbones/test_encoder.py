@@ -316,6 +316,7 @@ def test_copies_give_the_same(copy):
     np.testing.assert_allclose(made(TOKENS), model(TOKENS), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_copies_of_a_text_model_give_the_same(minilm):
     made = graph.to_freezable(graph.to_stock(minilm))
     text = tf.constant(["Hello world"])

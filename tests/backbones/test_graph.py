@@ -153,6 +153,7 @@ def test_swapping_classes_keeps_names_and_flags():
     assert type(back.get_layer("path")) is FreezableStochasticDepth
 
 
+@pytest.mark.slow
 def test_to_stock_loads_without_keras_tl(tmp_path):
     model = with_dropout()
     stock = graph.to_stock(model)

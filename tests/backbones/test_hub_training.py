@@ -129,6 +129,7 @@ def test_moving_statistics_stay_unless_a_policy_lets_them_go(folder, three_color
     assert np.abs(model(pixels, training=True) - model(pixels)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_module_without_statistics_trains_with_its_dropout(tmp_path):
     hub_modules.publish(hub_modules.Preprocessor(tmp_path), tmp_path / "preprocessor")
     hub_modules.publish(hub_modules.Encoder(), tmp_path / "encoder")

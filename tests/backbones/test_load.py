@@ -134,6 +134,7 @@ def test_a_missing_weights_file():
         load_backbone("MobileNetV2", weights="imagenett", image_size=32)
 
 
+@pytest.mark.slow
 def test_preprocessing_is_in_float32_under_mixed_precision():
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:

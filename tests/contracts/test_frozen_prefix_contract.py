@@ -134,6 +134,7 @@ def test_a_step_on_the_suffix_is_the_step_on_the_whole(built, policy):
         np.testing.assert_array_equal(value, want, variable.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", rows(fast=COMPILED), indirect=True)
 def test_a_compiled_step_is_the_same_but_for_rounding(built):
     freezing.AllButLast(1).apply(built.model)

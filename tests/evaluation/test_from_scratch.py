@@ -47,6 +47,7 @@ def test_the_same_seed_gives_the_same_outputs(three_colors):
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_twin_with_wrong_labels_learns_what_they_say(three_colors):
     wrong = (three_colors[1] + 1) % 3
     train, _, measured = split(three_colors, wrong)

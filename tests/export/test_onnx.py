@@ -37,6 +37,7 @@ def test_the_gate_has_run_its_program(exported):
     assert "onnxruntime" in needed and "litert" not in needed
 
 
+@pytest.mark.slow
 def test_normalization_grouped_convolutions_and_gelu_convert(tmp_path):
     """What ConvNeXt has: constants, a part that Keras compiles for XLA, and TensorFlow's erfc."""
     keras.utils.set_random_seed(0)
@@ -55,6 +56,7 @@ def test_normalization_grouped_convolutions_and_gelu_convert(tmp_path):
     np.testing.assert_allclose(outputs(path, pixels), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_float16_computes_in_half_precision(tmp_path):
     path = export_onnx(model(), tmp_path / "out", info(), precision="float16")
     graph = onnx.load(path / "model.onnx").graph

@@ -272,7 +272,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=() if fault == "classes reordered" else pytest.mark.slow)
+        for fault in FAULTS
+    ],
+)
 def test_a_faulty_program_is_refused(tmp_path, monkeypatch, fault):
     right, wrong, message = FAULTS[fault]
     write = portable._write_beside
@@ -290,6 +296,7 @@ def test_a_faulty_program_is_refused(tmp_path, monkeypatch, fault):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_another_model_is_refused(tmp_path, monkeypatch):
     convert, other = litert.LITERT.convert, model()
     other.get_layer("out").bias.assign([0.5, -0.5])

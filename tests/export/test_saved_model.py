@@ -140,6 +140,7 @@ def test_labels_of_an_image_with_none_are_empty():
     assert described(outputs, info)["labels"].numpy().tolist() == [b"", "Löwe|dog".encode()]
 
 
+@pytest.mark.slow
 def test_regression_outputs(tmp_path):
     model = _model("regression")
     export_saved_model(model, tmp_path / "out", _info("regression"))

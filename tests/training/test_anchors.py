@@ -38,6 +38,7 @@ def total_loss(model, images, targets, starts, penalty):
     return loss
 
 
+@pytest.mark.slow
 def test_a_step_in_a_later_phase_goes_along_the_gradient_of_the_penalty(still_model, three_colors):
     """What is drawn to is where the first phase started, not where this one does."""
     images, labels = three_colors

@@ -92,6 +92,7 @@ def ema(rows, momentum):
     return average
 
 
+@pytest.mark.slow
 def test_swa_ends_with_the_mean_of_the_last_epochs(train):
     history, plain, _ = train(phase())
     averaged, seen, end = train(phase(SWA(start=0.4)))
@@ -102,7 +103,9 @@ def test_swa_ends_with_the_mean_of_the_last_epochs(train):
     assert [r["loss"] for r in averaged] == pytest.approx([r["loss"] for r in history], rel=1e-5)
 
 
-@pytest.mark.parametrize("policy", [freezing.All(), freezing.AllButLast(1)])
+@pytest.mark.parametrize(
+    "policy", [freezing.All(), pytest.param(freezing.AllButLast(1), marks=pytest.mark.slow)]
+)
 def test_ema_ends_with_the_moving_average(train, policy):
     _, plain, _ = train(phase(policy=policy))
     _, _, end = train(phase(EMA(0.8), policy), each_step=False)

@@ -126,6 +126,7 @@ def test_a_second_run_makes_no_pass_and_another_view_does(tiny_model, three_colo
     assert computed("none") == [60]
 
 
+@pytest.mark.slow
 def test_phases_are_planned_together(tiny_model, three_colors, tmp_path):
     """The head's pass stores the cut of the fine-tuning too, for the views that both read."""
     store = FeatureStore(tmp_path, dtype="float32")
@@ -155,6 +156,7 @@ def test_phases_with_one_cut_store_each_row_once(tiny_model, three_colors, tmp_p
     assert sum(rows) == 2 * 60 + 3 * 60
 
 
+@pytest.mark.slow
 def test_what_phases_share_is_traced_once(tiny_model, three_colors, tmp_path, monkeypatch):
     """Also to settle the dtype; and by who finds all stored, never."""
     traced, reference = [], engines.reference
@@ -173,6 +175,7 @@ def test_what_phases_share_is_traced_once(tiny_model, three_colors, tmp_path, mo
     assert traced == [2]
 
 
+@pytest.mark.slow
 def test_three_phases_share_passes_without_mixing_them_up(tiny_model, three_colors, tmp_path):
     """View 0 of the last phase is stored already, so views 0 and 1 serve different prefixes."""
     store = FeatureStore(tmp_path, dtype="float32")

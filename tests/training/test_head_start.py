@@ -139,6 +139,7 @@ def test_training_begins_there(tiny_model, three_colors, tmp_path, validated):
     assert (found.argmax(axis=1) == labels).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_given_is_as_it_was_and_without_a_store_nothing_is_fitted(
     tiny_model, three_colors, tmp_path
 ):

@@ -101,7 +101,9 @@ def data(three_colors):
     return Samples(from_arrays(*three_colors), ImageInput(size=16))
 
 
-@pytest.mark.parametrize("policy", [freezing.All(), freezing.AllButLast(1)])
+@pytest.mark.parametrize(
+    "policy", [freezing.All(), pytest.param(freezing.AllButLast(1), marks=pytest.mark.slow)]
+)
 def test_nothing_is_left_of_a_sweep_that_runs_away(tiny_model, data, policy):
     phase = Phase(policy, 3, 1e-3, optimizer="sgd")
     before = [value.numpy() for value in tiny_model.variables]

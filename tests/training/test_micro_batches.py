@@ -93,6 +93,7 @@ def test_a_batch_that_has_fewer_images_than_parts_is_refused(images):
         trained(images, 40)
 
 
+@pytest.mark.slow
 def test_losses_are_scaled_in_float16(images, noted):
     keras.config.set_dtype_policy("mixed_float16")
     try:

@@ -103,6 +103,7 @@ def differs(losses, plain):
     return np.abs(losses - plain[0])[:STEPS].max() > 10 * TOLERANCE
 
 
+@pytest.mark.slow
 def test_every_step_has_the_same_loss_with_the_store(small, plain, tmp_path):
     store = FeatureStore(tmp_path, dtype="float32")
     assert_same(two_phases(small, store), plain, small, store)
@@ -119,6 +120,7 @@ def forget_the_view(monkeypatch):
     monkeypatch.setattr(Samples, "fingerprint", lambda self, view: {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", [swap_channels, pytest.param(forget_the_view, marks=pytest.mark.slow)]
 )

@@ -67,6 +67,7 @@ def test_what_is_not_worth_storing_is_computed_again_with_the_same_result(
         np.testing.assert_allclose(value, want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_fast_disk_keeps_large_outputs(tiny_model, data, tmp_path, monkeypatch):
     monkeypatch.setattr(passes, "SMALL_ITEM", 0)
     monkeypatch.setattr(passes, "_seconds_to_store", lambda *_: 0.0)
@@ -74,7 +75,10 @@ def test_a_fast_disk_keeps_large_outputs(tiny_model, data, tmp_path, monkeypatch
     assert [done.computed for done in result.phases[0].passes] == [60, 60, 60, 60]
 
 
-@pytest.mark.parametrize(("limit", "dtype"), [(1.0, np.float16), (0.0, np.float32)])
+@pytest.mark.parametrize(
+    ("limit", "dtype"),
+    [(1.0, np.float16), pytest.param(0.0, np.float32, marks=pytest.mark.slow)],
+)
 def test_float16_is_kept_where_it_hardly_moves_the_loss(
     tiny_model, data, tmp_path, monkeypatch, limit, dtype
 ):
@@ -119,6 +123,7 @@ def test_predictions_are_stored_only_where_there_is_room_and_as_finely_as_it_tak
         assert store.stored()[0].size > 4 * 60 * 8**3
 
 
+@pytest.mark.slow
 def test_what_a_later_phase_needs_is_left_out_where_only_this_ones_fits(
     tiny_model, data, tmp_path, caplog
 ):

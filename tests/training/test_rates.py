@@ -38,7 +38,7 @@ def test_a_model_on_no_registered_backbone_is_refused():
         section_rates(keras.Model(x, keras.layers.Dense(2)(x)), 0.5)
 
 
-@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("stored", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_behind_a_frozen_prefix_a_step_is_shorter_by_the_factor(
     tiny_model, three_colors, tmp_path, stored
 ):

@@ -248,10 +248,10 @@ class Preempted(PowerCut):
     [
         # Where the last step is kept the validation ends at once, else it is done.
         (0.0, 2, (1, 5), 1),
-        (1e9, 2, (2, 0), 2),
+        pytest.param(1e9, 2, (2, 0), 2, marks=pytest.mark.slow),
         # Behind the last epoch the phase is kept.
-        (0.0, 3, (2, 5), 1),
-        (1e9, 3, None, 2),
+        pytest.param(0.0, 3, (2, 5), 1, marks=pytest.mark.slow),
+        pytest.param(1e9, 3, None, 2, marks=pytest.mark.slow),
     ],
 )
 def test_sigterm_in_a_validation_loses_nothing(
@@ -408,6 +408,7 @@ def stock_callbacks(folder):
     )
 
 
+@pytest.mark.slow
 def test_stock_callbacks_are_kept(run, tmp_path):
     way, folder = (
         ([Phase(LAST, 9, 0.01, Constant(), weight_decay=0.0)], "none", {}),

@@ -160,6 +160,7 @@ def writers(folder):
     )
 
 
+@pytest.mark.slow
 def test_what_was_done_in_an_epoch_is_not_done_twice(run, tmp_path):
     expected = run(*writers(tmp_path / "through"))
     logs = tmp_path / "parts"
@@ -200,6 +201,7 @@ def test_a_phase_that_is_done_again_begins_as_it_did(run, tmp_path, monkeypatch)
     assert not best.exists()
 
 
+@pytest.mark.slow
 def test_what_was_best_in_a_phase_is_known_to_the_next(run, tmp_path):
     """Also where the run is killed between the two."""
 

@@ -37,7 +37,7 @@ def batch_of(model, outputs=3, size=4):
     return (inputs[0] if len(inputs) == 1 else tuple(inputs)), targets
 
 
-@pytest.mark.parametrize("micro_batches", [1, 2])
+@pytest.mark.parametrize("micro_batches", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_whole_model_compiles(micro_batches):
     model = build_image_model("TinyNet", outputs=3, weights=None)
     freezing.Nothing(batch_norm="trained").apply(model)

@@ -69,6 +69,7 @@ def differ(some, others):
     return np.abs(some - others).max() > 10 * TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aids", AIDS, ids=lambda aids: " ".join(aids))
 def test_the_store_changes_nothing(images, plain, tmp_path, aids):
     cached = losses(images, FeatureStore(tmp_path, dtype="float32"), **aids)
