@@ -3,6 +3,7 @@
 import json
 import logging
 from contextlib import closing
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,12 @@ from keras_tl.plans import check_plan
 from keras_tl.preparing import (
     Data,
     build_model,
-    class_weights_of,
     describe,
     keras_settings,
-    micro_batches_of,
     module_told,
     plan_for,
     prepare_data,
+    training_options,
 )
 from keras_tl.probing import settle_plan
 from keras_tl.replicas import on_one_device
@@ -112,79 +112,112 @@ def train(
             Journal() as journal,
             terminable(checkpoint),
         ):
-            _train(config, run, source, strategy, workers, checkpoint, journal, verbose)
+            store = None
+            if config.feature_cache:
+                store = FeatureStore(dtype=config.feature_dtype, workers=workers)
+            job = _Job(config, run, strategy, workers, store, checkpoint, journal, verbose)
+            job.train(source)
         # Who ends first would be missed.
         workers.barrier()
     return Run(config.out)
 
 
-def _train(
-    config: TrainConfig,
-    run: Run,
-    source: Source | None,
-    strategy: tf.distribute.Strategy,
-    workers: Workers,
-    checkpoint: Checkpoint,
-    journal: Journal,
-    verbose: int,
-) -> None:
-    _check_tensorboard(config)
-    check_settings(workers, config)
-    data = prepare_data(config, source)
-    check_data(workers, data.source)
-    journal.lap("data", **({"audit": data.seen.seconds} if data.seen else {}))
-    with strategy.scope():
-        model = build_model(config, data)
-    check_plan(plan_for(model, data, config), model)
-    with refused_together(workers):
-        run.begin()
-    atomic_write_text(run.path(Run.CONFIG), config.with_absolute_paths().to_yaml())
-    write_splits(data.source, run.path(Run.SPLITS))
-    journal.lap("build")
-    store = None
-    if config.feature_cache:
-        store = FeatureStore(dtype=config.feature_dtype, workers=workers)
-    plan, decision = _settle(model, data, config, store, checkpoint, verbose)
-    journal.lap("decision")
-    if not checkpoint.exists:
-        _write_audit(config, run, model, plan, data, store, journal, verbose)
-    result = _fit(model, plan, data, config, run, strategy, store, checkpoint, verbose)
-    journal.lap("training")
-    if not workers.is_chief:
-        return
-    store = store and store.among(Workers())
-    [model] = on_one_device([model])
-    info = describe(config, data)
-    _save(model, info, data.source, run)
-    journal.lap("export")
-    about = _about(data, result, decision)
-    how: dict[str, Any] = {"store": store, "engine": config.engine, "verbose": verbose}
-    try:
-        _measure_run(run, model, info, data, about, journal, **how)
-    finally:
-        # Also where only the page failed: a whole run is not gone on with.
-        if run.is_whole:
-            checkpoint.remove()
+@dataclass(frozen=True)
+class _Job:
+    """A run under way: its steps, and what each of them is given."""
 
+    config: TrainConfig
+    run: Run
+    strategy: tf.distribute.Strategy
+    workers: Workers
+    store: FeatureStore | None
+    checkpoint: Checkpoint
+    journal: Journal
+    verbose: int
 
-def _write_audit(
-    config: TrainConfig,
-    run: Run,
-    model: keras.Model,
-    plan: list[Phase],
-    data: Data,
-    store: FeatureStore | None,
-    journal: Journal,
-    verbose: int,
-) -> None:
-    """What was found in the data; nothing of another start of the run is left."""
-    run.path(Run.AUDIT).unlink(missing_ok=True)
-    if not data.audit:
-        return
-    settings: dict[str, Any] = {"seed": config.seed, "engine": config.engine}
-    found = audit_with_labels(model, plan, data, store, **settings, verbose=verbose)
-    found.write(run.path(Run.AUDIT))
-    journal.lap("audit")
+    def train(self, source: Source | None) -> None:
+        """Does all of it."""
+        config, run = self.config, self.run
+        _check_tensorboard(config)
+        check_settings(self.workers, config)
+        data = prepare_data(config, source)
+        check_data(self.workers, data.source)
+        self.journal.lap("data", **({"audit": data.seen.seconds} if data.seen else {}))
+        with self.strategy.scope():
+            model = build_model(config, data)
+        check_plan(plan_for(model, data, config), model)
+        with refused_together(self.workers):
+            run.begin()
+        atomic_write_text(run.path(Run.CONFIG), config.with_absolute_paths().to_yaml())
+        write_splits(data.source, run.path(Run.SPLITS))
+        self.journal.lap("build")
+        plan, decision = self._settle(model, data)
+        self.journal.lap("decision")
+        if not self.checkpoint.exists:
+            self._write_audit(model, plan, data)
+        result = self._fit(model, plan, data)
+        self.journal.lap("training")
+        if self.workers.is_chief:
+            self._finish(model, data, _about(data, result, decision))
+
+    def _settle(self, model: keras.Model, data: Data) -> tuple[list[Phase], dict[str, Any] | None]:
+        """The plan, and why; a run that goes on keeps to what was decided when it began."""
+        if noted := self.checkpoint.notes():
+            plan = plan_for(model, data, self.config)
+            return plan[: noted["phases"]], noted["decision"]
+        plan, decision = settle_plan(model, data, self.config, self.store, self.verbose)
+        # What a probe costs counts in it, and may differ from one machine to the next.
+        phases, decision = self.workers.share((len(plan), decision))
+        plan = plan_for(model, data, self.config)[:phases]
+        self.checkpoint.note({"phases": len(plan), "decision": decision})
+        return plan, decision
+
+    def _write_audit(self, model: keras.Model, plan: list[Phase], data: Data) -> None:
+        """What was found in the data; nothing of another start of the run is left."""
+        path, config = self.run.path(Run.AUDIT), self.config
+        path.unlink(missing_ok=True)
+        if not data.audit:
+            return
+        how: dict[str, Any] = {"seed": config.seed, "engine": config.engine}
+        found = audit_with_labels(model, plan, data, self.store, **how, verbose=self.verbose)
+        found.write(path)
+        self.journal.lap("audit")
+
+    def _fit(self, model: keras.Model, plan: list[Phase], data: Data) -> TrainingResult:
+        def tensorboard(phase: Phase) -> list[keras.callbacks.Callback]:
+            if not self.config.tensorboard:
+                return []
+            return [keras.callbacks.TensorBoard(self.run.path("tensorboard") / phase.name)]
+
+        history = self.run.path(Run.HISTORY)
+        return run_phases(
+            model,
+            plan,
+            data.train,
+            data.val,
+            **training_options(self.config, data),
+            feature_store=self.store or False,
+            strategy=self.strategy,
+            callbacks=tensorboard,
+            on_epoch=lambda rows: _write_csv(pd.DataFrame(rows), history),
+            checkpoint=self.checkpoint,
+            verbose=self.verbose,
+        )
+
+    def _finish(self, model: keras.Model, data: Data, about: dict[str, Any]) -> None:
+        """Exports and measures the trained model, in one process and on one device."""
+        [model] = on_one_device([model])
+        info = describe(self.config, data)
+        _save(model, info, data.source, self.run)
+        self.journal.lap("export")
+        store = self.store and self.store.among(Workers())
+        how: dict[str, Any] = {"engine": self.config.engine, "verbose": self.verbose}
+        try:
+            _measure_run(self.run, model, info, data, about, self.journal, store=store, **how)
+        finally:
+            # Also where only the page failed: a whole run is not gone on with.
+            if self.run.is_whole:
+                self.checkpoint.remove()
 
 
 def _about(data: Data, result: TrainingResult, decision: dict[str, Any] | None) -> dict[str, Any]:
@@ -240,63 +273,6 @@ def _measure_run(
         atomic_write_text(run.path(Run.METRICS), text)
         raise
     atomic_write_text(run.path(Run.METRICS), text)
-
-
-def _fit(
-    model: keras.Model,
-    plan: list[Phase],
-    data: Data,
-    config: TrainConfig,
-    run: Run,
-    strategy: tf.distribute.Strategy,
-    store: FeatureStore | None,
-    checkpoint: Checkpoint,
-    verbose: int,
-) -> TrainingResult:
-    def tensorboard(phase: Phase) -> list[keras.callbacks.Callback]:
-        if not config.tensorboard:
-            return []
-        return [keras.callbacks.TensorBoard(run.path("tensorboard") / phase.name)]
-
-    return run_phases(
-        model,
-        plan,
-        data.train,
-        data.val,
-        task=data.task,
-        batch_size=config.batch_size,
-        micro_batches=micro_batches_of(config, data),
-        seed=config.seed,
-        class_weights=class_weights_of(config, data.train.source),
-        feature_store=store or False,
-        engine=config.engine,
-        strategy=strategy,
-        callbacks=tensorboard,
-        on_epoch=lambda rows: _write_csv(pd.DataFrame(rows), run.path(Run.HISTORY)),
-        checkpoint=checkpoint,
-        verbose=verbose,
-    )
-
-
-def _settle(
-    model: keras.Model,
-    data: Data,
-    config: TrainConfig,
-    store: FeatureStore | None,
-    checkpoint: Checkpoint,
-    verbose: int,
-) -> tuple[list[Phase], dict[str, Any] | None]:
-    """The plan, and why; a run that goes on keeps to what was decided when it began."""
-    if noted := checkpoint.notes():
-        plan = plan_for(model, data, config)
-        return plan[: noted["phases"]], noted["decision"]
-    plan, decision = settle_plan(model, data, config, store, verbose)
-    # What a probe costs counts in it, and may differ from one machine to the next.
-    workers = store.workers if store else Workers()
-    phases, decision = workers.share((len(plan), decision))
-    plan = plan_for(model, data, config)[:phases]
-    checkpoint.note({"phases": len(plan), "decision": decision})
-    return plan, decision
 
 
 def _save(model: keras.Model, info: ModelInfo, source: Source, run: Run) -> None:

@@ -264,6 +264,18 @@ def data_for(config: TrainConfig, data: Data) -> Data:
     return replace(data, image_input=replace(data.image_input, size=image_size_of(config)))
 
 
+def training_options(config: TrainConfig, data: Data) -> dict[str, Any]:
+    """What `run_phases` and `find_learning_rate` are told of a configuration."""
+    return {
+        "task": data.task,
+        "batch_size": config.batch_size,
+        "micro_batches": micro_batches_of(config, data),
+        "seed": config.seed,
+        "class_weights": class_weights_of(config, data.train.source),
+        "engine": config.engine,
+    }
+
+
 def class_weights_of(config: TrainConfig, source: Source) -> list[float] | None:
     """What each class counts in the loss, for classes in order; None where all count the same."""
     if not config.class_weights and config.class_weight_beta is None:

@@ -1,7 +1,5 @@
 """Learning rates for a run before it is run: what `keras-tl lr-find` does."""
 
-from typing import Any
-
 import tensorflow as tf
 
 from keras_tl import strategies
@@ -12,11 +10,10 @@ from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.preparing import (
     build_model,
-    class_weights_of,
     keras_settings,
-    micro_batches_of,
     plan_for,
     prepare_data,
+    training_options,
 )
 from keras_tl.training.fit import run_phases
 from keras_tl.training.lr_finder import LearningRates, find_learning_rate
@@ -77,18 +74,9 @@ def _find(
         named = config.plan != "auto"
         fix = "Take another --plan." if named else "Give --fine-tune all or a number."
         raise InputError("a plan with a phase behind the head's", "one phase", fix)
-    options: dict[str, Any] = {
-        "task": data.task,
-        "batch_size": config.batch_size,
-        "micro_batches": micro_batches_of(config, data),
-        "seed": config.seed,
-        "class_weights": class_weights_of(config, data.train.source),
-        "feature_store": FeatureStore(dtype=config.feature_dtype)
-        if config.feature_cache
-        else False,
-        "engine": config.engine,
-        "strategy": strategy,
-    }
+    options = training_options(config, data) | {"strategy": strategy, "feature_store": False}
+    if config.feature_cache:
+        options["feature_store"] = FeatureStore(dtype=config.feature_dtype)
     sweep = {"steps": steps, "verbose": int(verbose == 1), **options}
     found = [find_learning_rate(model, phases[0], data.train, **sweep)]
     if fine_tuning:
