@@ -78,9 +78,14 @@ def is_live(layer: Any) -> bool:
         return layer.trainable
     if isinstance(layer, keras.layers.BatchNormalization):
         return layer.trainable
-    # `variables` has the states of random generators, `weights` has not.
-    draws = len(layer.variables) > len(layer.weights)
-    return bool(layer.trainable_weights) or draws
+    inner = layer._flatten_layers(include_self=False, recursive=False)
+    draws = _draws(layer) > sum(map(_draws, inner))
+    return bool(layer.trainable_weights) or draws or any(map(is_live, inner))
+
+
+def _draws(layer: keras.layers.Layer) -> int:
+    """How many random generators a layer has: their states are variables, but no weights."""
+    return len(layer.variables) - len(layer.weights)
 
 
 def _suffix(model: keras.Model, tensors: list[Any]) -> keras.Model:

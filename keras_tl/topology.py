@@ -78,12 +78,24 @@ def producer(tensor: Any) -> str:
     return tensor._keras_history.operation.name
 
 
-def leaf_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yields every layer that has no layers inside, the graph's order kept.
+def is_nested(operation: Any) -> bool:
+    """Whether an operation of a graph is a graph itself: a functional or Sequential model."""
+    return isinstance(operation, (keras.Sequential, keras.Function))
 
-    Flags belong on leaves only: Keras does not carry a parent's `trainable` to children that
-    were set before, and hides trained children of a frozen parent from `trainable_weights`.
+
+def graph_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields the layers of a model's graph in its order, a nested model's in the place of it.
+
+    A layer that is made of layers (`keras.layers.MultiHeadAttention`) is one: names of what is
+    within it tell nothing, since each such layer has the same.
     """
-    for layer in model._flatten_layers(include_self=False, recursive=True):
-        if not list(layer._flatten_layers(include_self=False, recursive=False)):
+    for layer in model.layers:
+        if is_nested(layer):
+            yield from graph_layers(layer)
+        else:
             yield layer
+
+
+def layers_within(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """A layer or model and all layers that it is made of, each before those within it."""
+    return layer._flatten_layers(include_self=True, recursive=True)

@@ -16,7 +16,7 @@ from keras_tl.errors import CheckError, InputError
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.frozen_prefix import fingerprint, split
 from keras_tl.plans import make_plan
-from keras_tl.topology import leaf_layers
+from keras_tl.topology import graph_layers
 from keras_tl.training import fit
 from keras_tl.training.anchors import L2SP
 from keras_tl.training.averaging import EMA, SWA
@@ -41,7 +41,7 @@ def encoder():
     outputs = keras.layers.Dense(3, activation="softmax", name="head_predictions")(x)
     model = keras.Model(tokens, outputs)
     random = np.random.default_rng(3)
-    for layer in leaf_layers(model):
+    for layer in graph_layers(model):
         # Random weights as large as trained ones, biases too.
         layer.set_weights([w + random.normal(0, 0.3, w.shape) for w in layer.get_weights()])
     return model
@@ -51,7 +51,7 @@ def test_a_rank_above_that_of_the_kernels_is_refused(encoder):
     for policy, largest in ((freezing.LoRA(9), 8), (freezing.LoRA(10**6, layers="*"), 8)):
         with pytest.raises(InputError, match=f"a rank of at most {largest}, .* received"):
             policy.apply(encoder)
-        assert not any(adapter_of(layer) for layer in leaf_layers(encoder))
+        assert not any(adapter_of(layer) for layer in graph_layers(encoder))
     freezing.LoRA(8).apply(encoder)
 
 
@@ -91,7 +91,7 @@ def trained(model):
 def move(model, seed=0):
     """Gives every adapter random factors."""
     random = np.random.default_rng(seed)
-    for layer in leaf_layers(model):
+    for layer in graph_layers(model):
         for weight in adapter_weights(layer):
             weight.assign(random.normal(0, 0.5, weight.shape))
 
@@ -148,7 +148,7 @@ def test_merged_it_is_the_same_model_without_adapters(encoder, texts, tmp_path, 
     assert "lora_rank" not in loaded.get_layer("block_0_query").get_config()
     np.testing.assert_allclose(loaded.predict(texts[0], verbose=0), want, atol=1e-5)
     # A planted fault: what is not merged is missed.
-    for layer in leaf_layers(encoder):
+    for layer in graph_layers(encoder):
         if adapter_of(layer):
             layer.lora_kernel_b.assign(np.zeros(layer.lora_kernel_b.shape))
     assert np.abs(merge_adapters(encoder).predict(texts[0], verbose=0) - want).max() > 1e-3
@@ -220,7 +220,7 @@ def test_the_cut_is_before_the_first_block_that_trains(encoder, texts, policy):
 
 def test_dropout_is_active_behind_the_first_adapter_only(encoder):
     freezing.LoRA(2, blocks=2).apply(encoder)
-    active = {x.name for x in leaf_layers(encoder) if x.trainable and "dropout" in x.name}
+    active = {x.name for x in graph_layers(encoder) if x.trainable and "dropout" in x.name}
     assert active == {f"block_{i}_{p}_dropout" for i in (1, 2) for p in ("attention", "output")}
 
 
@@ -294,7 +294,7 @@ def test_mobilenet_adapts_pointwise_kernels_only():
     keras.utils.set_random_seed(0)
     model = build_image_model("MobileNetV2", outputs=2, image_size=32, weights=None)
     summary = freezing.LoRA(4).apply(model)
-    adapted = [layer for layer in leaf_layers(model) if adapter_of(layer)]
+    adapted = [layer for layer in graph_layers(model) if adapter_of(layer)]
     # 16 expansions, 17 projections and the last convolution; none of them depthwise.
     assert len(adapted) == len(summary.adapters) == 16 + 17 + 1
     assert {layer.kernel_size for layer in adapted} == {(1, 1)}
@@ -403,7 +403,7 @@ def test_rate_finding_leaves_idle_adapters(tiny_model, three_colors):
     adapted = [weight.path for weight in tiny_model.trainable_weights]
     find_learning_rate(tiny_model, phase(freezing.Nothing()), images(three_colors), **sweep)
     assert [weight.path for weight in tiny_model.trainable_weights] == adapted != trained
-    assert all(adapter_of(x).is_idle for x in leaf_layers(tiny_model) if adapter_of(x))
+    assert all(adapter_of(x).is_idle for x in graph_layers(tiny_model) if adapter_of(x))
     np.testing.assert_allclose(tiny_model.predict(three_colors[0], verbose=0), want, atol=1e-6)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_tl.backbones import layers
 from keras_tl.backbones.adapters import CONFIG_KEYS, merged_weights
+from keras_tl.topology import is_nested, layers_within
 
 Replace = Callable[[keras.Layer], keras.Layer]
 
@@ -73,6 +74,7 @@ def replay(
     copies = _Copies(replace or (lambda layer: layer), names)
     outputs = copies.run(model, inputs)
     copies.copy_weights()
+    copies.copy_inner()
     return outputs
 
 
@@ -129,7 +131,7 @@ def leaf_operations(model: keras.Model) -> Iterator[keras.Operation]:
     """Yields a model's layers and other operations in its graph's order, nested ones inlined."""
     operations = model.layers if isinstance(model, keras.Sequential) else model.operations
     for operation in operations:
-        if _is_nested(operation):
+        if is_nested(operation):
             yield from leaf_operations(operation)
         elif not isinstance(operation, keras.layers.InputLayer):
             yield operation
@@ -177,10 +179,6 @@ def auto_number(name: str, kind: str) -> int | None:
     return int(match[1] or 0) if match else None
 
 
-def _is_nested(operation: keras.Operation) -> bool:
-    return isinstance(operation, (keras.Sequential, keras.Function))
-
-
 class _Copies:
     """The copies of one model's operations, each made when it is first called."""
 
@@ -200,7 +198,7 @@ class _Copies:
 
     def caller(self, operation: keras.Operation) -> Callable[..., Any]:
         """Returns what is to be called in the place of `operation`."""
-        if _is_nested(operation):
+        if is_nested(operation):
             return lambda inputs, **_: self.run(operation, inputs)
         if type(operation).__name__ == "Add" and not isinstance(operation, keras.Layer):
             return partial(self._add, operation)
@@ -211,6 +209,19 @@ class _Copies:
         for original, copy in self._made.values():
             if isinstance(original, keras.Layer) and original.weights:
                 set_weights(copy, merged_weights(original))
+
+    def copy_inner(self) -> None:
+        """Gives what layers are made of the flags of the original, and its kind of dropout.
+
+        A layer makes its own of its configuration: Keras' dropout, all of it trainable.
+        """
+        for original, copy in self._made.values():
+            if isinstance(original, keras.Layer):
+                pairs = zip(layers_within(original), layers_within(copy), strict=False)
+                for old, new in list(pairs)[1:]:
+                    new.trainable = old.trainable
+                    if layers.is_dropout(old):
+                        new.__class__ = type(self._replace(old))
 
     def _add(self, operation: keras.Operation, left: Any, right: Any) -> Any:
         """Makes a sum of two tensors a layer: the end of a ConvNeXt block is one."""

@@ -40,6 +40,11 @@ _FREEZABLE: _Twins = {
 _STOCK: _Twins = {freezable: stock for stock, freezable in _FREEZABLE.items()}
 
 
+def is_dropout(layer: keras.Layer) -> bool:
+    """Whether a layer is one of those with twins, or such a twin."""
+    return type(layer) in _FREEZABLE or type(layer) in _STOCK
+
+
 def freezable(layer: keras.Layer) -> keras.Layer:
     """Returns `layer`, or an unbuilt freezable twin of a stock dropout layer."""
     return _as(layer, _FREEZABLE)

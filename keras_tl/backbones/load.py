@@ -11,6 +11,7 @@ from keras_tl.backbones.applications import PREPROCESSING
 from keras_tl.backbones.spec import BackboneSpec
 from keras_tl.backbones.weight_files import load_weights
 from keras_tl.errors import InputError, KerasTLError, did_you_mean, in_one_line
+from keras_tl.topology import layers_within
 
 # What the ImageNet weights of each family were trained with: `keras.applications`,
 # imagenet_utils.preprocess_input. The means of "caffe" are in the order blue, green, red.
@@ -38,9 +39,9 @@ def load_backbone(
 
     Returns:
         A `keras.Model` of the input "pixels", float32 `[batch, size, size, 3]`, RGB in 0..255;
-        preprocessing is its first layers, in float32 whatever the dtype policy. All layers are
-        leaves and trainable; dropout is inactive where it is frozen. Layer names do not depend
-        on what was built before.
+        preprocessing is its first layers, in float32 whatever the dtype policy. No layer is a
+        model, and all are trainable; dropout is inactive where it is frozen. Layer names do not
+        depend on what was built before.
 
     Raises:
         InputError: No such backbone, layer, weights file or size; no published weights; the
@@ -107,7 +108,19 @@ def _assemble(spec: BackboneSpec, source: keras.Model, size: int) -> keras.Model
         if landmark not in known:
             hint = did_you_mean(landmark, known, f"It has {', '.join(known[1:4])}, ...")
             raise InputError(f"layers of {spec.name} in its row", repr(landmark), hint)
+    _check_recurrent(model)
     return model
+
+
+def _check_recurrent(model: keras.Model) -> None:
+    """Refuses recurrent layers with dropout of their own, which would be active when frozen."""
+    for layer in model.layers:
+        for inner in layers_within(layer):
+            # What cells with dropout have, and nothing else.
+            if hasattr(inner, "recurrent_dropout") and (inner.dropout or inner.recurrent_dropout):
+                received = f"{layer.name!r} with it"
+                fix = "Put a Dropout layer before it."
+                raise InputError(f"recurrent layers of {model.name} without dropout", received, fix)
 
 
 def preprocess(pixels: keras.KerasTensor, mode: str) -> keras.KerasTensor:

@@ -17,7 +17,7 @@ from keras_tl.errors import InputError
 from keras_tl.freezing.parts import head_of, layers_from
 from keras_tl.freezing.policies import Policy
 from keras_tl.freezing.summary import FreezingSummary
-from keras_tl.topology import descendants, leaf_layers
+from keras_tl.topology import descendants, layers_within
 
 # Hu et al. adapt the queries and values of attention, section 4.2.
 ATTENTION = ("*query", "*value")
@@ -47,7 +47,7 @@ class FewWeights(Policy):
         batch_norm = keras.layers.BatchNormalization
         return [
             layer.name
-            for layer in leaf_layers(model)
+            for layer in model.layers
             if layer.name not in touched | head
             and (layer.name not in behind or (layer.weights and not isinstance(layer, batch_norm)))
         ]
@@ -56,10 +56,11 @@ class FewWeights(Policy):
         """See `Policy.choose_weights`."""
         super().choose_weights(model)
         touched = set(self.touched_layers(model))
-        for layer in leaf_layers(model):
+        for layer in model.layers:
             if layer.name in touched:
+                held = _held(layer) if self.batch_norm == "frozen" else set()
                 for weight in layer.weights:
-                    weight.trainable = self.trains(layer, weight)
+                    weight.trainable = id(weight) not in held and self.trains(layer, weight)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class LoRA(FewWeights):
         rank: Columns of A and rows of B, at least 1; at most what a kernel that is adapted can
             have itself.
         alpha: What A B is multiplied by, times `rank`; above 0. None is `rank`, a factor of 1.
-        layers: A shell-style pattern of layer names; case-sensitive. None takes the queries and
+        layers: A shell-style pattern of layer names; case-sensitive. Layers within a layer (those
+            of `keras.layers.MultiHeadAttention`) have no adapters. None takes the queries and
             values of attention ("block_0_query"), and where there are none all dense and
             pointwise kernels that an adapter is smaller than.
         blocks: Only the last so many blocks of the backbone; None takes all of it.
@@ -99,9 +101,7 @@ class LoRA(FewWeights):
         """See `Policy.apply`; call it in the strategy's scope."""
         touched = set(self.touched_layers(model))
         alpha = self.rank if self.alpha is None else self.alpha
-        added = [
-            attach(layer, self.rank, alpha) for layer in leaf_layers(model) if layer.name in touched
-        ]
+        added = [attach(layer, self.rank, alpha) for layer in model.layers if layer.name in touched]
         if any(added):
             # What Keras has traced does not know the adapters.
             model.train_function = model.test_function = model.predict_function = None
@@ -110,7 +110,7 @@ class LoRA(FewWeights):
     def touched_layers(self, model: keras.Model) -> Collection[str]:
         """See `FewWeights.touched_layers`."""
         body = set(layers_from(model, self.blocks))
-        layers = [layer for layer in leaf_layers(model) if layer.name in body and can_adapt(layer)]
+        layers = [layer for layer in model.layers if layer.name in body and can_adapt(layer)]
         names = [layer.name for layer in layers]
         if self.layers is not None:
             found = fnmatch.filter(names, self.layers)
@@ -156,14 +156,12 @@ class BitFit(FewWeights):
     def touched_layers(self, model: keras.Model) -> Collection[str]:
         """See `FewWeights.touched_layers`."""
         body = set(layers_from(model, self.blocks))
-        held = keras.layers.BatchNormalization if self.batch_norm == "frozen" else ()
-        found = [
-            layer.name
-            for layer in leaf_layers(model)
-            if layer.name in body
-            and not isinstance(layer, held)
-            and any(self.trains(layer, weight) for weight in layer.weights)
-        ]
+        found = []
+        for layer in model.layers:
+            held = _held(layer) if self.batch_norm == "frozen" else set()
+            free = [weight for weight in layer.weights if id(weight) not in held]
+            if layer.name in body and any(self.trains(layer, weight) for weight in free):
+                found.append(layer.name)
         if not found:
             fix = 'With batch_norm="trained" the shifts of BatchNormalization train, or take LoRA.'
             raise InputError("a backbone with biases outside BatchNormalization", "none", fix)
@@ -175,6 +173,13 @@ class BitFit(FewWeights):
 
     def __str__(self) -> str:
         return "Only biases train" + _where(self.blocks)
+
+
+def _held(layer: keras.layers.Layer) -> set[int]:
+    """Ids of the weights of BatchNormalization, which a layer may be or have within."""
+    batch_norm = keras.layers.BatchNormalization
+    norms = [inner for inner in layers_within(layer) if isinstance(inner, batch_norm)]
+    return {id(weight) for norm in norms for weight in norm.weights}
 
 
 def _is_dense(layer: keras.layers.Layer) -> bool:

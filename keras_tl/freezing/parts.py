@@ -9,7 +9,7 @@ import keras
 from keras_tl.backbones import registry
 from keras_tl.backbones.spec import Body
 from keras_tl.errors import InputError
-from keras_tl.topology import ancestors, leaf_layers
+from keras_tl.topology import ancestors, graph_layers, is_nested
 
 # Names of the sections that are no blocks.
 BESIDE_THE_BODY = ("stem", "top", "head")
@@ -37,7 +37,7 @@ def sections(model: keras.Model) -> tuple[Section, ...]:
     there is the top, if `add_head` made the head, and else not told from the head.
 
     Args:
-        model: A functional model whose layers are leaves.
+        model: A functional model. A layer that is made of layers is one; a nested model too.
 
     Returns:
         The sections in the graph's order; empty ones are left out.
@@ -45,7 +45,7 @@ def sections(model: keras.Model) -> tuple[Section, ...]:
     Raises:
         InputError: No registered backbone is in the model.
     """
-    order = [layer.name for layer in leaf_layers(model)]
+    order = [layer.name for layer in model.layers]
     spec = registry.recognise(order, model.name)
     if spec is None:
         raise InputError(
@@ -99,12 +99,17 @@ def block_count(model: keras.Model) -> int:
 
 
 def head_of(model: keras.Model) -> Collection[str]:
-    """Names of the head's layers; where no backbone is recognised, of those of `add_head`."""
-    order = [layer.name for layer in leaf_layers(model)]
-    if registry.recognise(order, model.name) is None:
-        return _added_head(order)
+    """Names of the head's layers; where no backbone is recognised, of those of `add_head`.
+
+    Of a nested model there are its own name and those of its layers.
+    """
+    if registry.recognise([layer.name for layer in model.layers], model.name) is None:
+        return _added_head([layer.name for layer in graph_layers(model)])
     last = sections(model)[-1]
-    return last.layers if last.name == "head" else ()
+    if last.name != "head":
+        return ()
+    nested = [x for x in model.layers if x.name in last.layers and is_nested(x)]
+    return {*last.layers, *(layer.name for each in nested for layer in graph_layers(each))}
 
 
 def _last_pretrained(spec: Body, order: list[str]) -> str | None:

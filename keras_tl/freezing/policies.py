@@ -13,7 +13,7 @@ from keras_tl.backbones.adapters import adapter_weights
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.freezing.parts import first_of_last, head_of, sections
 from keras_tl.freezing.summary import FreezingSummary, summarize
-from keras_tl.topology import ancestors, leaf_layers
+from keras_tl.topology import ancestors, graph_layers, is_nested, layers_within
 
 BATCH_NORM_MODES = ("frozen", "trained")
 
@@ -41,10 +41,12 @@ class Policy(ABC):
 
     @abstractmethod
     def frozen_layers(self, model: keras.Model) -> Collection[str]:
-        """Names of the layers that this policy freezes in `model`."""
+        """Names of the layers that this policy freezes in `model`; a nested model's is for all."""
 
     def apply(self, model: keras.Model) -> FreezingSummary:
-        """Sets every leaf layer's `trainable` flag; compile the model after it.
+        """Sets every layer's `trainable` flag; compile the model after it.
+
+        What a layer is made of is frozen with it. Models train as such: flags are their layers'.
 
         Args:
             model: A functional model from a builder of keras_tl, or any functional model where
@@ -56,13 +58,10 @@ class Policy(ABC):
         Raises:
             InputError: The policy names something that the model does not have.
         """
-        frozen = set(self.frozen_layers(model))
+        _set_flags(model, set(self.frozen_layers(model)))
         if self.batch_norm == "frozen":
-            frozen |= _batch_norms(model) - set(head_of(model))
-        for layer in leaf_layers(model):
-            # Keras passes over a flag that is as it was, whatever those of the weights are.
-            layer.trainable = False
-            layer.trainable = layer.name not in frozen
+            _hold_statistics(model)
+        for layer in layers_within(model):
             # A module of TF-Hub, which may have batch normalization within.
             if hasattr(layer, "statistics_frozen"):
                 layer.statistics_frozen = self.batch_norm == "frozen"
@@ -74,7 +73,7 @@ class Policy(ABC):
 
         Keras sets the flags of all weights of a layer with the layer's.
         """
-        for layer in leaf_layers(model):
+        for layer in graph_layers(model):
             for weight in adapter_weights(layer):
                 weight.trainable = False
 
@@ -82,9 +81,26 @@ class Policy(ABC):
         return self.title
 
 
-def _batch_norms(model: keras.Model) -> set[str]:
-    kind = keras.layers.BatchNormalization
-    return {layer.name for layer in leaf_layers(model) if isinstance(layer, kind)}
+def _set_flags(model: keras.Model, frozen: set[str]) -> None:
+    """Freezes the layers of these names, with all that is within them; the others train."""
+    for layer in model.layers:
+        # Keras passes over a flag that is as it was, whatever those of the weights are.
+        layer.trainable = False
+        if is_nested(layer):
+            layer.trainable = True
+            inside = {inner.name for inner in layers_within(layer)}
+            _set_flags(layer, frozen | inside if layer.name in frozen else frozen)
+        else:
+            layer.trainable = layer.name not in frozen
+
+
+def _hold_statistics(model: keras.Model) -> None:
+    """Freezes all BatchNormalization but the head's."""
+    head = head_of(model)
+    for layer in graph_layers(model):
+        for inner in layers_within(layer):
+            if isinstance(inner, keras.layers.BatchNormalization) and layer.name not in head:
+                inner.trainable = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +158,7 @@ class UpTo(Policy):
 
     def frozen_layers(self, model: keras.Model) -> Collection[str]:
         """See `Policy.frozen_layers`."""
-        names = [layer.name for layer in leaf_layers(model)]
+        names = [layer.name for layer in model.layers]
         spec = registry.recognise(names, model.name)
         blocks = {block.name: block.last for block in spec.blocks} if spec else {}
         last = blocks.get(self.name, self.name)
@@ -160,14 +176,15 @@ class Matching(Policy):
     """Freezes the layers whose names match a shell-style pattern.
 
     Attributes:
-        pattern: Such as "block[123]*"; case-sensitive.
+        pattern: Such as "block[123]*"; case-sensitive. Layers of nested models have their own
+            names; what another layer is made of goes with it.
     """
 
     pattern: str
 
     def frozen_layers(self, model: keras.Model) -> Collection[str]:
         """See `Policy.frozen_layers`."""
-        names = [layer.name for layer in leaf_layers(model)]
+        names = [layer.name for layer in graph_layers(model)]
         matched = fnmatch.filter(names, self.pattern)
         if not matched:
             raise InputError(
@@ -200,7 +217,7 @@ class Fraction(Policy):
     def frozen_layers(self, model: keras.Model) -> Collection[str]:
         """See `Policy.frozen_layers`."""
         head = head_of(model)
-        body = [layer for layer in leaf_layers(model) if layer.name not in head]
+        body = [layer for layer in graph_layers(model) if layer.name not in head]
         weighted = [layer.name for layer in body if layer.weights]
         count = round(self.fraction * len(weighted))
         if count == 0:

@@ -9,8 +9,8 @@ import keras
 
 from keras_tl.backbones import registry
 from keras_tl.backbones.adapters import adapter_weights
-from keras_tl.freezing.parts import Section, sections
-from keras_tl.topology import leaf_layers
+from keras_tl.freezing.parts import sections
+from keras_tl.topology import graph_layers, layers_within
 
 if TYPE_CHECKING:
     from keras_tl.freezing.policies import Policy
@@ -105,23 +105,25 @@ def summarize(model: keras.Model, policy: "Policy") -> FreezingSummary:
         A readable summary; neighbouring sections in the same state share a line, and those
         without weights that of a neighbour.
     """
-    layers = {layer.name: layer for layer in leaf_layers(model)}
-    known = registry.recognise(layers, model.name) is not None
-    parts = sections(model) if known else (Section("model", tuple(layers)),)
+    named = {layer.name: layer for layer in model.layers}
+    parts = {"model": list(graph_layers(model))}
+    if registry.recognise(named, model.name) is not None:
+        parts = {part.name: [named[name] for name in part.layers] for part in sections(model)}
     rows: list[FrozenRow] = []
-    for part in parts:
-        row = _row(part, [layers[name] for name in part.layers])
+    for name, layers in parts.items():
+        row = _row(name, layers)
         if rows and _share_a_line(rows[-1], row):
             row = _join(rows.pop(), row)
         rows.append(row)
-    factors = [[w for w in adapter_weights(x) if w.trainable] for x in layers.values()]
+    factors = [[w for w in adapter_weights(x) if w.trainable] for x in layers_within(model)]
     return FreezingSummary(policy, tuple(rows), tuple(_count(pair) for pair in factors if pair))
 
 
-def _row(part: Section, layers: list[keras.layers.Layer]) -> FrozenRow:
-    norms = [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
+def _row(name: str, layers: list[keras.layers.Layer]) -> FrozenRow:
+    within = [inner for layer in layers for inner in layers_within(layer)]
+    norms = [x for x in within if isinstance(x, keras.layers.BatchNormalization)]
     return FrozenRow(
-        sections=(part.name,),
+        sections=(name,),
         layers=len(layers),
         trainable=_count(w for layer in layers for w in layer.trainable_weights),
         frozen=_count(w for layer in layers for w in layer.non_trainable_weights),

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from keras_tl.errors import InputError
-from keras_tl.topology import leaf_layers
 from keras_tl.training.rates import parts_of
 
 
@@ -49,7 +48,7 @@ def start_values(model: keras.Model) -> dict[int, np.ndarray]:
     Raises:
         InputError: No registered backbone is in the model.
     """
-    layers = {layer.name: layer for layer in leaf_layers(model)}
+    layers = {layer.name: layer for layer in model.layers}
     return {
         id(weight): np.array(weight.numpy())
         for part in parts_of(model, "l2_sp")

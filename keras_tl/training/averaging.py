@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_tl.errors import InputError
-from keras_tl.topology import leaf_layers
+from keras_tl.topology import layers_within
 
 if TYPE_CHECKING:
     from keras_tl.training.phases import Phase
@@ -139,7 +139,7 @@ def check_averaging(model: keras.Model, phases: "Sequence[Phase]") -> None:
         phase.freezing.apply(model)
         moving = [
             layer.name
-            for layer in leaf_layers(model)
+            for layer in layers_within(model)
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         ]
         if moving:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_tl.backbones.adapters import adapter_of
 from keras_tl.backbones.hub_layer import HubLayer
 from keras_tl.errors import CheckError
-from keras_tl.topology import leaf_layers
+from keras_tl.topology import graph_layers, layers_within
 
 DRAWS = 8
 # In 16 bits small gradients would vanish and large ones overflow; only zero or not is asked.
@@ -81,7 +81,7 @@ class FreezingGuard(keras.callbacks.Callback):
     def _digests(self) -> dict[str, bytes]:
         return {
             weight.path: hashlib.blake2b(np.ascontiguousarray(weight.numpy()).tobytes()).digest()
-            for layer in leaf_layers(self.whole)
+            for layer in graph_layers(self.whole)
             for weight in _frozen_weights(layer)
         }
 
@@ -112,13 +112,18 @@ class FreezingGuard(keras.callbacks.Callback):
 
 def _frozen_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     """What must not move; the states of random generators are not among a layer's weights."""
-    moves = isinstance(layer, (keras.layers.BatchNormalization, HubLayer)) and layer.trainable
-    return [] if moves else layer.non_trainable_weights
+    moving = {
+        id(weight)
+        for inner in layers_within(layer)
+        if isinstance(inner, (keras.layers.BatchNormalization, HubLayer)) and inner.trainable
+        for weight in inner.non_trainable_weights
+    }
+    return [weight for weight in layer.non_trainable_weights if id(weight) not in moving]
 
 
 def _resting(model: keras.Model) -> set[int]:
     """Ids of the factors A of adapters whose B is zero still: B learns first, and then A."""
-    adapters = map(adapter_of, leaf_layers(model))
+    adapters = map(adapter_of, graph_layers(model))
     return {id(found.a) for found in adapters if found is not None and found.is_idle}
 
 

@@ -14,7 +14,7 @@ from keras_tl import strategies
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.freezing import Policy
-from keras_tl.topology import leaf_layers
+from keras_tl.topology import layers_within
 from keras_tl.training.fit import run_phases
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
@@ -236,7 +236,7 @@ def _restored(
 
     Adapters that the policy makes stay, frozen: as they begin they change nothing.
     """
-    flags = [(layer, layer.trainable) for layer in leaf_layers(model)]
+    flags = [(layer, layer.trainable) for layer in layers_within(model)]
     # A layer's flag is not all: with adapters or BitFit some of its weights train alone.
     trained = {id(w) for layer, _ in flags for w in layer.weights if w.trainable}
     with (strategy or strategies.current()).scope():

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import keras
 
 from keras_tl import frozen_prefix
-from keras_tl.topology import leaf_layers
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
 
@@ -56,7 +55,7 @@ def later_prefixes(
     for phase in phases:
         phase.freezing.apply(model)
         parts.append(frozen_prefix.split(model))
-        trained.append({layer.name for layer in leaf_layers(model) if frozen_prefix.is_live(layer)})
+        trained.append({layer.name for layer in model.layers if frozen_prefix.is_live(layer)})
     found: list[dict[tuple[str, ...], LaterPrefix]] = [{} for _ in phases]
     for now, later in ((i, j) for j in range(len(phases)) for i in range(j)):
         here, there = parts[now], parts[later]

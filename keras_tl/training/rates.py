@@ -5,20 +5,19 @@ import keras
 from keras_tl.backbones import registry
 from keras_tl.errors import InputError
 from keras_tl.freezing import Section, sections
-from keras_tl.topology import leaf_layers
 
 
 def parts_of(model: keras.Model, what_for: str) -> tuple[Section, ...]:
     """The sections of a model on a registered backbone (see `keras_tl.freezing.sections`).
 
     Args:
-        model: A functional model whose layers are leaves.
+        model: A functional model.
         what_for: What needs them, for the error.
 
     Raises:
         InputError: No registered backbone is in the model.
     """
-    if registry.recognise([layer.name for layer in leaf_layers(model)]) is None:
+    if registry.recognise([layer.name for layer in model.layers]) is None:
         raise InputError(
             f"a registered backbone for {what_for}",
             f"{model.name!r}, whose layers belong to none",
@@ -47,7 +46,7 @@ def section_rates(model: keras.Model, decay: float) -> dict[str, float]:
     Raises:
         InputError: No registered backbone is in the model.
     """
-    layers = {layer.name: layer for layer in leaf_layers(model)}
+    layers = {layer.name: layer for layer in model.layers}
     names = [
         part.name
         for part in parts_of(model, "layer_decay")
@@ -58,7 +57,7 @@ def section_rates(model: keras.Model, decay: float) -> dict[str, float]:
 
 def variable_rates(model: keras.Model, decay: float) -> dict[int, float]:
     """The factors of `section_rates` for each weight, by the variable's `id`."""
-    layers = {layer.name: layer for layer in leaf_layers(model)}
+    layers = {layer.name: layer for layer in model.layers}
     rates = section_rates(model, decay)
     return {
         id(weight): rates[part.name]
