@@ -11,12 +11,13 @@ import keras
 
 
 def calls(model: keras.Model) -> list[Any]:
-    """Returns the calls (Keras nodes) of a functional model, each after those it depends on.
+    """Returns the calls (Keras nodes) of a model, each after those it depends on.
 
-    A node has `operation` (a layer or op), `input_tensors` and `outputs`; the model's inputs
-    are not among them.
+    The model is a functional or a Sequential one. A node has `operation` (a layer or op),
+    `input_tensors` and `outputs`; the model's inputs are not among them.
     """
-    by_depth = model._nodes_by_depth
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    by_depth = graph._nodes_by_depth
     in_order = (node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth])
     return [node for node in in_order if not node.is_input]
 

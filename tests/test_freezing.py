@@ -6,6 +6,7 @@ import pytest
 
 from keras_tl import freezing
 from keras_tl.backbones import registry
+from keras_tl.backbones.graph import rebuild
 from keras_tl.backbones.load import load_backbone
 from keras_tl.builders.image import build_image_model
 from keras_tl.errors import InputError
@@ -63,6 +64,67 @@ def test_up_to_takes_a_block_or_a_layer(tiny_model, name):
     freezing.UpTo(name, batch_norm="trained").apply(tiny_model)
     assert not (STEM | BLOCK_ONE) & trainable(tiny_model)
     assert trainable(tiny_model) >= BLOCK_TWO
+
+
+@pytest.fixture
+def nested():
+    """A convolution and BatchNormalization as a model within one, and a head."""
+    pixels = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="inner_conv")(pixels)
+    body = keras.Model(pixels, keras.layers.BatchNormalization(name="inner_bn")(x), name="body")
+    outer = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="behind")(body(outer))
+    return add_head(keras.Model(outer, x), outputs=2)
+
+
+def test_up_to_takes_a_nested_model_as_a_whole(nested):
+    summary = freezing.UpTo("body", batch_norm="trained").apply(nested)
+    assert {w.path.split("/")[0] for w in nested.trainable_weights} == {
+        "behind",
+        "head_predictions",
+    }
+    assert summary.frozen == nested.get_layer("body").count_params()
+    freezing.UpTo("behind").apply(nested)
+    assert len(nested.trainable_weights) == 2
+    freezing.Matching("inner_conv").apply(nested)
+    assert [w.path for w in nested.get_layer("body").trainable_weights] == []
+    freezing.Matching("inner_conv", batch_norm="trained").apply(nested)
+    trained = nested.get_layer("body").trainable_weights
+    assert [w.path for w in trained] == ["inner_bn/gamma", "inner_bn/beta"]
+
+
+def test_up_to_refuses_what_is_within_a_layer(nested):
+    within = r"'inner_conv', which is within 'body'. Name 'body', or .*graph.rebuild\(model\)\.$"
+    with pytest.raises(InputError, match=within):
+        freezing.UpTo("inner_conv").apply(nested)
+    with pytest.raises(InputError, match=r"received 'xyz'. Layers: .*, body, behind, .*"):
+        freezing.UpTo("xyz").apply(nested)
+    flat = rebuild(nested)
+    freezing.UpTo("inner_conv").apply(flat)
+    assert weighted(flat) == {"behind", "head_predictions"}
+    x = keras.Input((4, 8))
+    attention = keras.layers.MultiHeadAttention(2, 4, name="attention")
+    model = keras.Model(x, attention(x, x))
+    with pytest.raises(InputError, match=r"within 'attention'. Name 'attention'\.$"):
+        freezing.UpTo("query").apply(model)
+
+
+def test_a_nested_backbone_is_made_flat_first():
+    body = load_backbone("TinyNet", weights=None)
+    pixels = keras.Input((16, 16, 3))
+    model = add_head(keras.Model(pixels, body(pixels)), outputs=2)
+    with pytest.raises(InputError, match=r"One is nested: .*graph.rebuild\(model\)"):
+        freezing.All().apply(model)
+    flat = rebuild(model)
+    freezing.All().apply(flat)
+    assert weighted(flat) == {"head_predictions"}
+
+
+def test_up_to_takes_a_layer_of_a_sequential_model():
+    layers = [keras.layers.Dense(2, name=name) for name in ("first", "second")]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    freezing.UpTo("first").apply(model)
+    assert weighted(model) == {"second"}
 
 
 def test_matching_freezes_by_pattern(tiny_model):

@@ -48,11 +48,11 @@ def sections(model: keras.Model) -> tuple[Section, ...]:
     order = [layer.name for layer in model.layers]
     spec = registry.recognise(order, model.name)
     if spec is None:
-        raise InputError(
-            "a model built on a registered backbone",
-            f"{model.name!r}, whose layers belong to none",
-            "Use freezing.UpTo, Matching or Fraction, or register the backbone.",
-        )
+        fix = "Use freezing.UpTo, Matching or Fraction, or register the backbone."
+        if registry.recognise([layer.name for layer in graph_layers(model)], model.name):
+            fix = "One is nested: make a flat model, keras_tl.backbones.graph.rebuild(model)."
+        received = f"{model.name!r}, whose layers belong to none"
+        raise InputError("a model built on a registered backbone", received, fix)
     ends = [("stem", spec.stem), *((b.name, b.last) for b in spec.blocks)]
     ends.append(("top", _last_pretrained(spec, order) or ends[-1][1]))
     found: list[Section] = []

@@ -151,7 +151,8 @@ class UpTo(Policy):
     """Freezes everything that a named block's or layer's output depends on, itself included.
 
     Attributes:
-        name: A block of the backbone ("conv4_block6") or a layer ("block5_pool").
+        name: A block of the backbone ("conv4_block6") or a layer ("block5_pool") of the model's
+            graph. A nested model is one layer there, and frozen as a whole.
     """
 
     name: str
@@ -163,9 +164,20 @@ class UpTo(Policy):
         blocks = {block.name: block.last for block in spec.blocks} if spec else {}
         last = blocks.get(self.name, self.name)
         if last not in names:
-            hint = did_you_mean(self.name, [*blocks, *names], f"Blocks: {', '.join(blocks)}.")
-            raise InputError("a block or layer of the model", repr(self.name), hint)
+            raise InputError("a block or layer of the model", *self._missing(model, blocks))
         return ancestors(model, last)
+
+    def _missing(self, model: keras.Model, blocks: Collection[str]) -> tuple[str, str]:
+        """What was received, and the mend, where the graph has no layer of the name."""
+        for layer in model.layers:
+            if self.name in [inner.name for inner in layers_within(layer)]:
+                mend = f"Name {layer.name!r}"
+                if is_nested(layer):
+                    mend += ", or first make a flat model: keras_tl.backbones.graph.rebuild(model)"
+                return f"{self.name!r}, which is within {layer.name!r}", f"{mend}."
+        names = [layer.name for layer in model.layers]
+        some = f"Blocks: {', '.join(blocks)}." if blocks else f"Layers: {', '.join(names[:4])}, ..."
+        return repr(self.name), did_you_mean(self.name, [*blocks, *names], some)
 
     def __str__(self) -> str:
         return f"Everything up to {self.name} is frozen"
