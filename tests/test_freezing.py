@@ -120,6 +120,16 @@ def test_a_nested_backbone_is_made_flat_first():
     assert weighted(flat) == {"head_predictions"}
 
 
+def test_a_model_that_was_frozen_as_a_whole_trains_again(tiny_model, nested):
+    for model in (tiny_model, nested):
+        model.trainable = False
+        summary = freezing.Nothing(batch_norm="trained").apply(model)
+        assert summary.trainable == sum(int(np.prod(w.shape)) for w in model.trainable_weights) > 0
+    nested.get_layer("body").trainable = False
+    assert freezing.Matching("behind", batch_norm="trained").apply(nested).trainable > 100
+    assert len(nested.get_layer("body").trainable_weights) == 4
+
+
 def test_up_to_takes_a_layer_of_a_sequential_model():
     layers = [keras.layers.Dense(2, name=name) for name in ("first", "second")]
     model = keras.Sequential([keras.Input((4,)), *layers])

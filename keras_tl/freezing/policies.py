@@ -83,11 +83,12 @@ class Policy(ABC):
 
 def _set_flags(model: keras.Model, frozen: set[str]) -> None:
     """Freezes the layers of these names, with all that is within them; the others train."""
+    # Of a model that is not trainable itself no weight trains, whatever the flags within.
+    model.trainable = True
     for layer in model.layers:
         # Keras passes over a flag that is as it was, whatever those of the weights are.
         layer.trainable = False
         if is_nested(layer):
-            layer.trainable = True
             inside = {inner.name for inner in layers_within(layer)}
             _set_flags(layer, frozen | inside if layer.name in frozen else frozen)
         else:
