@@ -44,7 +44,7 @@ def load_encoder(
             folder of a BERT, DistilBERT or RoBERTa (see `keras_tl.backbones.hf_folder`), or
             "keras_hub:PRESET" (see `keras_tl.backbones.keras_hub_presets`), or "hub:HANDLE" and
             "hub:ENCODER+PREPROCESSOR" (see `keras_tl.backbones.hub.load_hub_text`).
-        weights: "pretrained", or None for random ones.
+        weights: "pretrained", or None for random ones; a TF-Hub module comes with its own.
         max_tokens: Tokens in a window, special ones included, at most the encoder's positions.
         windows: How many windows a long text is cut into, at most.
         texts: 1, or 2 for pairs.
@@ -73,6 +73,9 @@ def load_encoder(
         if pooling is not None:
             fix = "Leave pooling out."
             raise InputError("a pooling of its own for a TF-Hub module", pooling, fix)
+        if weights != "pretrained":
+            fix = "Leave weights out."
+            raise InputError('weights "pretrained" for a TF-Hub module', repr(weights), fix)
         sizes = {"max_tokens": max_tokens, "windows": windows, "texts": texts}
         return hub.load_hub_text(str(name).removeprefix(HUB), **sizes)
     if weights not in WEIGHTS:

@@ -272,6 +272,9 @@ def test_handles_of_texts(published):
             load(f"hub:{both}", truncate="head-tail")
         with pytest.raises(InputError, match="markup=keep for a TF-Hub module"):
             load(f"hub:{both}", markup="drop")
+    for weights in (None, "pretraned"):
+        with pytest.raises(InputError, match=f'"pretrained" for a TF-Hub module.*{weights}'):
+            load_encoder(f"hub:{both}", weights=weights)
 
 
 def test_another_output_of_an_encoder(published):
