@@ -60,7 +60,7 @@ def read_config(folder: Path) -> EncoderConfig:
 
 
 def _described(
-    settings: dict[str, Any], folder: Path
+    settings: "_Settings", folder: Path
 ) -> tuple[EncoderConfig, Callable[..., dict[str, str]]]:
     """An encoder's shape, and what names the layers of its file."""
     kind = settings.get("model_type")
@@ -92,6 +92,10 @@ _RANGES = {
 }
 
 
+# What `transformers` takes where config.json does not say.
+_EPSILON = 1e-12
+_PADDING = {"roberta": 1}
+
 _WHOLE = ("type_vocab_size", "pad_token_id")
 
 
@@ -118,7 +122,7 @@ class _Settings(dict[str, Any]):
         return self[key] if key in self else default  # noqa: SIM401
 
 
-def _bert_config(settings: dict[str, Any]) -> EncoderConfig:
+def _bert_config(settings: _Settings) -> EncoderConfig:
     if settings.get("position_embedding_type", "absolute") != "absolute":
         kind = settings["position_embedding_type"]
         raise InputError("absolute positions", repr(kind), "Use another encoder.")
@@ -133,20 +137,20 @@ def _bert_config(settings: dict[str, Any]) -> EncoderConfig:
         # A single segment is added to the positions.
         segments=segments if segments > 1 else 0,
         activation=_activation(settings["hidden_act"]),
-        layer_norm_epsilon=settings["layer_norm_eps"],
+        layer_norm_epsilon=settings.get("layer_norm_eps", _EPSILON),
         dropout=settings["hidden_dropout_prob"],
         attention_dropout=settings["attention_probs_dropout_prob"],
-        pad_id=settings.get("pad_token_id", 0),
+        pad_id=_padding(settings),
     )
 
 
-def _roberta_config(settings: dict[str, Any]) -> EncoderConfig:
+def _roberta_config(settings: _Settings) -> EncoderConfig:
     config = _bert_config(settings)
     # Positions begin behind the row of padding.
     return replace(config, position_offset=config.pad_id + 1)
 
 
-def _distilbert_config(settings: dict[str, Any]) -> EncoderConfig:
+def _distilbert_config(settings: _Settings) -> EncoderConfig:
     return EncoderConfig(
         vocabulary_size=settings["vocab_size"],
         width=settings["dim"],
@@ -158,8 +162,15 @@ def _distilbert_config(settings: dict[str, Any]) -> EncoderConfig:
         activation=_activation(settings["activation"]),
         dropout=settings["dropout"],
         attention_dropout=settings["attention_dropout"],
-        pad_id=settings.get("pad_token_id", 0),
+        pad_id=_padding(settings),
     )
+
+
+def _padding(settings: _Settings) -> int:
+    """The id of padding; null says as little as nothing."""
+    if dict.get(settings, "pad_token_id") is None:
+        return _PADDING.get(settings["model_type"], 0)
+    return settings["pad_token_id"]
 
 
 def _activation(name: str) -> str:

@@ -239,6 +239,18 @@ def test_other_models_are_refused_in_one_line(changes, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_what_a_configuration_does_not_say_is_the_reference_s_default(kind, tmp_path):
+    whole = hf_folder.read_config(write(tmp_path / "whole", kind))
+    assert hf_folder.read_config(write(tmp_path / "null", kind, pad_token_id=None)) == whole
+    folder = write(tmp_path / "older", kind)
+    left_out = ("pad_token_id", "layer_norm_eps")
+    said = {key: value for key, value in SETTINGS[kind].items() if key not in left_out}
+    (folder / "config.json").write_text(json.dumps(said))
+    assert hf_folder.read_config(folder) == whole
+    assert whole.layer_norm_epsilon == 1e-12
+
+
 def test_weights_that_are_not_in_the_file_get_no_memory(tmp_path, monkeypatch):
     for name in ("encode", "check_window"):
         monkeypatch.setattr(f"keras_tl.backbones.encoders.{name}", None)
