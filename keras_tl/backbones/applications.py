@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 # What `load_backbone` calls the last layer of the preprocessing that it puts in front.
 PREPROCESSING = "preprocessing"
 
-_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# What EfficientNets B0 to B7 with ImageNet weights scale by, beside their normalization.
+SECOND_SCALING = tuple(1.0 / math.sqrt(deviation) for deviation in (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class EfficientNetApplication(Application):
     """Builds an EfficientNet B0 to B7 that computes the same whatever its weights come from.
 
     Keras scales by the deviations a second time, as the published weights need it, but only
-    where `weights` is "imagenet" (tensorflow#49930, #62193). Here the scaling is always there.
+    where `weights` is "imagenet" (tensorflow#49930, #62193). Here the scaling is always there; for
+    a file without it, `keras_tl.backbones.second_scaling` makes it 1.
     """
 
     def __call__(
@@ -71,8 +73,7 @@ class EfficientNetApplication(Application):
         normalization = next(
             layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)
         )
-        scale = [1.0 / math.sqrt(deviation) for deviation in _IMAGENET_DEVIATION]
-        rescaled = keras.layers.Rescaling(scale)(normalization.output)
+        rescaled = keras.layers.Rescaling(list(SECOND_SCALING))(normalization.output)
         rest = keras.Model(normalization.output, model.output)
         return keras.Model(model.input, rest(rescaled), name=model.name)
 

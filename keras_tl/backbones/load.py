@@ -6,8 +6,8 @@ from types import TracebackType
 
 import keras
 
-from keras_tl.backbones import graph, layers, registry
-from keras_tl.backbones.applications import PREPROCESSING
+from keras_tl.backbones import graph, layers, registry, second_scaling
+from keras_tl.backbones.applications import PREPROCESSING, EfficientNetApplication
 from keras_tl.backbones.spec import BackboneSpec
 from keras_tl.backbones.weight_files import load_weights
 from keras_tl.errors import InputError, KerasTLError, did_you_mean, in_one_line
@@ -61,7 +61,9 @@ def load_backbone(
         source = spec.factory(image_size=size, weights=published, include_top=include_top)
     model = _assemble(spec, source, size)
     if weights is not None and published is None:
-        load_weights(model, weights)
+        report = load_weights(model, weights)
+        if isinstance(spec.factory, EfficientNetApplication):
+            second_scaling.follow_file(model, weights, report)
     return _cut(spec, model, features)
 
 

@@ -8,6 +8,7 @@ import pytest
 from keras.src.utils import file_utils
 
 from keras_tl.backbones import registry
+from keras_tl.backbones.graph import set_weights
 from keras_tl.backbones.load import load_backbone, preprocess
 from keras_tl.backbones.spec import Block
 from keras_tl.errors import InputError
@@ -147,6 +148,44 @@ def test_preprocessing_is_in_float32_under_mixed_precision():
     own = [layer.compute_dtype for layer in model.layers if isinstance(layer, kinds)]
     assert own == ["float32"] * 3
     assert model.output.dtype == "bfloat16"
+
+
+@pytest.fixture(scope="module")
+def scratch():
+    """An EfficientNetB0 as Keras builds it without weights: without the second scaling."""
+    body = keras.applications.EfficientNetB0(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    for layer in body.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # Random weights alone let the signal die out in the depth.
+            layer.momentum = 0.0
+    body(np.random.default_rng(0).uniform(0, 255, (16, 32, 32, 3)), training=True)
+    return keras.Model(body.input, keras.layers.Dense(2)(body.output))
+
+
+def features_of(path):
+    return load_backbone("EfficientNetB0", weights=path, image_size=32)(PIXELS)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".h5"])
+def test_an_efficientnet_from_scratch_has_no_second_scaling(scratch, ending, tmp_path):
+    path = tmp_path / f"scratch{ending}"
+    (scratch.save_weights if ending == ".weights.h5" else scratch.save)(path)
+    expected = keras.Model(scratch.input, scratch.layers[-2].output)(PIXELS)
+    assert relative_difference(features_of(path), expected) < 1e-4
+
+
+def test_an_efficientnet_keeps_a_second_scaling_that_its_file_has(scratch, tmp_path):
+    ours = load_backbone("EfficientNetB0", weights=None, image_size=32)
+    ours.set_weights(scratch.get_weights()[: len(ours.weights)])
+    ours.save(tmp_path / "ours.keras")
+    assert relative_difference(features_of(tmp_path / "ours.keras"), ours(PIXELS)) < 1e-4
+    normalization = next(x for x in ours.layers if isinstance(x, keras.layers.Normalization))
+    set_weights(normalization, [np.full(3, 0.5), np.full(3, 0.25), np.array(0)])
+    ours.save_weights(tmp_path / "ours.weights.h5")
+    assert relative_difference(features_of(tmp_path / "ours.weights.h5"), ours(PIXELS)) < 1e-4
 
 
 def test_a_file_of_another_backbone_with_the_same_names_is_refused(tmp_path):

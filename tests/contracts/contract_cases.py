@@ -6,6 +6,7 @@ import pytest
 from keras.src.utils import file_utils
 
 from keras_tl.backbones import registry
+from keras_tl.backbones.graph import set_weights
 from keras_tl.backbones.load import load_backbone, preprocess
 
 SPECS = [registry.get(name) for name in registry.names()]
@@ -149,6 +150,10 @@ def reference_model(spec, size, path):
     build = getattr(keras.applications, spec.name)
     arguments = {"include_top": False, "input_shape": (size, size, 3)}
     model = build(weights=None, **arguments)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            # As in published weights: it is by this that they are told.
+            set_weights(layer, [np.full(3, 0.5), np.full(3, 0.25), np.array(0)])
     make_lively(model, preprocess_input(spec, images(size)))
     model.save_weights(path)
     if spec.family != "EfficientNet":

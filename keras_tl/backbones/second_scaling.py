@@ -1,0 +1,83 @@
+"""Whether an EfficientNet B0 to B7 in a weights file was trained behind its second scaling.
+
+Keras divides by the deviations a second time in models with the published weights alone: see
+`keras_tl.backbones.applications.EfficientNetApplication`, which always builds the layer. A model
+that Keras built without weights, and that somebody trained, has none. A whole model in a file says
+so; weights do by the mean and variance before it, which only the published ones set.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from keras_tl.backbones import keras_archives
+from keras_tl.backbones.applications import SECOND_SCALING
+from keras_tl.backbones.weight_files import WeightsReport
+
+
+def follow_file(model: keras.Model, path: str | Path, report: WeightsReport) -> None:
+    """Makes the second scaling one by 1, if what a file's weights were trained in has none.
+
+    Args:
+        model: A flat model with the layer and the file's weights.
+        path: The file.
+        report: What of it was loaded.
+    """
+    (layer,) = (x for x in model.layers if _is_scaling(*_settings(x)))
+    layers = _saved_layers(_saved_config(Path(path)))
+    if layers:
+        scaled = any(_is_scaling(*settings) for settings in layers)
+    else:
+        scaled = not _is_untrained(model, report)
+    if not scaled:
+        layer.scale = 1.0
+
+
+def _settings(layer: keras.Layer) -> tuple[str, Any]:
+    return type(layer).__name__, getattr(layer, "scale", None)
+
+
+def _is_scaling(kind: str, scale: Any) -> bool:
+    return (
+        kind == "Rescaling"
+        and isinstance(scale, list)
+        and len(scale) == len(SECOND_SCALING)
+        and all(isinstance(number, float) for number in scale)
+        and np.allclose(scale, SECOND_SCALING)
+    )
+
+
+def _is_untrained(model: keras.Model, report: WeightsReport) -> bool:
+    """Whether the file's normalization is one that does nothing; False where it has none."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization) and layer.name in report.matched:
+            mean, variance, *_ = (weight.numpy() for weight in layer.weights)
+            return not mean.any() and bool((variance == 1).all())
+    return False
+
+
+def _saved_config(path: Path) -> Any:
+    """What a file says of the model that its weights are of; None where it says nothing."""
+    try:
+        if zipfile.is_zipfile(path):
+            return keras_archives.read_config(path)
+        with h5py.File(path, "r") as file:
+            return json.loads(file.attrs.get("model_config", "null"))
+    except keras_archives.BROKEN:
+        return None
+
+
+def _saved_layers(config: Any) -> list[tuple[str, Any]]:
+    """The class and the scale of all layers in a model's configuration, nested ones too."""
+    inner = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(inner, dict):
+        return []
+    layers = inner.get("layers")
+    if not isinstance(layers, list):
+        return [(str(config.get("class_name")), inner.get("scale"))]
+    return [found for layer in layers for found in _saved_layers(layer)]
