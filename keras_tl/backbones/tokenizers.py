@@ -14,8 +14,24 @@ INSTALL = "Run: pip install 'keras_tl[text]'"
 # What BERT's tokenizers leave out before anything else: control and format characters, private
 # ones, U+FFFD; tab and line ends are blanks.
 _CONTROL = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{9F}\p{Cf}\p{Co}\x{FFFD}]"
-# In bytes; transformers' is 100 characters.
+# Longer ones are unknown; a character has up to 4 bytes.
 _LONGEST_WORD = 100
+WORD_LIMITS = {"characters": 4 * _LONGEST_WORD, "bytes": _LONGEST_WORD}
+_IDEOGRAPHS = r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}"
+# What words end at, all but the blanks of ASCII.
+_BETWEEN_WORDS = (
+    r"[\p{Z}\p{P}$+<=>^`|~"
+    + _IDEOGRAPHS
+    + r"\x{F900}-\x{FAFF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2CEAF}\x{2F800}-\x{2FA1F}]"
+)
+# Cheap to look for: without it there is no longer word.
+_MAY_BE_LONGER = (
+    r"(?s).*[^\x00-\x2F\x3A-\x40\x5B-\x60\x7B-\x7F\x{3001}\x{3002}\x{FF0C}"
+    + _IDEOGRAPHS
+    + rf"]{{{_LONGEST_WORD + 1}}}.*"
+)
+# A character that texts have no more by then, and so no vocabulary.
+_NO_WORD = "\ue000"
 # What is kept of a text that is too long: its beginning, or its beginning and its end.
 TRUNCATIONS = ("head", "head-tail")
 
@@ -243,7 +259,6 @@ class WordPieceTokenizer(Tokenizer):
 
     Gives the ids of `transformers`' BertTokenizer. Where it does not:
 
-    - A word of more than 100 bytes is unknown; there it is one of more than 100 characters.
     - The capital sigma at a word's end becomes the final small one, as Unicode has it.
     - Special tokens that are written out in a text are no special tokens here.
 
@@ -257,10 +272,13 @@ class WordPieceTokenizer(Tokenizer):
         lowercase: Whether texts are made lower-case first.
         strip_accents: Whether accents are taken off first.
         unknown: The token for words that the vocabulary's pieces do not make.
+        word_limit: Longer words are unknown: than 100 "characters", or than 100 "bytes", as models
+            have it that were saved when there was no other.
         **kwargs: See `Tokenizer`.
 
     Raises:
-        InputError: See `Tokenizer`; or the package tensorflow-text is not installed.
+        InputError: See `Tokenizer`; an unknown `word_limit`; or the package tensorflow-text is not
+            installed.
     """
 
     def __init__(
@@ -272,6 +290,7 @@ class WordPieceTokenizer(Tokenizer):
         lowercase: bool = True,
         strip_accents: bool = True,
         unknown: str = "[UNK]",
+        word_limit: str = "characters",
         **kwargs: Any,
     ):
         super().__init__(vocabulary, max_tokens, windows, **kwargs)
@@ -282,7 +301,11 @@ class WordPieceTokenizer(Tokenizer):
         self.lowercase = lowercase
         self.strip_accents = strip_accents
         self.unknown = unknown
-        self._word_pieces = _word_pieces(vocabulary, unknown)
+        if word_limit not in WORD_LIMITS:
+            hint = did_you_mean(word_limit, WORD_LIMITS, "Leave it out.")
+            raise InputError("a limit of words in characters or bytes", repr(word_limit), hint)
+        self.word_limit = word_limit
+        self._word_pieces = _word_pieces(vocabulary, unknown, WORD_LIMITS[word_limit])
 
     def pieces(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """See `Tokenizer.pieces`."""
@@ -294,20 +317,37 @@ class WordPieceTokenizer(Tokenizer):
             strings = tf.strings.regex_replace(normalize_utf8(strings, "NFD"), r"\p{Mn}", "")
         if self.lowercase:
             strings = tf.strings.lower(strings, encoding="utf-8")
+        if self.word_limit == "characters":
+            may_be = tf.reduce_any(tf.strings.regex_full_match(strings, _MAY_BE_LONGER))
+            strings = tf.cond(may_be, lambda: _without_longer(strings), lambda: strings)
         return self._word_pieces.tokenize(strings)
 
     def get_config(self) -> dict[str, Any]:
         """The layer's settings, the vocabulary among them."""
+        # Left out, the key of what was stored is what it was.
+        later = {} if self.word_limit == "bytes" else {"word_limit": self.word_limit}
         return {
             **super().get_config(),
             "lowercase": self.lowercase,
             "strip_accents": self.strip_accents,
             "unknown": self.unknown,
+            **later,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "WordPieceTokenizer":
+        """Makes the layer of its settings; older ones do not say what limits a word."""
+        return cls(**{"word_limit": "bytes", **config})
+
+
+def _without_longer(strings: tf.Tensor) -> tf.Tensor:
+    """Puts what is no word in the place of words of too many characters."""
+    apart = tf.strings.regex_replace(strings, _BETWEEN_WORDS, r" \0 ")
+    return tf.strings.regex_replace(apart, rf"\S{{{_LONGEST_WORD + 1},}}", _NO_WORD)
 
 
 @functools.lru_cache(maxsize=4)
-def _word_pieces(vocabulary: str, unknown: str) -> Any:
+def _word_pieces(vocabulary: str, unknown: str, most_bytes: int) -> Any:
     """The compiled vocabulary, which copies of a model share."""
     try:
         from tensorflow_text import FastWordpieceTokenizer
@@ -320,7 +360,7 @@ def _word_pieces(vocabulary: str, unknown: str) -> Any:
         with tf.init_scope():
             return FastWordpieceTokenizer(
                 vocabulary.split("\n"),
-                max_bytes_per_word=_LONGEST_WORD,
+                max_bytes_per_word=most_bytes,
                 token_out_type=tf.int32,
                 unknown_token=unknown,
             )

@@ -1,5 +1,7 @@
 """Tokens against transformers, and against windows laid out by hand."""
 
+import unicodedata
+
 import keras
 import numpy as np
 import pytest
@@ -105,6 +107,75 @@ def minilm():
 def test_pieces_are_those_of_transformers(minilm, text):
     pieces = minilm(128, 1).pieces(tf.constant([text.encode()]))
     assert pieces.to_list() == [WORDS[text]]
+
+
+def reference_pieces(text, known):
+    """BERT's own steps for texts in lower case without accents, one character after the other."""
+    words, word = [], ""
+    for letter in text + " ":
+        kind = unicodedata.category(letter)
+        if kind[0] in "PZ" or letter in "$+<=>^`|~" or 0x4E00 <= ord(letter) <= 0x9FFF:
+            words += [word, letter.strip()]
+            word = ""
+        else:
+            word += letter
+    ids = []
+    for word in filter(None, words):
+        found, start = [], 0
+        while start < len(word):
+            prefix = "##" if start else ""
+            ends = range(len(word), start, -1)
+            end = next((end for end in ends if prefix + word[start:end] in known), None)
+            if end is None or len(word) > 100:
+                found = [known["[UNK]"]]
+                break
+            found.append(known[prefix + word[start:end]])
+            start = end
+        ids += found
+    return ids
+
+
+LONG_WORDS = {
+    **{
+        f"{letter} x {n}": letter * n
+        for letter in ("a", "ก", "ക", "з", "\U00010400")
+        for n in (100, 101)
+    },
+    "thai": "ไทย" * 30 + " " + "ไทย" * 34,
+    "between": "a" * 60 + "。" + "b" * 60 + "文" + "c" * 101 + "$" + "d" * 100,
+    "no-break": "з" * 70 + "\xa0" + "з" * 70,
+    "400": "a" * 400 + " b " + "a" * 401,
+    "url": "https://example.org/" + "ab/c-d" * 40,
+    "symbols": "½" * 101 + " " + "±" * 100,
+}
+
+
+@pytest.mark.parametrize("text", LONG_WORDS.values(), ids=LONG_WORDS)
+def test_words_of_more_than_a_hundred_characters_are_unknown(text):
+    text = unicodedata.normalize("NFC", text)
+    letters = sorted(set("".join(LONG_WORDS.values()).replace(" ", "").replace("\xa0", "")))
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{x}" for x in letters)]
+    settings = {"lowercase": False, "strip_accents": False}
+    layer = WordPieceTokenizer("\n".join(tokens), **settings)
+    expected = reference_pieces(text, {token: number for number, token in enumerate(tokens)})
+    assert layer.pieces(tf.constant(["a", text])).to_list()[1] == expected
+
+
+def test_models_that_were_saved_keep_the_limit_that_they_had():
+    text = tf.constant(["ก" * 34 + " a"])
+    vocabulary = VOCABULARY + "\nก\n##ก"
+    now = WordPieceTokenizer(vocabulary)
+    assert len(now.pieces(text).to_list()[0]) == 35
+    config = now.get_config()
+    assert WordPieceTokenizer.from_config(config).word_limit == "characters"
+    del config["word_limit"]
+    then = WordPieceTokenizer.from_config(config)
+    assert then.pieces(text).to_list() == [[UNK, FIRST]]
+    # So that what is stored is found again.
+    assert then.get_config() == config
+    assert Tokenize(then).key != Tokenize(now).key
+    with pytest.raises(InputError, match="Did you mean bytes"):
+        WordPieceTokenizer(vocabulary, word_limit="byte")
 
 
 def test_a_text_that_is_not_lowered_is_seen(minilm):
