@@ -1,6 +1,6 @@
 """Freezing policies: which part of a model trains, as a value.
 
-A policy is a small frozen dataclass. `apply` sets the `trainable` flag of every leaf layer and
+A policy is a small frozen dataclass. `apply` sets the `trainable` flag of every layer and
 returns a summary of what it did. Frozen means inference as a whole: BatchNormalization uses its
 moving statistics and leaves them alone, dropout and stochastic depth pass their input through.
 The head, which is everything behind the pretrained layers, trains, unless a policy that names
