@@ -58,7 +58,7 @@ class EfficientNetApplication(Application):
 
     Keras scales by the deviations a second time, as the published weights need it, but only
     where `weights` is "imagenet" (tensorflow#49930, #62193). Here the scaling is always there; for
-    a file without it, `keras_tl.backbones.second_scaling` makes it 1.
+    random weights and a file without it, `keras_tl.backbones.second_scaling` makes it 1.
     """
 
     def __call__(

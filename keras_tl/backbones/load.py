@@ -60,10 +60,10 @@ def load_backbone(
     with _DownloadErrors(spec.name) if published else nullcontext():
         source = spec.factory(image_size=size, weights=published, include_top=include_top)
     model = _assemble(spec, source, size)
-    if weights is not None and published is None:
-        report = load_weights(model, weights)
+    if published is None:
+        report = None if weights is None else load_weights(model, weights)
         if isinstance(spec.factory, EfficientNetApplication):
-            second_scaling.follow_file(model, weights, report)
+            second_scaling.settle(model, weights, report)
     return _cut(spec, model, features)
 
 

@@ -20,22 +20,22 @@ from keras_tl.backbones.applications import SECOND_SCALING
 from keras_tl.backbones.weight_files import WeightsReport
 
 
-def follow_file(model: keras.Model, path: str | Path, report: WeightsReport) -> None:
-    """Makes the second scaling one by 1, if what a file's weights were trained in has none.
+def settle(model: keras.Model, path: str | Path | None, report: WeightsReport | None) -> None:
+    """Makes the second scaling one by 1 unless a file's weights were trained behind it.
 
     Args:
         model: A flat model with the layer and the file's weights.
-        path: The file.
+        path: The file; None for random weights, which are then trained as Keras' would be.
         report: What of it was loaded.
     """
+    if path is not None and report is not None:
+        layers = _saved_layers(_saved_config(Path(path)))
+        if any(_is_scaling(*settings) for settings in layers):
+            return
+        if not layers and not _is_untrained(model, report):
+            return
     (layer,) = (x for x in model.layers if _is_scaling(*_settings(x)))
-    layers = _saved_layers(_saved_config(Path(path)))
-    if layers:
-        scaled = any(_is_scaling(*settings) for settings in layers)
-    else:
-        scaled = not _is_untrained(model, report)
-    if not scaled:
-        layer.scale = 1.0
+    layer.scale = 1.0
 
 
 def _settings(layer: keras.Layer) -> tuple[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from keras.src.utils import file_utils
 
 from keras_tl.backbones import registry
+from keras_tl.backbones.applications import SECOND_SCALING
 from keras_tl.backbones.graph import set_weights
 from keras_tl.backbones.load import load_backbone, preprocess
 from keras_tl.backbones.spec import Block
@@ -180,6 +181,11 @@ def test_an_efficientnet_from_scratch_has_no_second_scaling(scratch, ending, tmp
 def test_an_efficientnet_keeps_a_second_scaling_that_its_file_has(scratch, tmp_path):
     ours = load_backbone("EfficientNetB0", weights=None, image_size=32)
     ours.set_weights(scratch.get_weights()[: len(ours.weights)])
+    ours.save_weights(tmp_path / "random.weights.h5")
+    assert relative_difference(features_of(tmp_path / "random.weights.h5"), ours(PIXELS)) < 1e-4
+    scalings = [x for x in ours.layers if isinstance(x, keras.layers.Rescaling)]
+    (scaling,) = (layer for layer in scalings if layer.scale == 1.0)
+    scaling.scale = list(SECOND_SCALING)
     ours.save(tmp_path / "ours.keras")
     assert relative_difference(features_of(tmp_path / "ours.keras"), ours(PIXELS)) < 1e-4
     normalization = next(x for x in ours.layers if isinstance(x, keras.layers.Normalization))
