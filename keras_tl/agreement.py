@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_tl.backbones.hub_handles import HUB
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError
 from keras_tl.versions import versions
@@ -175,7 +176,7 @@ def _difference(name: str, here: str | None, there: str | None, other: int) -> s
 
 def _placeless(value: Any) -> Any:
     """Of a path that exists its last part."""
-    path = Path(value.removeprefix("hub:")) if isinstance(value, str) and value else None
+    path = Path(value.removeprefix(HUB)) if isinstance(value, str) and value else None
     return path.name if path and path.exists() else value
 
 

@@ -32,7 +32,7 @@ from keras_tl.cli_streaming import (
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.exit_codes import exit_code_of
 from keras_tl.place_options import PLACE, leave_to_chief, place_of, together
-from keras_tl.quiet import quiet
+from keras_tl.quiet import load_quietly
 
 log = logging.getLogger("keras_tl")
 
@@ -115,7 +115,7 @@ def _train(options: argparse.Namespace) -> int:
 
     settings = read_config(options.config) if options.config else {}
     config = make_config(beside(settings, _given(options, "config", *PLACE)))
-    job = _job()
+    job = load_quietly("keras_tl.job")
     run = job.train(config, place=place_of(options), verbose=_verbose())
     # Of several processes only the chief need see the folder.
     return _show_run(run) if run.is_whole else 0
@@ -128,7 +128,7 @@ def _audit(options: argparse.Namespace) -> int:
         check_file_path(options.json)
     own = {name: vars(options)[name] for name in ("data", "labels")}
     columns = _given(options, *own, "strict", "json")
-    found = _job("keras_tl.auditing").audit(**own, verbose=_verbose(), **columns)
+    found = load_quietly("keras_tl.auditing").audit(**own, verbose=_verbose(), **columns)
     print(found)
     if options.json:
         found.write(options.json)
@@ -139,7 +139,7 @@ def _compare(options: argparse.Namespace) -> int:
     from keras_tl.compare_config import CompareConfig
 
     config = CompareConfig(**_given(options, *PLACE))
-    job = _job("keras_tl.comparison")
+    job = load_quietly("keras_tl.comparison")
     with together():
         comparison = job.compare(config, place=place_of(options))
         leave_to_chief()
@@ -155,7 +155,7 @@ def _lr_find(options: argparse.Namespace) -> int:
 
     sweep = {name: vars(options)[name] for name in ("fine_tuning", "steps")}
     config = make_config(_given(options, *sweep, *PLACE))
-    job = _job("keras_tl.rate_finding")
+    job = load_quietly("keras_tl.rate_finding")
     with together():
         found = job.find_rates(config, **sweep, place=place_of(options), verbose=_verbose())
         leave_to_chief()
@@ -165,15 +165,6 @@ def _lr_find(options: argparse.Namespace) -> int:
         page = write(found, f"{config.backbone} on {config.data}", config.out)
         print(f"\nThe curve is in {page}")
     return 0
-
-
-def _job(name: str = "keras_tl.job") -> Any:
-    """A module that works with TensorFlow.
-
-    What TensorFlow's C++ code logs while it is loaded obeys no setting, so it goes nowhere.
-    """
-    with quiet():
-        return import_module(name)
 
 
 def _verbose() -> int:
@@ -212,7 +203,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     run = load_run(options.run_folder)
     columns = _given(options, "run_folder", "data")
-    evaluate_run = _job("keras_tl.measuring").evaluate_run
+    evaluate_run = load_quietly("keras_tl.measuring").evaluate_run
     metrics = evaluate_run(run, options.data, verbose=_verbose(), **columns)
     _show_figures(metrics, run)
     return 0
@@ -222,7 +213,7 @@ def _threshold(options: argparse.Namespace) -> int:
     from keras_tl.runs import load_run
 
     run = load_run(options.run_folder)
-    thresholding = _job("keras_tl.thresholding")
+    thresholding = load_quietly("keras_tl.thresholding")
     rule = _given(options, "run_folder", "positive")
     if "reset" in rule:
         if options.positive is not None:
@@ -243,7 +234,7 @@ def _export(options: argparse.Namespace) -> int:
 
     run = load_run(options.run_folder)
     names = (options.format.split(","), options.precision.split(","))
-    _job("keras_tl.exporting").export_run(
+    load_quietly("keras_tl.exporting").export_run(
         run, *names, options.out, options.tolerance, done=_show_export
     )
     return 0
@@ -262,9 +253,9 @@ def _report(options: argparse.Namespace) -> int:
         if "out" in options:
             fix = "Leave it out: the report is in the run's folder."
             raise InputError("several runs for --out", "one", fix)
-        print(_job("keras_tl.reporting.page").write_report(runs[0]))
+        print(load_quietly("keras_tl.reporting.page").write_report(runs[0]))
     else:
-        print(_job("keras_tl.reporting.comparison").write_comparison(runs, out))
+        print(load_quietly("keras_tl.reporting.comparison").write_comparison(runs, out))
     return 0
 
 
@@ -287,7 +278,7 @@ def _backbones(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
-    store = _job("keras_tl.feature_cache").FeatureStore()
+    store = load_quietly("keras_tl.feature_cache").FeatureStore()
     if options.action == "clear":
         print(f"{store.clear() / 1e6:.1f} MB freed in {store.root}")
         return 0
@@ -304,5 +295,5 @@ def _cache(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from keras_tl.recipes import solar_cells
 
-    _job()
+    load_quietly("keras_tl.job")
     return _show_run(solar_cells.run(options.out, seed=options.seed, verbose=_verbose()))

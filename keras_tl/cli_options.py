@@ -171,7 +171,7 @@ MODEL_OPTIONS = (
     "--truncate",
     "--markup",
 )
-# Those that what an audit says depends on; it looks at what is there before it is resized.
+# Options that change an audit. Not --resize: images are looked at before they are resized.
 AUDIT_OPTIONS = (*(name for name in MODEL_OPTIONS if name != "--resize"), "--task", "--seed")
 COMPARE_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     (

@@ -3,7 +3,6 @@
 import argparse
 import logging
 from collections.abc import Sequence
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from keras_tl.cli_options import column_options, model_input_options, positive
 from keras_tl.errors import InputError
 from keras_tl.exit_codes import BAD_INPUT
-from keras_tl.quiet import quiet
+from keras_tl.quiet import load_quietly
 
 log = logging.getLogger("keras_tl")
 
@@ -115,7 +114,7 @@ def extract(options: argparse.Namespace) -> int:
         run_pipeline = _beam().extract
         return _told(run_pipeline(options.data, options.out, **how, **settings), options)
     how = {"format": options.format, **_of_shards(options)}
-    done = _quietly("keras_tl.extraction").extract(options.data, options.out, **how, **settings)
+    done = load_quietly("keras_tl.extraction").extract(options.data, options.out, **how, **settings)
     return _told(done.index, options)
 
 
@@ -144,7 +143,7 @@ def predict(options: argparse.Namespace) -> int:
         how |= _of_pipeline(options)
         return _told(_beam().predict(run, data, options.out, **how), options)
     how |= _of_shards(options)
-    streamed = _quietly("keras_tl.extraction").predict_to_shards(run, data, options.out, **how)
+    streamed = load_quietly("keras_tl.extraction").predict_to_shards(run, data, options.out, **how)
     return _told(streamed.index, options)
 
 
@@ -184,7 +183,7 @@ def _told(index: dict[str, Any], options: argparse.Namespace) -> int:
 
 def _beam() -> Any:
     try:
-        return _quietly("keras_tl.beam.pipeline")
+        return load_quietly("keras_tl.beam.pipeline")
     except ModuleNotFoundError as error:
         if not str(error.name).startswith("apache_beam"):
             raise
@@ -192,17 +191,11 @@ def _beam() -> Any:
         raise InputError("the package apache-beam", "none installed", fix) from error
 
 
-def _quietly(name: str) -> Any:
-    """A module that works with TensorFlow, whose notes while it is loaded go nowhere."""
-    with quiet():
-        return import_module(name)
-
-
 def _show(run: Any, options: argparse.Namespace) -> int:
     """Predicts what is named, all at once, and prints it."""
-    measuring = _quietly("keras_tl.measuring")
+    measuring = load_quietly("keras_tl.measuring")
     if run.config.has_texts:
-        texts_of = _quietly("keras_tl.text_arguments").texts_of
+        texts_of = load_quietly("keras_tl.text_arguments").texts_of
         column = getattr(options, "text_column", None) or run.config.text_column
         how: dict[str, Any] = {"pair": run.config.pair}
         how["encoding"] = getattr(options, "encoding", run.config.encoding)

@@ -18,8 +18,9 @@ import tensorflow as tf
 from keras_tl import freezing, strategies
 from keras_tl.agreement import check_data, check_settings
 from keras_tl.backbones import registry
+from keras_tl.backbones.hub_handles import HUB
 from keras_tl.compare_config import CompareConfig
-from keras_tl.config import HUB, NAMED_WEIGHTS
+from keras_tl.config import NAMED_WEIGHTS
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError, KerasTLError, LostWorkerError
@@ -260,7 +261,7 @@ def _candidate(
         features=features.last.shape[1],
         verdict=verdict,
         h_score=h_score(features.last, source.labels) if data.task == "single-label" else None,
-        log_me=log_me(features.last, _unit_targets(source)),
+        log_me=log_me(features.last, _standardised_targets(source)),
         computed=features.computed,
         images_per_second=speed,
         pass_seconds=images / speed if speed else None,
@@ -281,7 +282,7 @@ def _parts(samples: Samples, view: int | None) -> list[Part]:
     return [*parts, Part(val, None)] if len(val) else parts
 
 
-def _unit_targets(source: Source) -> np.ndarray:
+def _standardised_targets(source: Source) -> np.ndarray:
     targets = source.targets()
     if source.task != "regression":
         return targets

@@ -6,15 +6,13 @@ from typing import Any
 
 import yaml
 
-from keras_tl.backbones.hub_handles import parted
+from keras_tl.backbones.hub_handles import HUB, parted
 from keras_tl.errors import InputError
 from keras_tl.setting_values import CHOICES, RANGES, choice, in_utf8, within
 from keras_tl.versions import versions
 
 SCHEMA_VERSION = 1
 MINILM = "MiniLM"
-# How a handle of a TF-Hub module begins, of an encoder's two joined by "+".
-HUB = "hub:"
 # Values of `weights` that are no file.
 NAMED_WEIGHTS = ("imagenet", "none")
 # What settings that are left out become, for images and for texts.
@@ -303,6 +301,11 @@ class TrainConfig:
         """Whether the backbone is a module of TF-Hub."""
         return (self.backbone or "").startswith(HUB)
 
+    @property
+    def handle(self) -> str:
+        """The backbone without what says that it is a module of TF-Hub."""
+        return (self.backbone or "").removeprefix(HUB)
+
     def _check_kind(self) -> None:
         """Refuses what images have and texts have not, and the other way round."""
         if self.pair and len((self.text_column or "").split(",")) != 2:
@@ -375,7 +378,7 @@ class TrainConfig:
         weights = self.weights if self.weights in NAMED_WEIGHTS else _absolute(self.weights)
         backbone = self.backbone or ""
         if self.is_of_hub:
-            handles = parted(backbone.removeprefix(HUB))
+            handles = parted(self.handle)
             backbone = HUB + "+".join(_absolute(handle) for handle in handles if handle)
         elif self.has_texts and backbone.lower() != MINILM.lower():
             backbone = _absolute(backbone)

@@ -22,7 +22,7 @@ from keras_tl.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 # What is written aside is called ".01234567-name".
 ASIDE_DIGITS = 8
@@ -62,7 +62,7 @@ def scratch_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
                     os.posix_fallocate(file.fileno(), 0, size)
                 return np.memmap(file, dtype, "w+", shape=shape)
         except OSError as error:
-            LOG.warning(
+            log.warning(
                 "%.0f MB are kept in memory, not in %s: %s", size / 1e6, cache_root(), error
             )
     return np.zeros(shape, dtype)
@@ -122,7 +122,7 @@ def atomic_write_text(path: str | Path, text: str) -> None:
 
 
 class _RowEnds:
-    """A file whose rows end with a line feed, for a writer that was told of both line ends."""
+    """Ends rows with a line feed, for a csv writer set to both ends so that it quotes either."""
 
     def __init__(self, file: TextIO):
         self._file = file

@@ -34,8 +34,8 @@ from keras_tl.plans import check_plan
 from keras_tl.preparing import (
     Data,
     build_model,
-    describe,
     keras_settings,
+    model_info_of,
     module_told,
     plan_for,
     prepare_data,
@@ -207,7 +207,7 @@ class _Job:
     def _finish(self, model: keras.Model, data: Data, about: dict[str, Any]) -> None:
         """Exports and measures the trained model, in one process and on one device."""
         [model] = on_one_device([model])
-        info = describe(self.config, data)
+        info = model_info_of(self.config, data)
         _save(model, info, data.source, self.run)
         self.journal.lap("export")
         store = self.store and self.store.among(Workers())

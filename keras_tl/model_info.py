@@ -20,6 +20,8 @@ from keras_tl.files import atomic_write_text
 # Version 1 knew images only; version 2 read the beginnings of texts only; version 3 all markup;
 # version 4 no bags of words.
 FORMAT_VERSION = 5
+# What files of up to that version do not say of texts, and how those are read.
+_TEXT_SETTINGS = {2: ("truncate", "head"), 3: ("markup", "keep"), 4: ("bag_of_words", 0)}
 FILE_NAME = "model.json"
 _TYPES = {
     **dict.fromkeys(("task", "backbone", "resize", "truncate", "markup"), str),
@@ -184,12 +186,9 @@ def _check_version(values: dict[str, Any], origin: str) -> None:
         )
     if version == 1:
         values["text_input"] = None
-    if version <= 2 and isinstance(values.get("text_input"), dict):
-        values["text_input"] = {"truncate": "head", **values["text_input"]}
-    if version <= 3 and isinstance(values.get("text_input"), dict):
-        values["text_input"] = {"markup": "keep", **values["text_input"]}
-    if version <= 4 and isinstance(values.get("text_input"), dict):
-        values["text_input"] = {"bag_of_words": 0, **values["text_input"]}
+    if isinstance(values.get("text_input"), dict):
+        lacking = dict(setting for last, setting in _TEXT_SETTINGS.items() if version <= last)
+        values["text_input"] = lacking | values["text_input"]
     values["format_version"] = FORMAT_VERSION
 
 

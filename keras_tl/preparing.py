@@ -22,7 +22,7 @@ from keras_tl.backbones.markup import markup_share
 from keras_tl.builders.hub import build_hub_model
 from keras_tl.builders.image import build_image_model
 from keras_tl.builders.text import build_text_classifier
-from keras_tl.config import HUB, NAMED_WEIGHTS, TrainConfig
+from keras_tl.config import NAMED_WEIGHTS, TrainConfig
 from keras_tl.data import augment
 from keras_tl.data.audit.text_lengths import WHOLE
 from keras_tl.data.labels import class_counts
@@ -37,13 +37,13 @@ from keras_tl.plans import TEXT_EPOCHS, WINDOWS_SEEN, make_plan
 from keras_tl.training.phases import Phase
 from keras_tl.training.sampling import class_weights
 
-# From such a share of texts with HTML tags on "auto" leaves the tags out.
+# The least share of texts with HTML tags at which markup="auto" leaves the tags out.
 MARKED_UP = 0.01
-# In so many buckets words are counted where their number is not given.
+# Default number of buckets in which words are counted.
 BAG_OF_WORDS = 4096
-# So many windows are read at most where their number is not given.
+# Default limit on the windows of a text.
 MOST_WINDOWS = 4
-# What texts need is told from so many of them, evenly spaced.
+# How many texts, evenly spaced, are looked at to choose these.
 LOOKED_AT = 2000
 
 Data: TypeAlias = ImageData | TextData
@@ -104,7 +104,7 @@ def image_size_of(config: TrainConfig) -> int:
     if not config.backbone:
         return config.image_size or IMAGE_SIZE
     if config.is_of_hub:
-        return hub_image_size(config.backbone.removeprefix(HUB), config.image_size)
+        return hub_image_size(config.handle, config.image_size)
     return check_image_size(registry.get(config.backbone), config.image_size)
 
 
@@ -224,7 +224,7 @@ def tokenize_for(config: TrainConfig, spec: TextInput | None = None) -> Tokenize
     """What makes tokens for a run's encoder; None for one that takes strings as they are."""
     spec = spec or text_input_of(config)
     name = config.backbone or ""
-    if config.is_of_hub and not parted(name.removeprefix(HUB))[1]:
+    if config.is_of_hub and not parted(config.handle)[1]:
         return None
     return Tokenize(load_tokenizer(name, **spec.tokenized_by))
 
@@ -249,7 +249,7 @@ def build_model(config: TrainConfig, data: Data) -> keras.Model:
         return build_text_classifier(name, **how, **data.text_input.tokenized_by, **head)
     size = data.image_input.size
     if config.is_of_hub:
-        model = build_hub_model(name.removeprefix(HUB), image_size=size, **head)
+        model = build_hub_model(config.handle, image_size=size, **head)
         if model.input.dtype == "string":
             raise InputError("a TF-Hub module of images", "one of texts", "Give --text-column.")
         return model
@@ -284,7 +284,7 @@ def class_weights_of(config: TrainConfig, source: Source) -> list[float] | None:
     return class_weights(counts, config.class_weight_beta)
 
 
-def describe(config: TrainConfig, data: Data) -> ModelInfo:
+def model_info_of(config: TrainConfig, data: Data) -> ModelInfo:
     """What is written down about a run's model."""
     name = config.backbone or ""
     known = not (config.has_texts or config.is_of_hub)

@@ -5,6 +5,17 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+
+def load_quietly(name: str) -> Any:
+    """Imports a module that works with TensorFlow.
+
+    What TensorFlow's C++ code logs while it is loaded obeys no setting, so it goes nowhere.
+    """
+    with quiet():
+        return import_module(name)
 
 
 @contextmanager

@@ -47,8 +47,8 @@ def exchange(entry: Entry, keys: list[str], workers: Workers) -> None:
     # Behind it, what each wrote is in the shared folder, or in the remote copy.
     workers.barrier()
     entry.refresh()
-    # What is lacking still: of folders of their own all; else what did not get there, or does not
-    # fit, or is in no listing yet, which some shared disks keep for a while.
+    # What is still missing: everything, if processes have separate folders; otherwise what was not
+    # written, did not fit, or is not listed yet (some shared disks lag).
     distinct, held = _distinct(keys), _held(entry, keys, workers)
     teller = np.argmax(held, axis=0)
     for number in range(workers.count):

@@ -79,7 +79,7 @@ def _read(argument: str, text_column: str, pair: bool, encoding: str) -> Source:
     if argument == STANDARD_INPUT:
         return _lines(decoded(sys.stdin.buffer.read(), encoding, "standard input"))
     path = Path(argument)
-    # Those of `os.path` say of a text that is too long for a name that it is none.
+    # The functions of `os.path` return False, rather than raise, for a text too long for a name.
     if os.path.isfile(path) or os.path.isdir(path):
         files = _text_files(path) if os.path.isdir(path) else [path]
         texts = [decoded(file.read_bytes(), encoding, str(file)) for file in files]

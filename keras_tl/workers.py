@@ -164,7 +164,7 @@ class Workers:
             fix = "Give all processes the same data and settings."
             raise InputError("the same model in all processes", said, fix) from error
         except (*GONE, tf.errors.InternalError, tf.errors.UnknownError) as error:
-            # Other errors have other causes too, and one process has no others to lose.
+            # Internal and unknown errors can have other causes; a lone process cannot lose a peer.
             lines = str(error.message).splitlines()
             of_others = [line for line in lines if "ollective" in line]
             if self.count == 1 or not (of_others or isinstance(error, GONE)):

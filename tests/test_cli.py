@@ -164,7 +164,7 @@ def test_texts_are_read_in_the_encoding_of_the_run_where_none_is_given(monkeypat
         def predict_texts(self, run, texts):
             return np.ones((1, 1), "float32"), SimpleNamespace(ids=["a"], skipped=())
 
-    monkeypatch.setattr(cli_streaming, "_quietly", lambda name: Measuring())
+    monkeypatch.setattr(cli_streaming, "load_quietly", lambda name: Measuring())
     monkeypatch.setattr("keras_tl.evaluation.shown.format_predictions", lambda *_, **__: "")
     settings = {"text_column": "body", "pair": False, "encoding": "cp1252", "has_texts": True}
     run = SimpleNamespace(config=SimpleNamespace(**settings), info=None)

@@ -22,7 +22,7 @@ from keras_tl.export.text_model import verify_text_model
 from keras_tl.job import train
 from keras_tl.measuring import evaluate_run, predict_files, predict_texts
 from keras_tl.model_info import ModelInfo
-from keras_tl.preparing import build_model, describe, plan_for, prepare_data
+from keras_tl.preparing import build_model, model_info_of, plan_for, prepare_data
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
 from tests import hub_modules
@@ -299,7 +299,7 @@ def test_both_ends_of_long_texts_reach_training_and_the_export(folder, tmp_path)
     config = settings(folder, max_tokens=8, windows=1, bag_of_words=0)
     data = prepare_data(config)
     model = build_model(config, data)
-    info = describe(config, data)
+    info = model_info_of(config, data)
     assert info.text_input.truncate == "head-tail"
     assert ModelInfo.from_json(info.to_json()) == info
     assert data.train.tokenize.key == tokenize_of(model).key
@@ -330,7 +330,7 @@ def test_markup_is_dropped_from_training_to_the_export(folder, tmp_path, caplog)
     assert "100 % of the texts have HTML tags, which are left out" in caplog.text
     kept = prepare_data(replace(config, markup="keep"), marked)
     assert (data.text_input.markup, kept.text_input.markup) == ("drop", "keep")
-    model, info = build_model(config, data), describe(config, data)
+    model, info = build_model(config, data), model_info_of(config, data)
     assert data.train.tokenize.key == tokenize_of(model).key
     assert kept.train.tokenize.key != data.train.tokenize.key
     text = tf.constant(["good <b>and</b> bad<br>story", "good and bad story"])

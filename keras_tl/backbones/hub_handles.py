@@ -10,6 +10,8 @@ from pathlib import Path
 from keras_tl.backbones.hub_archives import unpack
 from keras_tl.errors import InputError, in_one_line
 
+# How the name of a TF-Hub module begins, in front of its handle, or of an encoder's two, "A+B".
+HUB = "hub:"
 SAVED_MODEL = "saved_model.pb"
 # What the TF1 Hub format has beside it.
 TF1_MODULE = "tfhub_module.pb"

@@ -15,7 +15,7 @@ from keras_tl.data.source import SPLITS, Skipped, Source
 from keras_tl.data.splits import SPLIT_ALIASES
 from keras_tl.errors import InputError, did_you_mean
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 IMAGE_EXTENSIONS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"))
 # Photographs all the same: leaving them out counts as a loss, unlike a text file.
@@ -319,7 +319,7 @@ def _find_files(walk: _Walk) -> tuple[list[_Found], set[str]]:
     split_of = {folder: SPLIT_ALIASES.get(folder.name.lower(), "") for folder in folders}
     if 1 < sum(map(bool, split_of.values())) < len(folders):
         names = ", ".join(sorted(folder.name for folder in folders if not split_of[folder]))
-        LOG.warning("Taking train, test and the like for classes, because of %s beside them", names)
+        log.warning("Taking train, test and the like for classes, because of %s beside them", names)
     if not folders or not all(split_of.values()):
         return _find_classes(walk, walk.root, folders, loose, "")
     if len(set(split_of.values())) < len(folders):

@@ -23,7 +23,7 @@ from keras_tl.data.remembered import Remembered, identity
 from keras_tl.data.source import Skipped, Source, content_hash
 from keras_tl.errors import InputError
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 MAX_FILE_BYTES = 2**28
 SECONDS_BETWEEN_REPORTS = 5.0
@@ -241,7 +241,7 @@ def _reported(findings: Iterable[_Finding], count: int) -> Iterator[_Finding]:
     for done, finding in enumerate(findings, 1):
         if time.monotonic() - said > SECONDS_BETWEEN_REPORTS:
             said = time.monotonic()
-            LOG.info("Looked through %d of %d images.", done, count)
+            log.info("Looked through %d of %d images.", done, count)
         yield finding
 
 
@@ -273,7 +273,7 @@ def refuse_too_many_bad(
     named = first_few([f"{skip.id!r} ({skip.reason})" for skip in bad], WARNED_OF)
     if bad:
         verb = "is" if len(bad) == 1 else "are"
-        LOG.warning("%d of %d %ss %s bad and left out: %s.", len(bad), total, noun, verb, named)
+        log.warning("%d of %d %ss %s bad and left out: %s.", len(bad), total, noun, verb, named)
     if len(bad) == total:
         received = f"{total} bad ones: {named}" if bad else f"no {noun}s"
         raise InputError(f"at least one readable {noun}", received, "Check the data.")

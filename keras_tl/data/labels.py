@@ -12,7 +12,7 @@ import numpy as np
 from keras_tl.data.label_cells import as_numbers, is_list, is_missing, is_number, plain
 from keras_tl.errors import InputError, did_you_mean
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 TASK_NAMES = ("single-label", "multi-label", "regression")
 
@@ -75,7 +75,7 @@ def read_labels(
     numbers = as_numbers(cells)
     if task == "auto":
         task, why = _recognise(cells, numbers, separator)
-        LOG.info("Task %s, because %s in %r.", task, why, name)
+        log.info("Task %s, because %s in %r.", task, why, name)
     if task == "regression":
         return _regression({name: numbers}, class_names)
     if task == "multi-label":
@@ -115,7 +115,7 @@ def read_label_columns(
     one_hot = binary and bool((table.sum(axis=1) == 1).all())
     if task == "auto":
         task = _recognise_columns(table, binary, one_hot)
-        LOG.info("Task %s, from %d label columns.", task, len(columns))
+        log.info("Task %s, from %d label columns.", task, len(columns))
     if task == "regression":
         return _regression(numbers, class_names)
     if not binary or (task == "single-label" and not one_hot):

@@ -1,19 +1,17 @@
 """From opened data to three splits that are ready to train on."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from keras_tl.data import augment as augmentations
 from keras_tl.data.audit.findings import Audit
 from keras_tl.data.audit.judging import Seen, judge, look_through
-from keras_tl.data.checks import warn_of_untrained_classes
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
 from keras_tl.data.open import open_data
 from keras_tl.data.pipeline import Samples
-from keras_tl.data.prepared import Prepared
+from keras_tl.data.prepared import Prepared, divide
 from keras_tl.data.source import Source
-from keras_tl.data.splits import assign_splits
 
 
 @dataclass(frozen=True)
@@ -90,18 +88,6 @@ def prepare(
     source = open_data(data) if isinstance(data, str) else data
     source = inspect(source, image_input, max_bad_fraction=max_bad_fraction)
     seen = look_through(source, image_input) if audit or strict else None
-    source = assign_splits(
-        source,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        near=seen.groups if seen else None,
-    )
-    found = judge(source, seen) if seen else None
-    if found:
-        found.log()
-    else:
-        warn_of_untrained_classes(source)
-    if found and strict:
-        found.refuse_serious()
+    how: dict[str, Any] = {"val_fraction": val_fraction, "test_fraction": test_fraction}
+    source, found = divide(source, seen, judge, strict=strict, seed=seed, **how)
     return ImageData(source, image_input, augmentation, seen, found)

@@ -10,11 +10,9 @@ from keras_tl.data.audit.text_judging import (
     judge_texts,
     look_through_texts,
 )
-from keras_tl.data.checks import warn_of_untrained_classes
 from keras_tl.data.pipeline import Samples, Tokenize
-from keras_tl.data.prepared import Prepared
+from keras_tl.data.prepared import Prepared, divide
 from keras_tl.data.source import Source
-from keras_tl.data.splits import assign_splits
 from keras_tl.data.text_input import TextInput
 from keras_tl.data.texts import inspect_texts
 
@@ -91,18 +89,12 @@ def prepare_texts(
     text_input = text_input or TextInput()
     source = inspect_texts(source, max_bad_fraction=max_bad_fraction)
     seen = look_through_texts(source, count_tokens) if audit or strict else None
-    source = assign_splits(
+    how = {"val_fraction": val_fraction, "test_fraction": test_fraction, "seed": seed}
+    source, found = divide(
         source,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        near=seen.groups if seen else None,
+        seen,
+        lambda source, seen: judge_texts(source, seen, text_input),
+        strict=strict,
+        **how,
     )
-    found = judge_texts(source, seen, text_input) if seen else None
-    if found:
-        found.log()
-    else:
-        warn_of_untrained_classes(source)
-    if found and strict:
-        found.refuse_serious()
     return TextData(source, text_input, tokenize, seen, found)

@@ -1,10 +1,49 @@
 """What images and texts that are ready to train on have in common."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
+from keras_tl.data.audit.findings import Audit
+from keras_tl.data.audit.judging import Seen
+from keras_tl.data.audit.text_judging import SeenTexts
+from keras_tl.data.checks import warn_of_untrained_classes
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import SPLITS, Source
+from keras_tl.data.splits import assign_splits
+
+
+def divide(
+    source: Source,
+    seen: Seen | SeenTexts | None,
+    judge: Callable[[Source, Any], Audit],
+    *,
+    strict: bool,
+    **how: Any,
+) -> tuple[Source, Audit | None]:
+    """Makes the splits that a source lacks, and says what is wrong with it.
+
+    Args:
+        source: Inspected items.
+        seen: What was seen of them, near-duplicates among it; None where they were not looked
+            through.
+        judge: Judges the divided source by that.
+        strict: Whether to refuse data in which something serious is found.
+        **how: See `assign_splits`.
+
+    Raises:
+        InputError: See `assign_splits`.
+        AuditError: It is strict, and something serious was found.
+    """
+    source = assign_splits(source, near=seen.groups if seen else None, **how)
+    if seen is None:
+        warn_of_untrained_classes(source)
+        return source, None
+    found = judge(source, seen)
+    found.log()
+    if strict:
+        found.refuse_serious()
+    return source, found
 
 
 class Prepared(ABC):

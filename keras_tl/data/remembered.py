@@ -20,7 +20,7 @@ from typing import Any
 
 from keras_tl.files import cache_root
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 # Beyond so many the first to be remembered are forgotten.
 MOST = 1_000_000
@@ -143,11 +143,11 @@ class Remembered:
             self._connection.close()
             self._connection = None
         if _is_damage(error):
-            LOG.warning("Remembered %s were damaged, and are forgotten: %s", self._kind, error)
+            log.warning("Remembered %s were damaged, and are forgotten: %s", self._kind, error)
             _remove(self._path)
         else:
             kind = self._kind.capitalize()
-            LOG.warning("%s are not remembered in %s: %s", kind, self._path, error)
+            log.warning("%s are not remembered in %s: %s", kind, self._path, error)
 
 
 def _is_damage(error: Exception) -> bool:
@@ -163,7 +163,7 @@ def _remove(path: Path) -> None:
         for part in (path, path.with_name(f"{path.name}-journal")):
             part.unlink(missing_ok=True)
     except OSError as error:
-        LOG.warning("%s cannot be removed: %s", path, error.strerror)
+        log.warning("%s cannot be removed: %s", path, error.strerror)
 
 
 def _crc(key: bytes, value: bytes) -> int:

@@ -15,7 +15,7 @@ from keras_tl.data.stratify import quotas, strata
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.files import atomic_file, csv_writer
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 SPLIT_ALIASES = {
     "train": "train",
@@ -155,7 +155,7 @@ def _what_to_assign(
     carve = "train" in given and "val" not in given and val_fraction > 0
     if unassigned.any() or not carve:
         return unassigned, splits, given
-    LOG.info("No val split was given: %g of the given train split is taken for it.", val_fraction)
+    log.info("No val split was given: %g of the given train split is taken for it.", val_fraction)
     kept = tuple(name for name in given if name != "train")
     return splits == "train", splits, kept
 
@@ -313,16 +313,16 @@ def _divided(source: Source, keys: np.ndarray) -> list[tuple[str, ...]]:
 def _report(source: Source, fractions: Sequence[float], is_audited: bool) -> None:
     """Says the splits' sizes, and warns of what crosses them, if no audit will, or is empty."""
     sizes = {name: int((source.splits == name).sum()) for name in SPLITS}
-    LOG.info("Splits: %s.", ", ".join(f"{size} {name}" for name, size in sizes.items()))
+    log.info("Splits: %s.", ", ".join(f"{size} {name}" for name, size in sizes.items()))
     for name, fraction in zip(("val", "test"), fractions, strict=True):
         if fraction and not sizes[name]:
-            LOG.warning("The %s split is empty: there are too few items or groups.", name)
+            log.warning("The %s split is empty: there are too few items or groups.", name)
     hashes = None if is_audited else source.hashes
     for what, keys in (("exact duplicates", hashes), ("members of a group", source.groups)):
         divided = [] if keys is None else _divided(source, keys)
         if divided:
             named = first_few([" = ".join(map(repr, ids)) for ids in divided])
-            LOG.warning(
+            log.warning(
                 "Given splits share %d set%s of %s, so figures are too good: %s.",
                 len(divided),
                 "" if len(divided) == 1 else "s",

@@ -27,7 +27,7 @@ from keras_tl.data.source import SPLITS
 from keras_tl.data.splits import parse_split
 from keras_tl.errors import InputError, did_you_mean
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 SPLIT_COLUMN = "split"
 # How half of a character may be written in JSON, and both halves too.
@@ -104,7 +104,7 @@ def read_notes(
     taken = (*item_columns, *labelled)
     if group_column is None and GROUP_COLUMN in frame.columns and GROUP_COLUMN not in taken:
         group_column = GROUP_COLUMN
-        LOG.info("Groups are those of column %r: no split divides one.", group_column)
+        log.info("Groups are those of column %r: no split divides one.", group_column)
     if split_column == SPLIT_COLUMN and SPLIT_COLUMN not in frame.columns:
         split_column = None
     if group_column is not None and group_column in labelled:

@@ -23,8 +23,8 @@ class Reading:
     Attributes:
         written: How many tokens they have.
         read: How many of them are read.
-        readable: How many are with any number of windows.
-        windows: The least number of windows that does.
+        readable: How many could be read, given enough windows.
+        windows: The fewest windows that read all of `readable`.
     """
 
     written: np.ndarray

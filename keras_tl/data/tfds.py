@@ -16,7 +16,7 @@ from keras_tl.data.splits import SPLIT_ALIASES, parse_split
 from keras_tl.data.texts import as_texts
 from keras_tl.errors import InputError, did_you_mean, in_one_line
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 
 def from_tfds(
@@ -102,7 +102,7 @@ def from_text_tfds(
     existing = list(builder.info.splits)
     if splits is None and (known := [s for s in existing if s.lower() in SPLIT_ALIASES]):
         if left_out := sorted(set(existing) - set(known)):
-            LOG.info("Left out, as it is neither train, val nor test: %s.", ", ".join(left_out))
+            log.info("Left out, as it is neither train, val nor test: %s.", ", ".join(left_out))
         existing = known
     source = _source(builder, _plan(name, existing, splits), keys, label_key, task)
     return as_texts(source, pair)
@@ -138,7 +138,7 @@ def _source(
             fix = "Name another label_key, or another data set."
             raise InputError(f"labels in the feature {label_key!r}", "-1 everywhere: none", fix)
         for split, count in unlabelled.items():
-            LOG.warning("%d items of %s have no label and are left out", count, split or "the data")
+            log.warning("%d items of %s have no label and are left out", count, split or "the data")
         ids, items, labels, given = (
             [values[i] for i in labelled] for values in (ids, items, labels, given)
         )
@@ -173,7 +173,7 @@ def _open(name: str, data_dir: str | None, download: bool) -> tfds.core.DatasetB
             "nothing there",
             "Let it be downloaded, or give another data_dir.",
         )
-    LOG.info("Downloading and preparing %s into %s.", name, builder.data_dir)
+    log.info("Downloading and preparing %s into %s.", name, builder.data_dir)
     # OSError covers no network and a full disk; AssertionError is what TFDS raises where files
     # have to be downloaded by hand.
     try:

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from keras_tl.backbones.hub_handles import HUB
 from keras_tl.data.source import SPLITS
 from keras_tl.export.facts import agreement, read_exports
 from keras_tl.model_info import FILE_NAME, ModelInfo
@@ -144,7 +145,7 @@ def _with_images(facts: Facts) -> list[Block]:
         "print({key: value.numpy() for key, value in answer.items()})"
     )
     # A module of TF-Hub is in the file as a layer of keras_tl, all else as Keras' own.
-    is_of_hub = facts.info is not None and (facts.info.backbone or "").startswith("hub:")
+    is_of_hub = facts.info is not None and (facts.info.backbone or "").startswith(HUB)
     imports = "import keras\n\nimport keras_tl" if is_of_hub else "import keras"
     load = f"keras.models.load_model({name + '/model.keras'!r}, compile=False)"
     keras = f"{imports}\n\nmodel = {load}"

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from keras_tl.backbones import registry
+from keras_tl.backbones.hub_handles import HUB
 from keras_tl.config import TrainConfig
 from keras_tl.data.audit.findings import read_audit
 from keras_tl.errors import InputError
@@ -200,7 +201,7 @@ def _split(config: TrainConfig, nouns: str) -> str:
 def _backbone(info: ModelInfo) -> str:
     """The backbone's name; of one in a folder only the folder's own."""
     name = info.backbone or "a model of one's own"
-    path = Path(name.removeprefix("hub:"))
+    path = Path(name.removeprefix(HUB))
     return path.name if path.is_absolute() else name
 
 

@@ -84,7 +84,7 @@ class BestWeights(keras.callbacks.EarlyStopping):
         patience: Stop after this many epochs without a better one; None never stops.
         start_loss: The validation loss of the weights that training begins with.
         monitor: Which loss; see `keras_tl.training.refinement` for another than Keras'.
-        good_start: Whether that no epoch is better than the start is nothing to warn of.
+        good_start: The start is known to be good: do not warn if no epoch improves on it.
     """
 
     def __init__(

@@ -317,5 +317,5 @@ class _Recorder(keras.callbacks.Callback):
             ran_away = not smooth(np.array(self.losses))[-1] <= RAN_AWAY * start
         if ran_away or len(self.losses) == self.steps:
             self.model.stop_training = True
-            # To have run away is what was wanted here; in a training it would be an error.
+            # Divergence is expected in a sweep; without this, the end of the epoch would raise.
             self.model.reset_metrics()

@@ -5,19 +5,18 @@ often that image was shown before, which is the number of the view it shows now.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_tl import tasks
 from keras_tl.data.one_hot import OneHotRows
+from keras_tl.data.pipeline import Order
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.training.images import Images
 
 SAMPLINGS = ("shuffled", "balanced")
-
-Order = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 def check_sampling(name: str, task: str | None = None) -> None:

@@ -80,7 +80,7 @@ class Saver(keras.callbacks.Callback):
             return
         self._jump(place)
         self._restore_callbacks(place["callbacks"])
-        # None where it was kept before they were, and none of one that is new.
+        # Older checkpoints have no boards, and a new board has no state.
         for board, state in zip(self.boards, place.get("boards", ()), strict=False):
             board.restore(state)
 

@@ -166,7 +166,7 @@ class Sharing:
             optimizer.check_finite = _finite_on_all(optimizer.check_finite)
             # Who skips a step must not leave others in the ring.
             inner, add_up = optimizer.inner_optimizer, lambda collectives: collectives
-        # Keras' own, not public: one that has them no more adds up as it likes.
+        # Private methods of Keras: if a version lacks them, its own summation stays as it is.
         collectives: Any = getattr(inner, "_all_reduce_sum_gradients", None)
         clip: Any = getattr(inner, "_clip_gradients", None)
         if collectives is None or clip is None:

@@ -73,7 +73,7 @@ class KeptBoard(KeptStock):
     def restore(self, state: dict[str, Any]) -> None:
         """Takes them back."""
         super().restore(state)
-        # By the step that its writer was pushed with it decides what of the epoch is written.
+        # TensorBoard decides what to write by the step its writer was pushed with: push it again.
         self.callback._pop_writer()
         self.callback._push_writer(self.callback._train_writer, self.callback._global_train_batch)
 

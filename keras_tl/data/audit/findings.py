@@ -21,7 +21,7 @@ SHOWN_SETS, SHOWN_IDS = 3, 4
 # So many findings are named in a log.
 LOGGED = 5
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 
 @dataclass(frozen=True)
@@ -172,15 +172,15 @@ class Audit:
 
     def log(self) -> None:
         """Says in a few lines what was found, without what is merely good to know."""
-        LOG.info("The audit found %s.", self.found)
+        log.info("The audit found %s.", self.found)
         # Of what cannot be read, inspection has told.
         told = [finding for finding in self.findings if finding.kind != "unreadable"]
         named = [finding for finding in told if finding.severity != SEVERITIES[-1]]
         for finding in named[:LOGGED]:
             is_serious = finding.severity == SEVERITIES[0]
-            LOG.log(logging.WARNING if is_serious else logging.INFO, "  %s", finding.brief)
+            log.log(logging.WARNING if is_serious else logging.INFO, "  %s", finding.brief)
         if len(named) > LOGGED:
-            LOG.info("  and %d more", len(named) - LOGGED)
+            log.info("  and %d more", len(named) - LOGGED)
 
     def __str__(self) -> str:
         total = sum(self.images.values())

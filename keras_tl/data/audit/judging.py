@@ -19,7 +19,7 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.labels import class_counts
 from keras_tl.data.source import SPLITS, Source
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 # More near-duplicates than this, which are not like each other, are chance; see `without_hubs`.
 MANY_ALIKE = 8
@@ -32,7 +32,7 @@ class Seen:
     Attributes:
         looks: What each looks like.
         pairs: Near-duplicates.
-        groups: Which of these splits should keep together.
+        groups: Groups of near-duplicates that a split must not divide.
         size: Height and width of the model's input, in pixels.
         seconds: How long that took.
     """
@@ -62,7 +62,7 @@ def look_through(source: Source, image_input: ImageInput) -> Seen:
     )
     pairs = without_hubs(pairs, groups)
     seconds = time.monotonic() - started
-    LOG.info(
+    log.info(
         "Looked at %d images in %.0f s: %d pairs of near-duplicates.",
         len(source),
         seconds,

@@ -19,7 +19,7 @@ from keras_tl.data.remembered import Remembered
 from keras_tl.data.source import Source
 from keras_tl.files import scratch_array
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 # Sides in pixels: of what is looked at, of the grey thumbnail, of the colours' thumbnail.
 SIDE, THUMB, COLOURS = 128, 64, 8
@@ -138,7 +138,7 @@ def _looked_at(source: Source, small: ImageInput) -> Iterator[np.ndarray]:
         yield _measured(batch, np.array([sides_of(item) for item in items], "<i4"))
         if time.monotonic() - said > SECONDS_BETWEEN_REPORTS:
             said = time.monotonic()
-            LOG.info("Looked at %d of %d images.", done, len(source))
+            log.info("Looked at %d of %d images.", done, len(source))
 
 
 def blur(grey: np.ndarray, width: int = 9) -> np.ndarray:

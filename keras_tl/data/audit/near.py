@@ -15,7 +15,7 @@ from keras_tl.data.audit.looks import Looks
 from keras_tl.data.audit.signatures import CLOSE, ROUGH, Whitening, mirrored, moments, spectrum
 from keras_tl.data.remembered import Remembered
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 # The similarity of close signatures from which on a pair is one picture: SAME_IN_CROWD for images
 # that are like more than CROWD others, as the cells of a module are, SAME for the rest.

@@ -22,7 +22,7 @@ from keras_tl.data.source import Source
 from keras_tl.data.text_input import TextInput
 from keras_tl.data.texts import inspect_texts
 
-LOG = logging.getLogger("keras_tl")
+log = logging.getLogger("keras_tl")
 
 # How many tokens each of some texts has, the encoder's own ([CLS], [SEP]) not counted, before
 # anything is cut: int64 `[texts]`.
@@ -68,7 +68,7 @@ def look_through_texts(source: Source, count_tokens: CountTokens | None = None) 
     tokens = None if count_tokens is None else np.asarray(count_tokens(source.items))
     seconds = time.monotonic() - started
     told = "Looked at %d texts in %.0f s: %d pairs of near-duplicates."
-    LOG.info(told, len(source), seconds, len(pairs))
+    log.info(told, len(source), seconds, len(pairs))
     return SeenTexts(words, pairs, groups, found, tokens, seconds)
 
 
