@@ -66,10 +66,10 @@ def from_arrays(
 
 
 def check_lengths(count: int, noun: str, **given: Any) -> None:
-    """Refuses what is not there once for each of so many items.
+    """Refuses values that are not given once for each item.
 
     Raises:
-        InputError: Something has another length.
+        InputError: A length differs from `count`.
     """
     for name, values in given.items():
         if values is not None and len(values) != count:
@@ -87,7 +87,7 @@ def labelled(
     splits: Sequence[str] | None,
     task: str,
 ) -> Source:
-    """Items with what `from_arrays` takes beside images; without labels, to predict."""
+    """Makes a source of items and `from_arrays`' other arguments; no labels: to predict."""
     unlabelled = Labels(np.zeros(len(items), np.int64), (), "single-label")
     read = unlabelled if labels is None else _read_labels(labels, class_names, task)
     given = [""] * len(items) if splits is None else splits
@@ -144,9 +144,9 @@ def _read_labels(
 
 
 def _table(labels: np.ndarray | Sequence[Any]) -> np.ndarray | None:
-    """Labels with a column for each output, as an array; None where there is one for each item.
+    """Labels with a column for each output, as an array; None if there is one label for each item.
 
-    Lists of numbers, all of one length, are such rows; lists of words are classes.
+    Lists of numbers, all of one length, are rows of such a table; lists of words are classes.
     """
     first = labels[0] if isinstance(labels, list | tuple) else None
     if isinstance(first, list | tuple | np.ndarray):

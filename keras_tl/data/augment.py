@@ -21,7 +21,7 @@ from keras_tl.errors import InputError, did_you_mean
 # Raised whenever the same settings would give other pixels.
 AUGMENT_VERSION = 1
 SYMMETRIES = 8
-# Settings that came later: where they are left out, the fingerprint is what it was without them.
+# Settings added later: the fingerprint leaves them out at their defaults, and so stays the same.
 _LATER = ("operations", "magnitude", "cutmix", "oversample")
 
 
@@ -55,10 +55,10 @@ class Augmentation:
         cutmix: Share of the views, in [0, 1], into which a box of another training image is
             pasted; targets are mixed by area (Yun et al., "CutMix", ICCV 2019). Classes only.
         oversample: How many times the model's size a picture is read at before it is cropped, in
-            1..4. A small crop then keeps the photograph's detail. Above 2, what is hardly cropped
-            is shrunk with pixels left out.
-        cycle: How many views the epochs go through, over and over, where there is no end of
-            them; it changes no pixel.
+            1..4. A small crop then keeps the photograph's detail. Above 2, a picture that is hardly
+            cropped is shrunk by skipping pixels.
+        cycle: How many views the epochs cycle through if their number is unlimited; it changes no
+            pixel.
 
     Raises:
         InputError: A setting is out of range.
@@ -101,7 +101,7 @@ class Augmentation:
 
     @property
     def views(self) -> int | None:
-        """How many different views there are: 1, 8, or None where there is no end of them."""
+        """How many different views there are: 1, 8, or None if their number is unlimited."""
         if self.is_random:
             return None
         return SYMMETRIES if self.dihedral else 1
@@ -129,7 +129,7 @@ class Augmentation:
 
     @property
     def _varies(self) -> bool:
-        """Whether pixels of an image by itself are drawn at random."""
+        """Whether an image's own pixels are changed at random (cutmix apart)."""
         colours = (self.brightness, self.contrast, self.saturation, self.erasing, self.operations)
         return self.horizontal_flip or self._crops or self.rotation > 0 or any(colours)
 
@@ -203,12 +203,12 @@ def image_seeds(keys: Iterable[str]) -> np.ndarray:
 def augment(
     image: tf.Tensor, augmentation: Augmentation, image_seed: tf.Tensor, view: tf.Tensor
 ) -> tf.Tensor:
-    """Makes one view of an image, all but a box of another one (see `keras_tl.data.mixing`).
+    """Makes one view of an image, without a pasted box (see `keras_tl.data.mixing`).
 
     Args:
         image: uint8 `[side, side, 3]`, 0..255, where side is `augmentation.read_size(size)`.
         augmentation: What may be done to it.
-        image_seed: The image's number of `image_seeds`, a scalar int64.
+        image_seed: The image's number from `image_seeds`, a scalar int64.
         view: The view's number, a scalar int64 of at least 0.
 
     Returns:
@@ -224,7 +224,7 @@ def augment(
     seed = tf.stack([tf.bitwise.bitwise_xor(tf.cast(image_seed, tf.int64), settings), view])
     # All numbers are always drawn, so that one setting does not change another's draws.
     draws = tf.unstack(tf.random.stateless_uniform((13,), seed, alg="philox"))
-    # The mean is one of integers: exact, so that it does not depend on the order of summing.
+    # A mean of integers is exact, so that it does not depend on the order of summing.
     total = tf.reduce_sum(tf.cast(image, tf.int64), axis=(0, 1))
     mean = tf.cast(total / tf.size(image[..., 0], tf.int64), tf.float32)
     pixels = tf.cast(image, tf.float32)
@@ -255,7 +255,7 @@ def _move(image: tf.Tensor, augmentation: Augmentation, draws: list[tf.Tensor]) 
     width = tf.minimum(tf.sqrt(share * stretch), 1.0)
     height = tf.minimum(tf.sqrt(share / stretch), 1.0)
     side = image.shape[0]
-    # `read_size` undone: an image of side pixels was read for views of so many.
+    # Undoes `read_size`: the side of the views that the image was read for.
     output = round(side / augmentation.oversample)
     size = tf.constant(side, tf.float32)
     matrix = affine(

@@ -25,7 +25,7 @@ SCALES = (
 def other_pixels(images: np.ndarray | Sequence[Any], index: int) -> InputError:
     """The error for pixels that are no uint8.
 
-    What was done to them is told from the least and the largest value of all images of that type.
+    The smallest and the largest value of all images of that dtype tell what was done to them.
 
     Args:
         images: The images.
@@ -52,8 +52,8 @@ def refuse_scaled_pixels(items: Sequence[Any]) -> None:
     """Refuses images all of whose pixels are 0 or 1: scaled, and then made integers.
 
     Args:
-        items: As in a `Source`; only decoded images (uint8 arrays) are looked at, and none behind
-            the first that has a brighter pixel.
+        items: As in a `Source`; only decoded images (uint8 arrays) are looked at, up to the first
+            that has a brighter pixel.
 
     Raises:
         InputError: No pixel of any image is above 1, and some are 1.

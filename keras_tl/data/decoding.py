@@ -20,14 +20,14 @@ __all__ = ["DECODER_VERSION", "RESIZE_MODES", "ImageInput", "check", "decode", "
 BACKGROUND = 255
 # Wider than this, an image is resized along its rows first.
 MAX_ASPECT = 8
-# Bytes: what is shorter is looked through at once.
+# Bytes of a file below which it is searched as a whole.
 SMALL_FILE = 2**17
-# Of a progressive JPEG, each of which goes over all pixels; a dozen are usual.
+# Most scans of a progressive JPEG, each of which goes over all pixels; a dozen are usual.
 MAX_SCANS = 100
-# Matches what has more of them, and perhaps something else: of bytes, RE2 knows those below 128.
+# Matches files with more scans, and perhaps others: RE2 can only match bytes below 128 by value.
 _MANY_SCANS = rf"(?:\C*\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)){{{MAX_SCANS + 1}}}\C*"
-# Pixels of an image that waits for its turn, by kind and then of no kind; a JPEG is mostly decoded
-# at a part of its size.
+# Pixels above which an image waits for its turn, by kind, the unknown kind last; a JPEG may have
+# more, as it is mostly decoded at a fraction of its size.
 LARGE = (50_000_000, *[25_000_000] * (len(KINDS) - 1), 0)
 # What a JPEG's sides can be divided by while it is decoded.
 JPEG_RATIOS = (1, 2, 4, 8)
@@ -82,7 +82,7 @@ def decode(contents: tf.Tensor, image_input: ImageInput, in_turn: bool = False) 
 def check(contents: tf.Tensor, image_input: ImageInput) -> tf.Tensor:
     """Raises what `decode` raises, for less work: nothing is resized, a JPEG decoded at an eighth.
 
-    All of a JPEG's coefficients are read at any scale, so that what is truncated shows.
+    All of a JPEG's coefficients are read at any scale, so that a truncated file is found.
 
     Args:
         contents: The file, a scalar string.
@@ -167,7 +167,7 @@ def _any_image(image_input: ImageInput) -> Callable[[tf.Tensor], tf.Tensor]:
 
 @functools.lru_cache(maxsize=32)
 def _in_turn(image_input: ImageInput) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The same, where a large image waits for its turn."""
+    """As `_any_image`, but a large image waits for its turn."""
     read = _any_image(image_input)
 
     @_own_graph
@@ -187,7 +187,7 @@ def _in_turn(image_input: ImageInput) -> Callable[[tf.Tensor], tf.Tensor]:
 def _own_graph(function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
     """A graph of a file's content that is not inlined where it is called.
 
-    Operations in the branch of a conditional that is not taken cost time, too.
+    Inlined, operations in a conditional's branch would cost time even if it is not taken.
     """
     return tf.function(
         function,
@@ -198,10 +198,10 @@ def _own_graph(function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tenso
 
 
 def _is_plain_jpeg(contents: tf.Tensor) -> tf.Tensor:
-    """Whether it is a small JPEG of few scans without EXIF, as most are: a shorter way.
+    """Whether it is a small JPEG of few scans without EXIF, as most are: these take a fast path.
 
-    To look through a small file's bytes takes less time than the operations that walk its parts
-    and turn the picture, which together take longer than decoding it.
+    Searching a small file's bytes is faster than the operations that walk its segments and turn the
+    picture, which together take longer than decoding it.
     """
     is_small = tf.strings.length(contents) < SMALL_FILE
     start = tf.strings.substr(contents, 0, tf.where(is_small, SMALL_FILE, 0))
@@ -249,7 +249,7 @@ def _read_bmp(contents: tf.Tensor) -> tf.Tensor:
         contents, (14, 4, "little"), (28, 2, "little"), (30, 4, "little")
     )
     masks = text(contents, tf.constant(54, tf.int64), 12)
-    # 3: the channels' places are given; what follows says blue, green, red.
+    # 3: bit masks give the channels' places, here blue, green, red.
     is_plain = (compression == 0) | (
         (compression == 3) & (masks == b"\0\0\xff\0\0\xff\0\0\xff\0\0\0")
     )
@@ -259,7 +259,7 @@ def _read_bmp(contents: tf.Tensor) -> tf.Tensor:
     return tf.cond(
         has_palette,
         lambda: _with_palette(contents, 14 + header_length),
-        # The fourth byte of 32 bits is transparency to few writers, and 0 to many.
+        # In pixels of 32 bits, few writers put transparency into the fourth byte, and many put 0.
         lambda: tf.io.decode_bmp(contents, channels=3),
     )
 
@@ -353,11 +353,11 @@ def _crop(picture: _Picture, resize: str) -> _Picture:
 def _resample(picture: _Picture, fitted: tf.Tensor, antialias: bool) -> tf.Tensor:
     """Resizes to uint8 `[*fitted, 3]`, bilinearly.
 
-    With antialiasing it is to the bit what `tf.image.resize` gives, about twice as fast: its
-    operation is quick at adding up rows and slow along a row, so both sides are resized as rows.
+    With antialiasing the result is bit-identical to `tf.image.resize`'s, about twice as fast: its
+    operation is fast at adding up rows and slow along a row, so both sides are resized as rows.
     """
-    # Between the two there are as many rows as at the end, of the original width: for a strip of
-    # one row and millions of columns that is more memory than there is.
+    # After the first step an image has its final number of rows at the original width: for a strip
+    # of one row and millions of columns that is too much memory, so there the width comes first.
     is_wide = picture.sides[1] > MAX_ASPECT * picture.sides[0]
     kept, turned = (0, 1, 2), (1, 0, 2)
     before, after = tf.where(is_wide, turned, kept), tf.where(is_wide, kept, turned)
@@ -386,7 +386,7 @@ def _resample(picture: _Picture, fitted: tf.Tensor, antialias: bool) -> tf.Tenso
     return tf.transpose(tf.cast(tf.round(image), tf.uint8), after)
 
 
-# The side that is brought to the model's size, or the shorter one of two.
+# The original side that is brought to the model's size; of two such sides the shorter.
 _SIDES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "squash": tf.reduce_min,
     "crop": tf.reduce_min,

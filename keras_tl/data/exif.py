@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from keras_tl.data.image_headers import Field, numbers, raw, text
 
-# Looks at the part of a file that starts somewhere: whether to look on, where the next part
-# starts, and where EXIF's TIFF header does (0 where it is not in this part).
+# From the start of a part of a file to: whether to search on, where the next part starts, and where
+# EXIF's TIFF header starts (0 if it is not in this part).
 Look = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
 ORIENTATION_TAG = 0x0112
@@ -20,7 +20,7 @@ PREFIX = int.from_bytes(b"Exif\0\0", "big")
 # Bounds for files made to keep a reader busy; photographs stay far below.
 MAX_SEGMENTS = 256
 MAX_ENTRIES = 256
-# For 1 to 8: whether rows, columns and channels are reversed, those of 5 to 8 once transposed.
+# By orientation, 1 to 8: whether rows, columns and channels are reversed (5 to 8: once transposed).
 _FLIPS = np.array([(0, 0, 0), (0, 1, 0), (1, 1, 0), (1, 0, 0)] * 2, np.bool_)
 
 
@@ -92,7 +92,7 @@ def _exif_in_png(contents: tf.Tensor) -> tf.Tensor:
     def look(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         length, name = numbers(contents, (0, 4, "big"), (4, 4, "big"), start=at)
         is_exif = name == int.from_bytes(b"eXIf", "big")
-        # Behind the end of the file a name reads as 0.
+        # Past the end of the file a name reads as 0.
         search_on = (name > 0) & (name != int.from_bytes(b"IDAT", "big")) & ~is_exif
         return search_on, at + 12 + length, tf.where(is_exif, at + 8, 0)
 

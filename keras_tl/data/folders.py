@@ -18,7 +18,7 @@ from keras_tl.errors import InputError, did_you_mean
 log = logging.getLogger("keras_tl")
 
 IMAGE_EXTENSIONS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"))
-# Photographs all the same: leaving them out counts as a loss, unlike a text file.
+# Photographs that cannot be read here: unlike a text file, leaving one out counts as a loss.
 UNREAD_IMAGE_EXTENSIONS = frozenset(
     (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng")
 )
@@ -31,8 +31,8 @@ class FileKind:
 
     Attributes:
         noun: What an item is.
-        extensions: Of the files that are, in lower case.
-        unread: Of files that would be, and are not read: leaving them out is a loss.
+        extensions: Extensions of the items' files, in lower case.
+        unread: Extensions of items that cannot be read: leaving them out is a loss.
     """
 
     noun: str
@@ -186,14 +186,14 @@ def are_splits(names: Sequence[str]) -> bool:
 
 
 def place_of(name: str, in_splits: bool) -> tuple[str | None, str | None]:
-    """What the folders that a file is in say of it, see `from_folder`.
+    """The class and the split that a file's folders give it, see `from_folder`.
 
     Args:
         name: The file's path relative to the data, with forward slashes.
         in_splits: Whether the outermost folders are splits.
 
     Returns:
-        Its class and its split, each None where no folder says it.
+        The class and the split, each None where no folder gives one.
     """
     folders = name.split("/")[:-1]
     split = SPLIT_ALIASES[folders.pop(0).lower()] if in_splits and folders else None
@@ -213,7 +213,7 @@ class _Walk:
         return path.relative_to(self.root).as_posix()
 
     def skip(self, path: Path, reason: str, bad: bool = False) -> None:
-        # Names that are no UTF-8 come with surrogates, which no file could be written with.
+        # Names that are not UTF-8 contain surrogates, which cannot be written to a file.
         readable = self.id(path).encode("utf-8", "backslashreplace").decode()
         self.skipped.append(Skipped(readable, reason, bad))
 
@@ -278,13 +278,13 @@ def _is_utf8(name: str) -> bool:
 
 
 def require_utf8(path: str | os.PathLike[str]) -> None:
-    """Refuses data that no TensorFlow op could open: their own path, made absolute, is no UTF-8.
+    """Refuses data whose absolute path is not UTF-8, which no TensorFlow op could open.
 
     Args:
         path: The folder or the file.
 
     Raises:
-        InputError: So it is.
+        InputError: The path is not UTF-8.
     """
     whole = os.path.abspath(path)
     if not _is_utf8(whole):

@@ -141,7 +141,7 @@ def refuse_leaving(path: str, folder: str, where: str) -> None:
         where: The row that the path is in.
 
     Raises:
-        InputError: So it is.
+        InputError: It does.
     """
     root, full = os.path.normpath(folder), os.path.normpath(os.path.join(folder, path))
     if not os.path.isabs(path) and not Path(full).is_relative_to(root):

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from keras_tl.data.image_headers import numbers, text
 
-# Comments and the like before the first frame are walked over in blocks of up to 255 bytes, the
-# frame itself in stretches of blocks of one length.
+# Most steps over comments and the like before the first frame, in blocks of up to 255 bytes, and
+# over the frame itself, in runs of blocks of one length.
 MAX_BLOCKS = 4096
 # A frame of more pixels than these must not be larger than the canvas, whose size is checked.
 SMALL_FRAME = 2**24
@@ -61,7 +61,7 @@ def first_frame(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _behind_blocks(contents: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whether blocks come to their end, which an empty one is, and where that is."""
+    """Whether a run of blocks ends, as an empty block marks, and where."""
     values = tf.io.decode_raw(contents, tf.uint8)
     size = tf.cast(tf.size(values), tf.int64)
 
@@ -69,7 +69,7 @@ def _behind_blocks(contents: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf
         return numbers(contents, (0, 1, "little"), start=at)[0]
 
     def step(at: tf.Tensor, here: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Most blocks are as long as they can be: all of one length are passed over at once.
+        # Most blocks have the full length: a run of one length is skipped in one step.
         alike = values[at :: here + 1] == tf.cast(here, tf.uint8)
         count = tf.cast(tf.argmin(tf.pad(tf.cast(alike, tf.uint8), [[0, 1]])), tf.int64)
         at += count * (here + 1)
@@ -91,7 +91,7 @@ def _on_white(
     flags, index = numbers(contents, (3, 1, "little"), (6, 1, "little"), start=control)
 
     def whiten() -> tf.Tensor:
-        # Under the label of a comment the extension makes nothing transparent.
+        # Relabelled as a comment, the extension makes nothing transparent.
         opaque = _replace(contents, control + 1, b"\xfe")
         white = _replace(opaque, table + 3 * index, b"\xff\xff\xff")
         return tf.where(3 * index < length, white, opaque)

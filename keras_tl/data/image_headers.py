@@ -1,8 +1,8 @@
 """Reads numbers out of image files' headers, as graph operations.
 
 Positions may lie anywhere, even behind the end of the file: what is not there reads as zero, so
-that a truncated or malformed header never raises an error here. Each new pass over data prepares
-every operation anew, so numbers are read many at once.
+that a truncated or malformed header never raises an error here. Every operation costs time in each
+new pass over data, so many numbers are read at once.
 """
 
 from typing import Literal
@@ -43,7 +43,8 @@ def numbers(contents: tf.Tensor, *fields: Field, start: tf.Tensor | None = None)
     Args:
         contents: The file, a scalar string.
         *fields: Where the numbers are.
-        start: From where on that is counted, int64, at least 0; None is the file's start.
+        start: Where the fields' positions are counted from, int64, at least 0; None is the file's
+            start.
     """
     part = contents
     length = max(at + count for at, count, _ in fields)
@@ -67,7 +68,7 @@ def kind(contents: tf.Tensor) -> tf.Tensor:
         A scalar int32: the place in `KINDS`, or `UNKNOWN`.
     """
     length = max(len(signature) for signature in _SIGNATURES.values())
-    # The last row is one that any file fits.
+    # The last row fits any file.
     rows = [[*bytes_, *[None] * (length - len(bytes_))] for bytes_ in (*_SIGNATURES.values(), ())]
     is_any = np.array([[byte is None for byte in row] for row in rows])
     expected = np.array([[byte or 0 for byte in row] for row in rows], np.uint8)
@@ -98,7 +99,7 @@ def _jpeg_pixels(contents: tf.Tensor) -> tf.Tensor:
 
 
 def jpeg_scans(contents: tf.Tensor) -> tf.Tensor:
-    """Counts the scans of a JPEG, those of thumbnails and of what stands behind it included.
+    """Counts the scans of a JPEG, including those of thumbnails and of data behind the image.
 
     Args:
         contents: The file, a scalar string.
@@ -107,13 +108,13 @@ def jpeg_scans(contents: tf.Tensor) -> tf.Tensor:
         A scalar int64.
     """
     values = tf.io.decode_raw(contents, tf.uint8)
-    # A marker, and a length that fits the count of components behind it.
+    # The scan marker, and a length that fits the number of components after it.
     starts = (values[:-4] == 0xFF) & (values[1:-3] == 0xDA) & (values[2:-2] == 0)
     return tf.math.count_nonzero(starts & (values[3:-1] == 6 + 2 * values[4:]))
 
 
 def _area(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Multiplies sides of up to 32 bits without overflow: more than 31 bits are too many."""
+    """Multiplies sides of up to 32 bits, capped at 2**31 so that nothing overflows."""
     return tf.minimum(height, 2**31) * tf.minimum(width, 2**31)
 
 
@@ -147,7 +148,7 @@ def _webp_pixels(contents: tf.Tensor) -> tf.Tensor:
     return tf.where(chunk == VP8X, extended, otherwise)
 
 
-# The name of a WebP's first chunk that says there are more.
+# The first chunk of an extended WebP, which has further chunks.
 VP8X = int.from_bytes(b"VP8X", "little")
-# In the order of the kinds.
+# In the order of `KINDS`.
 PIXEL_COUNTERS = (_jpeg_pixels, _png_pixels, _gif_pixels, _bmp_pixels, _webp_pixels)

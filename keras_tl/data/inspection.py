@@ -1,4 +1,4 @@
-"""One pass over a source before training: what cannot be decoded is left out, and said."""
+"""One pass over a source before training: what cannot be decoded is left out and reported."""
 
 import functools
 import itertools
@@ -56,9 +56,9 @@ def inspect(
     Args:
         source: The items; labels may be missing (`class_names` empty), to predict.
         image_input: How images are decoded, and how many pixels they may have.
-        max_bad_fraction: The share of bad items, those the source has skipped as bad included,
-            over which this raises, in [0, 1].
-        max_file_bytes: The size of a file over which it is not read.
+        max_bad_fraction: The share of bad items, including those the source has skipped as bad,
+            above which this raises, in [0, 1].
+        max_file_bytes: Larger files are not read.
 
     Returns:
         The readable items in their order with `hashes` filled in (SHA-256 of the file, or of
@@ -87,12 +87,12 @@ def inspect(
 
 
 def too_large(size: int, max_file_bytes: int = MAX_FILE_BYTES) -> str:
-    """Why a file of so many bytes is not read; "" where it is."""
+    """Why a file of `size` bytes is not read; "" if it may be."""
     return f"file of {size / 2**20:.0f} MiB, too large" if size > max_file_bytes else ""
 
 
 def refused_unread(path: str, max_file_bytes: int = MAX_FILE_BYTES) -> str:
-    """Why a file is not to be read at all (it is none, or too large); "" where it may be."""
+    """Why a file must not be read at all (not a regular file, or too large); "" if it may be."""
     return _look_at(path, max_file_bytes, {}).reason
 
 
@@ -106,8 +106,8 @@ def refused(item: Any, image_input: ImageInput) -> str:
 def _examine_files(
     paths: list[str], image_input: ImageInput, max_file_bytes: int
 ) -> list[_Finding]:
-    """Examines the files that are not remembered as good, and remembers what is good of them."""
-    # What beside a file decides what is found.
+    """Examines the files that are not remembered as good, and remembers the good ones of them."""
+    # What decides the finding, apart from the file.
     settings = {
         "decoder": image_input.decoder_version,
         "max_pixels": image_input.max_pixels,
@@ -128,7 +128,7 @@ def _examine_files(
 
 
 def _look_at(path: str, max_file_bytes: int, settings: dict[str, Any]) -> _Finding:
-    """What can be said of a file without reading it: a reason against it, or its identity."""
+    """What is known of a file without reading it: a reason against it, or its identity."""
     try:
         facts = os.stat(path)
     except OSError as error:
@@ -173,9 +173,9 @@ class _Examiner:
         self._max_pixels = image_input.max_pixels
 
     def examine_all(self, items: list[Any]) -> list[_Finding]:
-        """Examines items in one call, from which threads need not return to Python in between.
+        """Examines items in one call, so that threads need not return to Python in between.
 
-        Where something is wrong with one of them, each is looked at by itself.
+        If that fails, each item is examined by itself.
         """
         if any(isinstance(item, np.ndarray) for item in items):
             return [self._examine(item) for item in items]
@@ -246,7 +246,7 @@ def _reported(findings: Iterable[_Finding], count: int) -> Iterator[_Finding]:
 
 
 def check_bad_fraction(max_bad_fraction: float) -> None:
-    """Refuses a share of bad items that is none.
+    """Refuses a value that cannot be a share of bad items.
 
     Raises:
         InputError: It is not from 0 to 1.
@@ -259,12 +259,12 @@ def check_bad_fraction(max_bad_fraction: float) -> None:
 def refuse_too_many_bad(
     bad: list[Skipped], total: int, max_bad_fraction: float, noun: str = "image"
 ) -> None:
-    """Says which items are bad, and refuses too many of them.
+    """Logs which items are bad, and refuses too many of them.
 
     Args:
         bad: The bad ones.
         total: How many items there are, the bad ones included.
-        max_bad_fraction: The share of bad ones over which this raises, in [0, 1].
+        max_bad_fraction: The share of bad ones above which this raises, in [0, 1].
         noun: What the items are.
 
     Raises:

@@ -38,7 +38,7 @@ def is_list(cell: Any) -> bool:
 def is_number(cell: Any) -> bool:
     """Whether a plain cell is a number, or text that is one; a boolean is none.
 
-    Nor is a whole number that no float holds, of which JSON may have hundreds of digits.
+    Nor is an integer beyond the range of floats: in JSON it may have hundreds of digits.
     """
     if isinstance(cell, str):
         return _NUMBER.fullmatch(cell) is not None
@@ -48,7 +48,7 @@ def is_number(cell: Any) -> bool:
 
 
 def as_numbers(cells: Sequence[Any]) -> list[float] | None:
-    """Plain cells as numbers, or None where one of them is none."""
+    """Plain cells as numbers; None if one of them is not a number."""
     if all(is_number(cell) for cell in cells):
         return [float(cell) for cell in cells]
     return None

@@ -155,7 +155,7 @@ def refuse_emptied_classes(
     task: str,
     noun: str = "image",
 ) -> None:
-    """Refuses data of which a class has lost every item.
+    """Refuses data in which a class has lost all its items.
 
     Args:
         before: Labels before items were left out.
@@ -231,7 +231,7 @@ def _column_numbers(
 def _recognise(
     cells: Sequence[Any], numbers: list[float] | None, separator: str
 ) -> tuple[str, str]:
-    """The task that the cells of one column speak for, and why."""
+    """The task that the cells of one column suggest, and why."""
     if any(is_list(cell) for cell in cells):
         return "multi-label", "there are lists"
     if any(isinstance(cell, str) and separator in cell for cell in cells):
@@ -329,13 +329,13 @@ def _parts(cell: Any, separator: str) -> list[Any]:
 
 
 def _class_of(cell: Any, numeric: bool, given: frozenset[str]) -> str:
-    """A cell's class: what is written in it where that is a class that was given."""
+    """A cell's class: its exact text if that is a given class, else its `class_text`."""
     text = str(cell)
     return text if text in given else class_text(cell, numeric)
 
 
 def _refuse_joined(names: Sequence[str]) -> None:
-    """Refuses classes that could not be told from several, once they are written."""
+    """Refuses class names that, once written, would read as several classes."""
     joined = [repr(name) for name in names if _BETWEEN_CLASSES in name]
     if joined:
         raise InputError(
@@ -362,7 +362,7 @@ def refuse_unknown_classes(found: Mapping[str, int], class_names: Sequence[str])
     """Refuses labels that are not among the classes asked for.
 
     Args:
-        found: How many items each class that occurs has.
+        found: How many items there are of each class that occurs.
         class_names: The classes asked for.
 
     Raises:

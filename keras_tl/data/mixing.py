@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-# Of each image on the circle below: with more of them, partners are chosen more evenly.
+# Places of each image on the circle below: the more, the more evenly partners are chosen.
 PLACES = 16
 
 
@@ -49,7 +49,7 @@ def draw_cutmix(
     of few others, and what is stored of the rest stays valid.
 
     Args:
-        seeds: All images' numbers of `augment.image_seeds`: int64 `[images]`.
+        seeds: All images' numbers from `augment.image_seeds`: int64 `[images]`.
         indices: Which images: int64 `[k]`.
         views: In which views: int64 `[k]`.
         probability: Share of the views that get a box.

@@ -1,18 +1,18 @@
-"""One-hot rows that are made when they are asked for."""
+"""One-hot rows that are made on demand."""
 
 from typing import Any
 
 import numpy as np
 
-# Targets of more numbers than these are not held: 10,000 classes of 100,000 items would be 4 GB.
+# Larger targets are made on demand: 10,000 classes of 100,000 items would take 4 GB.
 MOST_HELD = 2**24
 
 
 class OneHotRows:
-    """A float32 array `[items, classes]` of one-hot rows, of which only the classes are held.
+    """A float32 array `[items, classes]` of one-hot rows that stores only the class indices.
 
-    It has of an array what training asks of targets: its shape, rows by their indices, the classes
-    by `argmax(axis=1)`; as an argument of NumPy it is the whole array.
+    It supports what training needs of targets: the shape, rows by their indices, the classes by
+    `argmax(axis=1)`; as an argument of NumPy it becomes the whole array.
 
     Args:
         labels: int64 `[items]`, in 0..classes-1.

@@ -14,7 +14,7 @@ from keras_tl.data.tfds import from_text_tfds, from_tfds
 from keras_tl.errors import InputError
 
 TFDS_PREFIX = "tfds:"
-# What only a table has, and the value that says nothing of it.
+# Arguments that only tables take, and the values that mean that nothing was asked for.
 _OF_TABLES = {
     "path_column": "path",
     "label_column": "label",
@@ -52,8 +52,8 @@ def open_data(
         class_names: The classes of a trained model, matched by name, whose order the labels
             then have; None takes the classes that occur.
         download: TFDS: whether to download and prepare what is not there.
-        text_column: The column, or the TFDS feature, of texts, or several separated by commas;
-            the data are texts where it is given. Of a folder it says just that.
+        text_column: The column, or the TFDS feature, of texts, or several separated by commas. If
+            it is given the data are texts; of a folder it says no more than that.
         pair: Texts: whether two columns are a pair rather than joined.
         id_column: Texts in a table: the column of ids.
         encoding: Texts: of the file or the files.
@@ -106,7 +106,7 @@ def is_table(data: str) -> bool:
 
 
 def _refuse(named: dict[str, Any], silent: dict[str, Any], what: str) -> None:
-    """Refuses what was asked for and would go unheeded: groups that are not kept together leak."""
+    """Refuses arguments that would be ignored: groups that are not kept together leak."""
     for name, value in named.items():
         if value != silent[name]:
             fix = "Leave it out, or write a table with such columns."

@@ -18,7 +18,7 @@ from keras_tl.data.threads import parallel_map, shared_options
 from keras_tl.errors import InputError
 
 Indices: TypeAlias = np.ndarray | tf.Tensor
-# Of an epoch's number: which samples, and how often each was shown before; int64 `[samples]` both.
+# From an epoch's number to its samples and how often each was shown before: both int64 `[samples]`.
 Order: TypeAlias = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -42,7 +42,7 @@ class Tokenize(Protocol):
 
     @property
     def key(self) -> str:
-        """Tells it apart from others that make other tokens."""
+        """Identifies it: with the same key, it makes the same tokens."""
 
     def __call__(self, strings: tf.Tensor) -> tf.Tensor:
         """Makes int32 `[batch, 2, length]` of strings `[batch]`, or of pairs `[batch, 2]`."""
@@ -76,7 +76,7 @@ class Samples:
         return len(self.source)
 
     def targets(self) -> np.ndarray:
-        """Labels to train on: float32 `[samples, outputs]`; many are made as they are asked for."""
+        """Labels to train on: float32 `[samples, outputs]`; large ones are made on demand."""
         if self.source.task == "single-label":
             return one_hot(self.source.labels, len(self.source.class_names))
         return self.source.targets()
@@ -98,7 +98,7 @@ class Samples:
         return [known or content_hash(item) for known, item in found]
 
     def row_keys(self, view: int | None) -> list[str]:
-        """What tells the images of a view apart: the content of all that each of them shows."""
+        """A key for each image of a view: the hashes of all the images that it shows."""
         if view is None or not self.mixes:
             return self.keys
         mix = self._cutmix(np.arange(len(self)), np.full(len(self), view))
@@ -106,7 +106,7 @@ class Samples:
         return [f"{key} {self.keys[other]}" if pasted else key for key, other, pasted in shown]
 
     def mixed(self, values: np.ndarray, view: int | None) -> np.ndarray:
-        """Mixes what belongs to images (targets, weights) as a view mixes them, by area.
+        """Mixes values of images (targets, weights) by area, as a view mixes the images.
 
         Args:
             values: float32 `[samples, ...]`.
@@ -120,7 +120,7 @@ class Samples:
         return self._mixed_rows(values, np.arange(len(self)), np.full(len(self), view))
 
     def fingerprint(self, view: int | None) -> dict[str, Any]:
-        """Returns all that decides a view's inputs beside what it shows, as JSON-ready facts.
+        """Returns all that decides a view's inputs apart from their content, as JSON-ready facts.
 
         Args:
             view: The view's number, or None for the images as they are.
@@ -137,7 +137,7 @@ class Samples:
         return permutation(len(self), seed, epoch)
 
     def images(self, indices: Indices, view: Indices | int | None = None) -> tf.data.Dataset:
-        """Reads, decodes, resizes and augments samples, in the order given; of texts makes tokens.
+        """Reads, decodes, resizes and augments samples in the order given, or tokenizes texts.
 
         Args:
             indices: int64 `[k]`, which samples.
@@ -206,10 +206,10 @@ class Samples:
             drop_remainder: Leave out each epoch's samples that do not fill a batch.
             weights: float32 `[samples]`, weights of the samples in the loss.
             endless_views: Show view e in epoch e, not modulo `views`.
-            order: Another order of the epochs than the seed's. A sample that was shown r times
-                before is shown in view r modulo `views`, of which no more are used than there
-                are epochs.
-            steps: Batches in an epoch, where an order has other than one row for each sample.
+            order: Replaces the seed's order of the epochs. A sample that was shown r times before
+                is shown in view r modulo `views`, but at most as many views are used as there are
+                epochs.
+            steps: Batches in an epoch, if `order` does not give one row for each sample.
 
         Returns:
             A dataset of `(x, y)` or `(x, y, w)`: uint8 `[batch, size, size, 3]` in 0..255 (of
@@ -310,7 +310,7 @@ class Samples:
 
     @property
     def _pictures(self) -> ImageInput:
-        """The input of images, for what only they have."""
+        """The input settings of images, for what only images have."""
         if isinstance(self.input_spec, TextInput):
             raise InputError("images to augment", "texts", "Leave the augmentation out.")
         return self.input_spec
@@ -336,7 +336,7 @@ class Samples:
         larger = self.augmentation.read_size(self._pictures.size)
         load = self._loader(replace(self._pictures, size=larger))
         seeds = tf.constant(self._seeds, tf.int64)
-        # 15 and 15.0 are equal, and draw differently.
+        # The fingerprint belongs to the key: 15 and 15.0 are equal, but draw differently.
         vary = _traced(augment.augment, self.augmentation, self.augmentation.fingerprint())
         return lambda index, view: vary(load(index), seeds[index], view)
 

@@ -23,7 +23,7 @@ class ImageData(Prepared):
         image_input: How they are decoded and resized.
         augmentation: How training images are varied.
         seen: What was seen of all images; None where they were not looked through.
-        audit: What is wrong with them by that, or might be; None likewise.
+        audit: What is, or might be, wrong with them, judged by `seen`; None likewise.
     """
 
     source: Source
@@ -64,14 +64,14 @@ def prepare(
         image_size: Height and width of the model's input, in pixels.
         resize: See `ImageInput`.
         augment: A name in `keras_tl.data.augment`, or an `Augmentation` of your own.
-        views: How many views of each image there are, where there is no end of them; None is
-            the augmentation's own number.
+        views: How many views of each image to use if their number is unlimited; None is the
+            augmentation's own number.
         val_fraction: See `assign_splits`.
         test_fraction: See `assign_splits`.
         seed: Decides the splits.
         max_bad_fraction: See `inspect`.
         audit: Whether to look through the images, see `look_through`: near-duplicates then stay
-            on one side of a split that is made here, and what is found is said.
+            on one side of a split that is made here, and findings are logged.
         strict: Whether to refuse data in which something serious is found.
 
     Returns:

@@ -26,7 +26,7 @@ class TextData(Prepared):
         text_input: How they become tokens.
         tokenize: What makes tokens of them.
         seen: What was seen of all texts; None where they were not looked through.
-        audit: What is wrong with them by that, or might be; None likewise.
+        audit: What is, or might be, wrong with them, judged by `seen`; None likewise.
     """
 
     source: Source
@@ -43,7 +43,7 @@ class TextData(Prepared):
 
     @property
     def windows(self) -> int:
-        """Into how many windows a text is cut at most."""
+        """The most windows that a text is cut into."""
         return self.text_input.windows
 
     def samples(self, split: str) -> Samples:
@@ -75,7 +75,7 @@ def prepare_texts(
         seed: Decides the splits.
         max_bad_fraction: See `inspect_texts`.
         audit: Whether to look through the texts, see `look_through_texts`: near-duplicates then
-            stay on one side of a split that is made here, and what is found is said.
+            stay on one side of a split that is made here, and findings are logged.
         strict: Whether to refuse data in which something serious is found.
         count_tokens: Counts the tokens of texts, so that the audit can say how many are cut.
 

@@ -21,7 +21,7 @@ def divide(
     strict: bool,
     **how: Any,
 ) -> tuple[Source, Audit | None]:
-    """Makes the splits that a source lacks, and says what is wrong with it.
+    """Makes the splits that a source lacks, and logs what is wrong with it.
 
     Args:
         source: Inspected items.
@@ -64,7 +64,7 @@ class Prepared(ABC):
 
     @property
     def windows(self) -> int:
-        """Into how many windows a text is cut at most; 1 for images."""
+        """The most windows that a text is cut into; 1 for images."""
         return 1
 
     @abstractmethod

@@ -185,7 +185,7 @@ OPERATIONS = {
 
 
 def apply_drawn(image: tf.Tensor, magnitude: float | None, draws: tf.Tensor) -> tf.Tensor:
-    """Does drawn operations to an image, one after the other.
+    """Applies drawn operations to an image, one after the other.
 
     Args:
         image: float32 `[size, size, 3]` of whole numbers in 0..255.

@@ -17,7 +17,7 @@ from keras_tl.data.pipeline import Tokenize
 from keras_tl.data.streams import Item
 from keras_tl.data.threads import THREADS_OF_A_CORE
 
-# What is said of a file that cannot be read while others are, and can be read afterwards.
+# The reason given for a file that failed in the pipeline, but can be read afterwards.
 UNSTEADY = "could not be read at first"
 
 
@@ -26,8 +26,8 @@ class Batch:
     """Items as a model takes them.
 
     Attributes:
-        told: Each item with its row in `inputs`; one that cannot be read has None, and the reason
-            in it. No item is left out, and all are in order.
+        told: Every item, in order, with its row in `inputs`, or with None if it cannot be read: its
+            `reason` then says why.
         inputs: uint8 pixels `[rows, size, size, 3]`, int32 tokens `[rows, 2, length]`, or strings
             `[rows]` (pairs: `[rows, 2]`).
     """
@@ -45,7 +45,7 @@ def read_images(items: Iterable[Item], image_input: ImageInput, batch_size: int)
     Args:
         items: The images, found as they are needed.
         image_input: How they are decoded and resized.
-        batch_size: How many are decoded before they are given.
+        batch_size: How many decoded images make a batch.
 
     Yields:
         The images, in order.
@@ -89,8 +89,8 @@ class _Found:
         items: The items.
 
     Attributes:
-        failure: What ended the items before their end. A pipeline that leaves errors out would
-            leave out this one too.
+        failure: The exception that ended the items early. It is kept here because the pipeline,
+            which ignores errors, would ignore it too.
     """
 
     def __init__(self, items: Iterable[Item]):
@@ -98,7 +98,7 @@ class _Found:
         self._waiting: dict[int, Item] = {}
         self._count = self._next = 0
         self.failure: Exception | None = None
-        # What is good or not is seen by content, of one kind in all of them.
+        # The first readable item shows what kind of content all of them have.
         self._first = self._look()
 
     @property
@@ -114,7 +114,7 @@ class _Found:
             place = self._look()
 
     def told(self, places: Sequence[int], image_input: ImageInput) -> list[tuple[Item, int | None]]:
-        """What is known of all items up to the last of some places; of none, of all there are."""
+        """All items up to the last of `places`, with their rows; without places, all so far."""
         rows = {int(place): row for row, place in enumerate(places)}
         end = int(places[-1]) + 1 if len(places) else self._count
         told = []
@@ -151,7 +151,7 @@ def strings_of(texts: Sequence[tuple[str, ...]]) -> np.ndarray:
 
 
 def _looked_at(item: Item) -> Item:
-    """A file that is not to be read at all is told before TensorFlow reads it."""
+    """Marks a file that must not be read at all, before TensorFlow reads it."""
     if isinstance(item.content, str) and (reason := refused_unread(item.content)):
         return replace(item, reason=reason)
     return item

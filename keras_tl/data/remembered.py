@@ -1,7 +1,7 @@
 """What was found out about files and images, remembered from run to run.
 
-A file is known by its absolute path, size, times and number, as Git's index knows it: where any of
-them differs it is looked at again. An image is known by its content.
+A file is known by its absolute path, size, times and inode, as in Git's index: if any of them
+differs, it is looked at again. An image is known by its content.
 
 Each kind of finding is an SQLite database in the cache folder. It may be removed at any time, and
 whatever happens to it costs no more than finding out again.
@@ -22,15 +22,15 @@ from keras_tl.files import cache_root
 
 log = logging.getLogger("keras_tl")
 
-# Beyond so many the first to be remembered are forgotten.
+# Most findings kept: beyond these, the oldest are forgotten.
 MOST = 1_000_000
-# The coarsest clock of a file system (FAT): what was changed less long ago might be changed again
+# The coarsest clock of a file system (FAT): a file that changed more recently might change again
 # without its time showing it (https://git-scm.com/docs/racy-git).
 RACY_NANOSECONDS = 2 * 10**9
 # How many findings a killed inspection may lose.
 WRITTEN_AT_ONCE = 1000
 SECONDS_TO_WAIT = 2.0
-# Where another process or the disk is in the way, the database itself may well be whole.
+# Errors of another process or the disk: the database itself may well be intact.
 NOT_DAMAGE = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -51,7 +51,7 @@ def identity(path: str, facts: os.stat_result, settings: dict[str, Any]) -> byte
         settings: What else decides whether it is good, JSON-ready.
 
     Returns:
-        32 bytes; none where the file was changed so lately that its times prove nothing.
+        32 bytes; none if the file changed too recently for its times to prove anything.
     """
     changed = max(facts.st_mtime_ns, facts.st_ctime_ns)
     if time.time_ns() - changed < RACY_NANOSECONDS:
@@ -62,10 +62,10 @@ def identity(path: str, facts: os.stat_result, settings: dict[str, Any]) -> byte
 
 
 class Remembered:
-    """Findings of one kind, bytes by bytes.
+    """Findings of one kind: bytes, by keys that are bytes.
 
-    For one thread; several processes may use it at once. It raises nothing: where the database
-    cannot be used one line says so, and nothing is remembered.
+    For one thread; several processes may use it at once. It raises nothing: if the database cannot
+    be used, one log line says so, and nothing is remembered.
 
     Args:
         kind: What they are, in the plural: "inspections". The database is named so.
@@ -85,7 +85,7 @@ class Remembered:
             self._give_up(error)
 
     def recall(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Returns what was found out under those of the keys that are known."""
+        """Returns the findings of those keys that are known."""
         found: dict[bytes, bytes] = {}
         if self._connection is None:
             return found
@@ -154,7 +154,7 @@ def _is_damage(error: Exception) -> bool:
     if isinstance(error, OSError):
         return False
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    # The lower byte is the kind of error. A file that ends too early is a kind of failed reading.
+    # The low byte is the kind of error; a short read (a truncated file) is a kind of I/O error.
     return code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF not in NOT_DAMAGE
 
 
@@ -167,5 +167,5 @@ def _remove(path: Path) -> None:
 
 
 def _crc(key: bytes, value: bytes) -> int:
-    """What a flipped bit would not agree with; SQLite itself does not look."""
+    """A checksum that shows flipped bits; SQLite itself has none."""
     return zlib.crc32(key + value)

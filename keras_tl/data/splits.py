@@ -55,16 +55,16 @@ def assign_splits(
 ) -> Source:
     """Assigns every item to train, val or test.
 
-    What the user gave stays: given val and test splits neither lose nor gain items, but for
-    unassigned exact duplicates and group members of theirs, which join them. Items without a
-    split go to train and to those of val and test that were not given. Where every item has a
-    split and val is missing, a val part is carved out of the given train split, which is said
-    and takes "train" out of `given_splits`; a missing test split is then not made up.
+    What the user gave stays: given val and test splits neither lose nor gain items, except that
+    unassigned exact duplicates and group members of their items join them. Items without a split go
+    to train and to those of val and test that were not given. If every item has a split but val is
+    missing, val is carved out of the given train split; this is logged, and `given_splits` loses
+    "train". A missing test split is then not made up.
 
     The items to assign are stratified: by class, by combination of labels (rare ones by their
     rarest label), or by quantile of the targets. Items that share a group, a SHA-256 or one of
-    `near.keys` form one unit, which is never divided; so do near-duplicates, unless they and what
-    they are tied to by groups are more than `near.limit`: then it is as if they were not near.
+    `near.keys` form one unit, which is never divided; so do near-duplicates, unless they and all
+    that groups tie to them exceed `near.limit`: then they count as not near.
     Large units are placed first, each where it brings shares and strata closest to what is wanted
     (after the idea of scikit-learn's StratifiedGroupKFold); single items then fill the rest
     exactly: each class is within one item of its share. A class of two items has one in test, of
@@ -176,7 +176,7 @@ def _assign(
         members = unit[pool[unit]]
         fixed = [name for name in SPLITS if name in splits[unit]]
         if fixed:
-            # Carved out of train, a twin of a given test item stays in train, where it was.
+            # When val is carved out of train, a duplicate of a given test item stays in train.
             splits[members] = "train" if carving else fixed[0]
         elif len(members):
             free.append(members)
@@ -271,7 +271,7 @@ def _gain(counts: np.ndarray, left: np.ndarray, sizes: np.ndarray) -> np.ndarray
 
 
 def _train_every_class(source: Source, units: list[np.ndarray], splits: np.ndarray) -> None:
-    """Moves the smallest unit of a class that no train item has into train."""
+    """For each class without a train item, moves its smallest unit into train."""
     if source.task == "regression":
         return
     untrained = ~replace(source, splits=splits).occurring("train")
@@ -298,7 +298,7 @@ def _classes_of(source: Source, items: np.ndarray) -> np.ndarray:
 
 
 def _divided(source: Source, keys: np.ndarray) -> list[tuple[str, ...]]:
-    """The ids of each set of items with one key that lies in more than one split."""
+    """The ids of each set of items that share a key and lie in more than one split."""
     together: dict[str, list[int]] = defaultdict(list)
     for i, key in enumerate(keys):
         if key != "":
@@ -311,7 +311,7 @@ def _divided(source: Source, keys: np.ndarray) -> list[tuple[str, ...]]:
 
 
 def _report(source: Source, fractions: Sequence[float], is_audited: bool) -> None:
-    """Says the splits' sizes, and warns of what crosses them, if no audit will, or is empty."""
+    """Logs the splits' sizes; warns of empty ones, divided groups and, unaudited, duplicates."""
     sizes = {name: int((source.splits == name).sum()) for name in SPLITS}
     log.info("Splits: %s.", ", ".join(f"{size} {name}" for name, size in sizes.items()))
     for name, fraction in zip(("val", "test"), fractions, strict=True):

@@ -36,7 +36,7 @@ def strata(labels: np.ndarray, task: str) -> np.ndarray:
 def quotas(
     sizes: np.ndarray, val_fraction: float, test_fraction: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Says how many items of each stratum go to train, val and test.
+    """Computes how many items of each stratum go to train, val and test.
 
     It rounds twice, first what is held out, then the test part of that, so that each count is
     within one item of its share and the totals are the rounded totals. Before that, a stratum of
@@ -73,9 +73,9 @@ def _bounds(shares: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _round(
     shares: np.ndarray, low: np.ndarray, high: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """The low numbers, some of them raised by one, those with the largest remainders.
+    """The low numbers, those with the largest remainders raised by one.
 
-    As many are raised as bring the sum up to the rounded sum of the shares, where so many may be.
+    Enough are raised to bring the sum to the rounded sum of the shares, as far as `high` allows.
     """
     missing = round(float(shares.sum())) - int(low.sum())
     order = rng.permutation(len(shares))

@@ -1,7 +1,7 @@
 """Items of a data set one after the other, for data sets whose list alone is large.
 
-Training holds a `Source`: every name and label at once. What only computes something of each item
-reads a `Stream` instead, which can be gone through again and again, in the same order each time.
+Training holds a `Source`: every name and label at once. Code that only computes something for each
+item reads a `Stream` instead, which can be iterated repeatedly, always in the same order.
 """
 
 import os
@@ -54,7 +54,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Stream:
-    """Items that are found anew each time they are gone through.
+    """Items that are found anew in each iteration.
 
     Attributes:
         name: What the items come from.
@@ -104,7 +104,7 @@ def open_stream(
             where there is a `text_column`: a folder or a table. Both: "tfds:NAME" or a `Source`,
             which are held in memory.
         path_column: Tables of images: the column of paths, relative to the table.
-        text_column: The column of texts, or several; of a folder it says just that it has texts.
+        text_column: The column of texts, or several; for a folder it only says that it holds texts.
         label_column: Tables: the column of labels, or several; "label" need not be there.
         split_column: Tables: the column of splits; "split" need not be there, nor hold splits.
         id_column: Tables of texts: the column of ids; None names the lines.

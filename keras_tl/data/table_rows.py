@@ -75,12 +75,12 @@ class Row:
 def read_rows(
     open_file: Callable[[], BinaryIO], name: str, columns: Columns, *, encoding: str = "utf-8"
 ) -> Iterator[Row]:
-    """Reads a table row by row; what is taken for one is in `keras_tl.data.tables.read_table`.
+    """Reads a table row by row; for what counts as one see `keras_tl.data.tables.read_table`.
 
     Args:
-        open_file: Opens the file for reading. One that is delimited by tabs is read twice: how
-            its quotes are meant is known at its end.
-        name: Its name, by whose ending it is JSON or delimited.
+        open_file: Opens the file for reading. A file delimited by tabs is read twice: only at its
+            end is it known how quotes are meant.
+        name: Its name, whose ending tells JSON from delimited files.
         columns: What its columns are.
         encoding: Its encoding.
 
@@ -115,7 +115,7 @@ def _row(where: str, cells: dict[str, Any], columns: Columns) -> Row:
 
 
 def _split(cell: str, columns: Columns) -> str | None:
-    """The split that a cell names. Other words are passed over where nobody named the column."""
+    """The split that a cell names; other words are ignored if the column has its default name."""
     if columns.split == SPLIT_COLUMN and cell.strip().lower() not in SPLIT_ALIASES:
         return None
     return parse_split(cell) or None
@@ -138,7 +138,7 @@ def opened_text(
     Args:
         open_file: Opens it for reading.
         name: Its name.
-        encoding: Its encoding. With a byte order mark of UTF-16 it is taken for that.
+        encoding: Its encoding, unless a byte order mark says UTF-16.
 
     Yields:
         The text.
@@ -162,7 +162,7 @@ def _text(file: BinaryIO, name: str, encoding: str) -> io.TextIOWrapper:
     start = buffered.peek(2)[:2]
     if start in UTF_16:
         return io.TextIOWrapper(buffered, encoding="utf-16")
-    # Refuses what is no encoding, and zeros that the encoding has not.
+    # Refuses an unknown encoding, and zero bytes if the encoding has none.
     decoded(start if b"\0" in start else b" ", encoding, name)
     is_utf8 = codecs.lookup(encoding).name == "utf-8"
     return io.TextIOWrapper(buffered, encoding="utf-8-sig" if is_utf8 else encoding)
@@ -171,7 +171,7 @@ def _text(file: BinaryIO, name: str, encoding: str) -> io.TextIOWrapper:
 def _quoting(
     open_file: Callable[[], BinaryIO], name: str, columns: Columns, encoding: str
 ) -> Literal[0, 3]:
-    """Whether quotes are quotes: where they do not add up between tabs, they are characters."""
+    """How to read quotes: as plain characters if they do not pair up in a file with tabs."""
     with opened_text(open_file, name, encoding) as text:
         _, first = _first_line(text)
         if delimiter_of(first, columns.items) != "\t":
@@ -218,7 +218,7 @@ def _refuse_ragged(record: list[str], header: list[str], line: int, name: str) -
 
 
 def _first_line(text: io.TextIOWrapper) -> tuple[int, str]:
-    """How many blank lines a text begins with, and the first that is none."""
+    """How many blank lines a text begins with, and the first line that is not blank."""
     return next(((i, line) for i, line in enumerate(text) if line.strip()), (0, ""))
 
 
@@ -227,7 +227,7 @@ def _json_rows(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """One object a line, or one list of objects, which is read at once.
 
-    Columns are looked for in the first row: others may leave some out.
+    Columns are looked for in the first row: later rows may leave some out.
     """
     blank, first = _first_line(text)
     if first.lstrip().startswith("["):

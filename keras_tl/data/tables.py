@@ -1,4 +1,4 @@
-"""Tables of items, whatever the file: what images and texts that are listed in one share."""
+"""Tables of items in any file format: what tables of images and of texts have in common."""
 
 import codecs
 import csv
@@ -30,19 +30,19 @@ from keras_tl.errors import InputError, did_you_mean
 log = logging.getLogger("keras_tl")
 
 SPLIT_COLUMN = "split"
-# How half of a character may be written in JSON, and both halves too.
+# JSON's escape of a surrogate, whether it stands alone or in a pair.
 HALF = re.compile(r"\\u[dD]")
 GROUP_COLUMN = "group"
 DELIMITERS = (",", ";", "\t", " ")
 JSON_EXTENSIONS = (".jsonl", ".ndjson", ".json")
-# A cell may have so many characters.
+# Most characters of a cell.
 LARGEST_CELL = 2**24
-# So much of a column's name is shown in an error: in a file without a header it is a text.
+# Characters of a column's name shown in an error: without a header, a name may be a whole text.
 SHOWN_NAME = 40
-# And so many columns.
+# Columns shown in an error.
 SHOWN_COLUMNS = 30
-# A table of JSON may have so many cells, and so many for each value: the others are empty, and
-# where each row has keys of its own a small file would fill the memory with them.
+# Most cells of a JSON table, in all or for each value: if each row has keys of its own, the empty
+# cells of a small file would fill the memory.
 CELLS = 2**22
 CELLS_OF_A_VALUE = 64
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -135,8 +135,8 @@ def read_table(
 
     A `.jsonl`, `.ndjson` or `.json` file has one JSON object a line (or is one list of them);
     any other file is delimited by the first of comma, semicolon, tab and blank that makes
-    `columns` columns. Where quotes do not add up in a file that is delimited by tabs, they are
-    taken for characters. A byte order mark is understood.
+    `columns` columns. If quotes do not pair up in a file that is delimited by tabs, they are read
+    as plain characters. A byte order mark is understood.
 
     Args:
         path: The file.
@@ -149,7 +149,7 @@ def read_table(
 
     Raises:
         InputError: The file cannot be read, is empty, ragged, of another encoding, has a cell of
-            more than `LARGEST_CELL` characters, or is of JSON whose rows have other keys each.
+            more than `LARGEST_CELL` characters, or is JSON whose rows have few keys in common.
     """
     path = Path(path)
     text = read_text(path, encoding)
@@ -192,8 +192,8 @@ def decoded(content: bytes, encoding: str, name: str) -> str:
     """Decodes the content of a file of text.
 
     Args:
-        content: The bytes. With a byte order mark of UTF-16 they are taken for that.
-        encoding: Their encoding.
+        content: The bytes.
+        encoding: Their encoding, unless a byte order mark says UTF-16.
         name: The file's name.
 
     Returns:
@@ -232,10 +232,10 @@ def require_columns(
     Args:
         frame: The table.
         wanted: The columns.
-        fix: What to do where none has a name that is like the one wanted.
+        fix: What to do if no column has a similar name.
 
     Raises:
-        InputError: So it is.
+        InputError: A column is missing, or there are several of its name.
     """
     columns = [str(name) for name in frame.columns]
     for name in wanted:
@@ -306,7 +306,7 @@ def _frame(records: list[list[str]], numbers: list[int], path: Path) -> pd.DataF
 
 
 def delimiter_of(text: str, columns: Sequence[str]) -> str:
-    """The first delimiter that finds the columns; without one, that of the most columns."""
+    """The first delimiter that finds the columns; else the one that gives the most columns."""
     header = text.lstrip().partition("\n")[0]
     found = {delimiter: _split(header, delimiter) for delimiter in DELIMITERS}
     for delimiter, names in found.items():
@@ -350,9 +350,9 @@ def _json_lines(text: str, path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def parsed_json(text: str, where: str) -> Any:
-    """Parses JSON that was found at a place, which an error names.
+    """Parses JSON; `where` is the place that an error names.
 
-    Halves of characters, which no file can hold, become question marks.
+    Lone surrogates, which no file can hold, become question marks.
     """
     try:
         found = json.loads(text)

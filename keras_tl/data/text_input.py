@@ -33,7 +33,7 @@ class Reading:
     windows: np.ndarray
 
     def is_whole(self, windows: int) -> np.ndarray:
-        """Which texts so many windows read whole: bool `[texts]`."""
+        """Which texts are read whole in this many windows: bool `[texts]`."""
         return (self.windows <= windows) & (self.readable == self.written)
 
 
@@ -46,12 +46,12 @@ class TextInput:
     Attributes:
         max_tokens: How many tokens a window has, those at its ends included; what is beyond is
             cut off, or goes into the next window.
-        windows: Into how many windows a long text is cut at most.
+        windows: The most windows that a long text is cut into.
         texts: 1, or 2 for pairs of texts (a title and a body).
         truncate: What is read of a text that is longer than all windows: "head", its beginning,
             or "head-tail", as much of its beginning as of its end.
         markup: "keep", or "drop" where HTML tags are not read.
-        bag_of_words: In how many buckets the words of whole texts are counted; 0 counts none.
+        bag_of_words: Number of buckets that count the words of whole texts; 0 counts none.
         tokenizer_version: The version of the tokenizer that these settings were made for.
 
     Raises:
@@ -93,7 +93,7 @@ class TextInput:
 
     @property
     def tokenized_by(self) -> dict[str, Any]:
-        """What a tokenizer and an encoder are built by."""
+        """The settings that a tokenizer and an encoder are built with."""
         sizes = asdict(self)
         del sizes["tokenizer_version"]
         return sizes
@@ -102,9 +102,9 @@ class TextInput:
         """How much of texts is read.
 
         Args:
-            tokens: int64 `[texts, 4]`, the columns of `Reading`, as the tokenizer measured them;
-                or `[texts]`, how many each has, where it did not: of pairs both texts then share
-                one window.
+            tokens: int64 `[texts, 4]`, the columns of `Reading`, if the tokenizer measured them;
+                else `[texts]`, how many each text has: the two texts of a pair then share one
+                window.
         """
         if tokens.ndim == 2:
             return Reading(*tokens.T)
@@ -113,8 +113,8 @@ class TextInput:
 
     @property
     def room(self) -> int:
-        """How many tokens windows have at most for texts, the encoder's own not counted.
+        """The most tokens of a text that all windows hold, the encoder's own not counted.
 
-        Of a pair, the first text takes its part in each window: see `reading`.
+        For a pair, the first text takes up a part of each window: see `reading`.
         """
         return self.windows * (self.max_tokens - OWN_TOKENS - (self.texts - 1))

@@ -25,7 +25,7 @@ from keras_tl.data.tables import (
 )
 from keras_tl.errors import InputError
 
-# What a character is that shows nothing: controls, formats (such as a zero-width blank).
+# Unicode categories of invisible characters: controls, formats (a zero-width blank), separators.
 INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")
 
 
@@ -45,7 +45,7 @@ def from_text_csv(
 ) -> Source:
     """Reads a table that has one row for each text: a CSV, TSV or JSON-lines file.
 
-    What is taken for a table is in `keras_tl.data.tables.read_table`.
+    For what counts as a table see `keras_tl.data.tables.read_table`.
 
     Args:
         path: The file.
@@ -270,11 +270,11 @@ def text_item(item: Sequence[Any], pair: bool) -> tuple[str, ...]:
 
 
 def inspect_texts(source: Source, *, max_bad_fraction: float = 0.1) -> Source:
-    """Hashes every text, says which were passed over, and refuses too many of them.
+    """Hashes every text, logs which were passed over, and refuses too many of these.
 
     Args:
         source: Texts; labels may be missing (`class_names` empty), to predict.
-        max_bad_fraction: The share of bad texts over which this raises, in [0, 1].
+        max_bad_fraction: The share of bad texts above which this raises, in [0, 1].
 
     Returns:
         The texts with `hashes` filled in.
@@ -290,7 +290,7 @@ def inspect_texts(source: Source, *, max_bad_fraction: float = 0.1) -> Source:
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of a text can be seen."""
+    """Whether a text has no visible character."""
     return all(unicodedata.category(character) in INVISIBLE for character in text)
 
 
@@ -312,7 +312,7 @@ def _named(text_column: str | Sequence[str]) -> list[str]:
 
 
 def _text(cell: Any) -> str:
-    """A cell as text that UTF-8 can say: JSON may hold halves of characters."""
+    """A cell as text that UTF-8 can encode: JSON may hold lone surrogates."""
     if isinstance(cell, bytes):
         return cell.decode("utf-8", "replace")
     if cell is None:

@@ -41,8 +41,8 @@ def from_tfds(
         data_dir: Where TFDS keeps its data; None takes its default.
         splits: What to read, TFDS splits or slices of them, and what each is for us: "train",
             "val", "test", or "" for what is to be assigned: `{"train[:80%]": "train",
-            "train[80%:]": "test"}`. None reads every split as what it is called (validation is
-            val); a lone train split is no split yet, and is assigned.
+            "train[80%:]": "test"}`. None reads every split under its own name (validation is val);
+            the items of a lone train split are still to be assigned.
         image_key: The feature with images.
         label_key: The feature with labels: a class label, several, or a number.
         task: "auto" or a task's name.
@@ -84,7 +84,7 @@ def from_text_tfds(
         text_key: The feature with texts, or several separated by commas.
         pair: Whether two features are a pair of texts; else they are joined.
         data_dir: See `from_tfds`.
-        splits: See `from_tfds`; None leaves out splits that are called otherwise, and says so.
+        splits: See `from_tfds`; None leaves out splits with other names, and logs that.
         label_key: See `from_tfds`.
         task: See `from_tfds`.
         download: See `from_tfds`.
@@ -131,7 +131,7 @@ def _source(
     _refuse_overlap(ids, plan)
     feature = builder.info.features[label_key]
     if isinstance(feature, tfds.features.ClassLabel):
-        # TFDS gives -1 to what has no label, as test splits of contests.
+        # TFDS labels items without a label -1, as in the test splits of contests.
         labelled = [i for i, label in enumerate(labels) if label >= 0]
         unlabelled = Counter(given) - Counter(given[i] for i in labelled)
         if not labelled:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_tl.cores import usable_cores
 
 THREADS_OF_A_CORE = 2
-# Of what takes much memory, one is under way for so many cores, and so many in all.
+# Cores for each call under way that takes much memory, and the most such calls at once.
 CORES_OF_A_TURN, MOST_TURNS = 2, 8
 
 
@@ -21,7 +21,7 @@ def parallel_map(dataset: tf.data.Dataset, function: Callable[..., tf.Tensor]) -
     threads = THREADS_OF_A_CORE * usable_cores()
     options = tf.data.Options()
     options.threading.private_threadpool_size = threads
-    # Nothing in these functions is Python that TensorFlow should read: it would take seconds.
+    # These functions have no Python for AutoGraph to convert, and looking at them takes seconds.
     function = tf.autograph.experimental.do_not_convert(function)
     mapped = dataset.map(function, num_parallel_calls=threads, deterministic=True)
     return mapped.with_options(options)
@@ -38,13 +38,13 @@ def shared_options() -> tf.data.Options:
 
 
 def a_few_at_a_time(function: Callable[[], tf.Tensor], number: tf.Tensor) -> tf.Tensor:
-    """Runs a function once few others that were given here are under way, in a `tf.data` graph.
+    """Runs a function in a `tf.data` graph, only a few of those given here at a time.
 
-    A thread that waits goes on with something else.
+    A thread that waits does other work meanwhile.
 
     Args:
         function: What to run; no function given here may be within it.
-        number: int32, at least 0: which of the turns is waited for, modulo how many there are.
+        number: int32, at least 0: which turn to wait for, modulo the number of turns.
     """
     turns = [functools.partial(section.execute, function) for section in _sections()]
     return tf.switch_case(number % len(turns), turns)
@@ -52,7 +52,7 @@ def a_few_at_a_time(function: Callable[[], tf.Tensor], number: tf.Tensor) -> tf.
 
 @functools.cache
 def _sections() -> list[tf.CriticalSection]:
-    """One for each turn; of one shared name, two would be the same."""
+    """One for each turn; two with one shared name would be the same."""
     count = max(min(usable_cores() // CORES_OF_A_TURN, MOST_TURNS), 1)
     with tf.init_scope(), tf.device("CPU:0"):
         return [tf.CriticalSection(shared_name=f"keras_tl_turn_{n}") for n in range(count)]

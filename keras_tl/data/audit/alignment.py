@@ -2,12 +2,12 @@
 
 import numpy as np
 
-# Side of what is compared, and how much of each side a crop leaves at least.
+# Side in pixels of the pictures compared, and the least share of each side that a crop leaves.
 OUT, LEAST_SCALE = 32, 0.84
 STEPS = 8
-# At most so much of a side is moved in one step.
+# Largest move in one step, as a share of a side.
 LARGEST_STEP = 0.03
-# Places of the output's pixels, and the middle 0.
+# Positions of the output's pixels, measured from its middle.
 _PLACES = np.linspace(-0.5 + 0.5 / OUT, 0.5 - 0.5 / OUT, OUT, dtype=np.float32)
 
 # A window is (y, x, height, width): its middle, measured from the picture's, and its sides, all in
@@ -27,7 +27,7 @@ def corner_windows() -> np.ndarray:
 
 
 def cut_out(thumbs: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """Resamples windows of thumbnails, averaging over what shrinks.
+    """Resamples windows of thumbnails, averaging where they shrink.
 
     Args:
         thumbs: `[pairs, side, side]`.
@@ -77,7 +77,7 @@ def align(wholes: np.ndarray, crops: np.ndarray, windows: np.ndarray) -> np.ndar
 
 
 def _weights(middle: np.ndarray, length: np.ndarray, side: int) -> np.ndarray:
-    """What each pixel counts for each place of the output: float32 `[pairs, 32, side]`."""
+    """The weight of each pixel at each place of the output: float32 `[pairs, 32, side]`."""
     at = (_PLACES * length[:, None] + middle[:, None] + 0.5) * side - 0.5
     at = np.clip(at, 0.5, side - 1.5)
     distance = np.abs(at[:, :, None] - np.arange(side, dtype=np.float32))

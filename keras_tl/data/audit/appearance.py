@@ -18,12 +18,12 @@ BLURRED, DEVIATIONS = 0.6, 4.0
 # If SCALED of the images have nothing lighter than LIGHTEST of 255, these were scaled to 0..1 and
 # saved.
 SCALED, LIGHTEST = 0.5, 1.0
-# An image may be enlarged so much.
+# An image is small if it would have to be enlarged by more than this.
 ENLARGED = 2.0
 # A shape is odd if one side is more than ODD_RATIO times the other, and the ratio of the sides
 # differs from the data set's median by more than ODD_BESIDE_MEDIAN times.
 ODD_RATIO, ODD_BESIDE_MEDIAN = 2.5, 2.0
-# What makes normally distributed values' median absolute deviation their standard deviation.
+# Standard deviation of normally distributed values over their median absolute deviation.
 _NORMAL = 1.4826
 
 
@@ -63,7 +63,7 @@ def findings_on_appearance(source: Source, looks: Looks, size: int) -> Iterator[
 
 
 def _scaled(source: Source, looks: Looks) -> Iterator[Finding]:
-    """Files of zeros and ones, which no model of pixels in 0..255 sees anything in."""
+    """Files of zeros and ones, which are black to a model of pixels in 0..255."""
     scaled = np.flatnonzero(looks.light_end <= LIGHTEST)
     if len(scaled) < SCALED * len(looks) or not (looks.light_end[scaled] > 0).any():
         return

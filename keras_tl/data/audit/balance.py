@@ -10,7 +10,7 @@ from keras_tl.data.source import SPLITS, Source
 
 # Classes are out of balance if one has more than this many times the images of another.
 UNBALANCED = 10
-# Images of a class below which little can be learned or said of it.
+# With fewer images, little can be learned or said of a class.
 FEW_IMAGES = 10
 
 

@@ -1,8 +1,8 @@
 """Which pairs of images are worth a close look.
 
-Of few images each is compared with each. That grows with the square of their number, n, so of many
-each is compared with those in its neighbourhood alone, which grows with n times its root: an
-inverted file (Jégou, Douze and Schmid,
+Few images are all compared with each other. That cost grows with the square of their number n, so
+each of many images is only compared with those in its neighbourhood, at a cost that grows with n
+times its root: an inverted file (Jégou, Douze and Schmid,
 "Product Quantization for Nearest Neighbor Search", IEEE TPAMI 33, 2011), made several times over.
 """
 
@@ -14,16 +14,16 @@ from typing import TypeAlias
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-# The similarity of rough signatures from which on a pair is looked at closely.
+# Least similarity of the rough signatures of a pair that is compared closely.
 LEAST = 0.6
-# So many candidates of each image are looked at, the most similar ones.
+# Most candidates of each image: the most similar ones.
 MOST = 20
-# Of more images than these not each is compared with each.
+# Up to this many images are all compared with each other.
 ALL_PAIRS = 30_000
-# Cells that each query looks into, out of the root of n, and how often cells are made anew, around
+# Cells that each query looks into, of about sqrt(n), and how often cells are made anew, around
 # other images. Of 200,000 images with independent signatures 92 % of the pairs of
 # similarity 0.7 share a cell that is looked into, 98.5 % of those of 0.8, 99.9 % of those of 0.9;
-# this does not count that a pair has several queries, from both sides.
+# a pair's several queries, from both sides, raise these shares further.
 PROBES, TABLES = 12, 3
 # Images whose queries are held at once.
 ROWS, BLOCK = 512, 2048
@@ -51,20 +51,20 @@ class Candidates:
 
 
 def candidates(of_whole: np.ndarray, queries: Queries) -> Candidates:
-    """Finds, for each image, others as a whole that one of its queries is similar to.
+    """Finds, for each image, the other whole images that one of its queries is similar to.
 
     Args:
         of_whole: Signatures of the images, float32 `[images, numbers]`, of length 1.
-        queries: Gives those of an image's variants.
+        queries: Gives the signatures of images' variants.
 
     Returns:
-        Up to `MOST` of each image, from a similarity of `LEAST` on. Of more than `ALL_PAIRS`
-        images some pairs are missed, the less likely the more similar they are.
+        Up to `MOST` for each image, of a similarity of at least `LEAST`. Among more than
+        `ALL_PAIRS` images some pairs are missed, the more similar the less likely.
     """
     if len(of_whole) <= ALL_PAIRS:
         found = list(compared_with_all(of_whole, queries))
     else:
-        # The products are small: of two threads each would mostly wait for the other.
+        # The products are small: two threads would mostly wait for each other.
         with threadpool_limits(1):
             found = list(compared_in_cells(of_whole, queries))
     parts = zip(*found, strict=True)
@@ -84,7 +84,7 @@ def compared_with_all(of_whole: np.ndarray, queries: Queries) -> Iterator[tuple[
         row, column = np.nonzero(best >= LEAST)
         kept = _order(row, column, best[row, column], MOST)
         row, column = row[kept], column[kept]
-        # Which of the queries it was, asked again of the candidates alone.
+        # Computed again, for the candidates alone, to learn which query it was.
         scores = np.stack([(query[row] * of_whole[column]).sum(axis=1) for query in asked])
         yield row + at, column, scores.argmax(axis=0), scores.max(axis=0)
 
@@ -97,14 +97,14 @@ def compared_in_cells(of_whole: np.ndarray, queries: Queries) -> Iterator[tuple[
         asked = queries(at, end)
         together = asked.reshape(-1, asked.shape[-1])
         parts = [_of_images(*table.find(together), at, end - at) for table in tables]
-        # One pair is found in several tables.
+        # Several tables may find the same pair.
         yield _each_once(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _of_images(
     place: np.ndarray, column: np.ndarray, score: np.ndarray, at: int, images: int
 ) -> tuple[np.ndarray, ...]:
-    """What queries found, as what images found: each image once, the image itself left out."""
+    """Turns finds by query into finds by image: each pair once, no image with itself."""
     query, row = np.divmod(place, images)
     other = row + at != column
     return _each_once(*(values[other] for values in (row + at, column, query, score)))
@@ -113,7 +113,7 @@ def _of_images(
 def _each_once(
     row: np.ndarray, column: np.ndarray, query: np.ndarray, score: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """The most similar of each pair, and of each image the most similar pairs."""
+    """Keeps each pair's most similar find, and each image's most similar pairs."""
     found = (row, column, query, score)
     order = np.lexsort((query, -score, column, row))
     row, column, query, score = (values[order] for values in found)
@@ -152,7 +152,7 @@ class _Cells:
             similar = asked[here] @ self._of_whole[images].T
             row, column = np.nonzero(similar >= LEAST)
             score = similar[row, column]
-            # Where all are alike there would be millions. One of them may be the image itself.
+            # If all are alike there would be millions. One of them may be the image itself.
             kept = _order(row, column, score, MOST + 1)
             found.append((here[row[kept]], images[column[kept]], score[kept]))
         place, image, score = (np.concatenate(part) for part in zip(*found, strict=True))
@@ -167,6 +167,6 @@ class _Cells:
 def _order(row: np.ndarray, column: np.ndarray, score: np.ndarray, most: int) -> np.ndarray:
     """Places of the most similar of each row, row by row, the most similar first."""
     order = np.lexsort((column, -score, row))
-    # Its place in the row's order is its rank.
+    # The rank is the place within the row.
     rank = np.arange(len(row)) - np.searchsorted(row[order], row[order])
     return order[rank < most]

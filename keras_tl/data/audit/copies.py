@@ -83,7 +83,7 @@ def judge_copies(copies: Copies, groups: NearGroups) -> Iterator[Finding]:
 
 
 def equal_ones(source: Source, keys: np.ndarray, same: str, alike: str) -> Iterator[Alike]:
-    """Finds items of one key.
+    """Finds items that share a key.
 
     Args:
         source: The items, with their hashes.
@@ -92,7 +92,7 @@ def equal_ones(source: Source, keys: np.ndarray, same: str, alike: str) -> Itera
         alike: What to say where only their keys are.
 
     Yields:
-        Each set of several.
+        Each set of two or more.
     """
     together: dict[str, list[int]] = defaultdict(list)
     for i, key in enumerate(keys):
@@ -139,7 +139,7 @@ def _two_labels(copies: Copies) -> Iterator[Finding]:
         text = f"{_count(wrong, copies.noun)} {_has(wrong)} more than one label."
         yield _finding(copies, "two-labels", "serious", text, wrong)
     doubtful = _that_differ(copies.near, label)
-    # Values that are measured differ between two photographs of one thing, too.
+    # Measured values differ even between two photographs of the same thing.
     if doubtful and source.task != "regression":
         text = f"{_count(doubtful, 'pair')} of near-duplicates {_has(doubtful)} different labels."
         yield _finding(copies, "near-two-labels", "warning", text, doubtful)
@@ -168,12 +168,12 @@ def _repeated(copies: Copies) -> Iterator[Finding]:
 
 
 def _that_differ(sets: Iterable[Alike], key: Callable[[int], str]) -> list[Alike]:
-    """The sets whose items differ in something that is known of each of them."""
+    """The sets whose items have different values of `key`, not counting "" (unknown)."""
     found = []
     for entry in sets:
         values = [key(i) for i in entry.items]
         if len({value for value in values if value != ""}) > 1:
-            # Of a pair in its order; of many each value once.
+            # A pair shows both values in order, a larger set each value once.
             shown = values if len(values) == 2 else dict.fromkeys(values)
             found.append(Alike(entry.items, f"{entry.why}: {' / '.join(shown)}"))
     return found

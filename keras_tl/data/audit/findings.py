@@ -15,10 +15,10 @@ from keras_tl.files import atomic_write_text
 SCHEMA_VERSION = 1
 # From bad to good: makes figures wrong; should be looked at; good to know.
 SEVERITIES = ("serious", "warning", "note")
-# What a command ends with that was asked to be strict and found something serious.
+# Exit code of a strict command that found something serious.
 SERIOUS_EXIT_CODE = 3
 SHOWN_SETS, SHOWN_IDS = 3, 4
-# So many findings are named in a log.
+# Most findings named in a log.
 LOGGED = 5
 
 log = logging.getLogger("keras_tl")
@@ -33,7 +33,7 @@ class Finding:
         severity: One of `SEVERITIES`.
         text: What it is and what it means, in a sentence.
         sets: The ids of the items: one set for each time it occurs, of one or more items.
-        why: For each set what is known of it.
+        why: What is known of each set.
     """
 
     kind: str
@@ -44,13 +44,13 @@ class Finding:
 
     @property
     def brief(self) -> str:
-        """It in one line, with where it first occurs."""
+        """The finding in one line, with its first occurrence."""
         where = f" {self._first}" if self.sets else ""
         return f"{self.severity}: {self.text}{where}"
 
     @property
     def reason(self) -> str:
-        """It as part of a sentence, with where it first occurs and what is known of that."""
+        """The finding as part of a sentence, with its first occurrence and what is known of it."""
         text = self.text.rstrip(".")
         if not self.sets:
             return text
@@ -67,12 +67,12 @@ class Finding:
 
     @property
     def _more(self) -> str:
-        """How often it occurs beside the first."""
+        """How many more times it occurs."""
         return f" and {len(self.sets) - 1:,} more" if len(self.sets) > 1 else ""
 
     @property
     def html(self) -> str:
-        """It as two cells of a table; where it occurs opens on a click."""
+        """The finding as two cells of a table; its occurrences open on a click."""
         cells = f"<td><b>{escape(self.severity)}</b><td style='text-align:left'>"
         if not self.sets:
             return cells + escape(self.text)
@@ -95,7 +95,7 @@ class Audit:
 
     Attributes:
         images: How many items each split has; "" counts those without a split.
-        classes: How many items each class has; of a regression, nothing.
+        classes: How many items each class has; empty for a regression.
         findings: The worst first.
         noun: What an item is, "image" or "text".
     """
@@ -115,7 +115,7 @@ class Audit:
         return replace(self, findings=in_order((*self.findings, *more)))
 
     def exit_code(self, strict: bool) -> int:
-        """What a command ends with: 3 where it is strict and something serious was found."""
+        """A command's exit code: 3 if it is strict and something serious was found."""
         return SERIOUS_EXIT_CODE if strict and self.serious else 0
 
     def refuse_serious(self) -> None:
@@ -157,7 +157,7 @@ class Audit:
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes `facts` as JSON, whole or not at all."""
         text = json.dumps(self.facts(), indent=2, ensure_ascii=False)
-        # Names of files may hold what UTF-8 cannot say.
+        # File names may hold what UTF-8 cannot encode.
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
         atomic_write_text(os.fspath(path), text + "\n")
 
@@ -171,9 +171,9 @@ class Audit:
         return ", ".join(told) or "nothing"
 
     def log(self) -> None:
-        """Says in a few lines what was found, without what is merely good to know."""
+        """Logs in a few lines what was found, without what is merely good to know."""
         log.info("The audit found %s.", self.found)
-        # Of what cannot be read, inspection has told.
+        # Inspection has already reported what cannot be read.
         told = [finding for finding in self.findings if finding.kind != "unreadable"]
         named = [finding for finding in told if finding.severity != SEVERITIES[-1]]
         for finding in named[:LOGGED]:
@@ -206,7 +206,7 @@ def read_audit(path: str | os.PathLike[str]) -> Audit:
     """Reads what `Audit.write` wrote.
 
     Raises:
-        InputError: It is no such file, or of another version.
+        InputError: It is not such a file, or of another version.
     """
     with open(path, encoding="utf-8") as file:
         try:
@@ -232,5 +232,5 @@ def read_audit(path: str | os.PathLike[str]) -> Audit:
 
 
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The worst first; of equals as they come."""
+    """Sorts the worst first; equals keep their order."""
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -7,7 +7,7 @@ import numpy as np
 
 # A group may hold a twentieth of the images, within these bounds.
 SHARE, LEAST_LIMIT, LARGEST_LIMIT = 20, 10, 100
-# Two groups become one where so many of the pairs between them are near-duplicates.
+# Least share of near-duplicates among the pairs between two groups that become one.
 LINKED = 0.5
 
 
@@ -17,10 +17,10 @@ class NearGroups:
 
     Attributes:
         names: Object `[images]`: the first id of the group, "" where an image is on its own.
-        too_large: Indices of the images of each group that would have been over the limit; it
-            was not made, only parts of it were.
+        too_large: Indices of the images of each group that would have exceeded the limit, so that
+            only parts of it were made.
         limit: How many images a group may have.
-        keys: Object `[images]`, what equal images share, which no limit parts; None knows of none.
+        keys: Object `[images]`, what equal images share: no limit parts these. None: not known.
     """
 
     names: np.ndarray
@@ -45,10 +45,10 @@ def bounded_groups(
 
     Two groups become one where at least half of the pairs between them are near-duplicates: average
     linkage (Sokal and Michener, "A statistical method for evaluating systematic relationships",
-    University of Kansas Science Bulletin 38, 1958) of what is near or not. So neither a chain of
-    slightly different images nor all that is like one image becomes one group, as with single
-    linkage, and a copy stays with its original, whatever else that is like. Equal pictures count as
-    one, with all of them in its group.
+    University of Kansas Science Bulletin 38, 1958) of being near or not. So, unlike with single
+    linkage, neither a chain of slightly different images nor all images that resemble one become
+    one group, and a copy stays with its original, whatever else that resembles. Equal pictures
+    count as one, with all of them in its group.
 
     Args:
         ids: Names of the images, object `[images]`.
@@ -86,14 +86,14 @@ def bounded_groups(
 def _linked(
     pairs: list[tuple[str, ...]], sizes: dict[str, int], limit: int
 ) -> tuple[list[list[str]], list[set[str]]]:
-    """Joins pairs in their order; returns groups, and what would have been over the limit."""
+    """Joins pairs in their order; returns groups, and those that would have exceeded the limit."""
     near: dict[str, set[str]] = defaultdict(set)
     for one, other in pairs:
         near[one].add(other)
         near[other].add(one)
     group_of = {key: [key] for key in sizes}
     refused: list[set[str]] = []
-    # Two groups are asked about once, until one of them has grown.
+    # Two groups are compared only once, until one of them has grown.
     asked: set[tuple[int, ...]] = set()
     for one, other in pairs:
         here, there = group_of[one], group_of[other]
@@ -114,6 +114,6 @@ def _linked(
 
 
 def _with(sets: list[set[str]], more: set[str]) -> list[set[str]]:
-    """Adds a set, as one with those that it shares something with."""
+    """Adds a set, merged with those that it overlaps."""
     apart = [known for known in sets if not known & more]
     return [*apart, more.union(*(known for known in sets if known & more))]

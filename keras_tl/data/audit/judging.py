@@ -21,7 +21,7 @@ from keras_tl.data.source import SPLITS, Source
 
 log = logging.getLogger("keras_tl")
 
-# More near-duplicates than this, which are not like each other, are chance; see `without_hubs`.
+# If an image has more near-duplicates, unlike each other, they are chance; see `without_hubs`.
 MANY_ALIKE = 8
 
 
@@ -74,11 +74,11 @@ def look_through(source: Source, image_input: ImageInput) -> Seen:
 def without_hubs(pairs: Pairs, groups: NearGroups) -> Pairs:
     """Leaves out pairs of an image that is like many, none of which are like each other.
 
-    A strongly altered image may resemble anything a little. What it belongs to is in its group.
+    A strongly altered image may resemble anything a little. Its true matches are in its group.
 
     Args:
         pairs: Near-duplicates.
-        groups: What was made of them.
+        groups: The groups made of them.
 
     Returns:
         The pairs that are in one group, or in one that would have been too large, or whose images

@@ -21,12 +21,12 @@ from keras_tl.files import scratch_array
 
 log = logging.getLogger("keras_tl")
 
-# Sides in pixels: of what is looked at, of the grey thumbnail, of the colours' thumbnail.
+# Sides in pixels: of the decoded image, of its grey thumbnail, of its colour thumbnail.
 SIDE, THUMB, COLOURS = 128, 64, 8
 BATCH = 64
-# Raise VERSION with every change of what is seen. Looks, of 4 KB each, that are kept at most.
+# Raise VERSION with every change of what is seen. The most looks that are kept, of 4 KB each.
 VERSION, MOST_REMEMBERED = 1, 250_000
-# So many are asked for at once.
+# Looks asked for at once.
 RECALLED = 1000
 SECONDS_BETWEEN_REPORTS = 5.0
 # Rec. 601, as JPEG has it: grey, and how much bluer and redder than grey.
@@ -56,8 +56,8 @@ class Looks:
         thumbs: uint8 `[images, 64, 64]`, grey, squashed to a square.
         colours: int8 `[images, 8, 8, 2]`, Cb and Cr, 0 where there is no colour.
         sides: int32 `[images, 2]`, height and width of the file's picture; 0 where not known.
-        pixel_hashes: Object `[images]`: what two files share that decode to the same pixels (at
-            128 x 128).
+        pixel_hashes: Object `[images]`: equal for files of equal sides that decode to the same
+            pixels (at 128 x 128).
         dark_end: float32 `[images]`, the grey value that 1 % of the pixels are below, 0..255.
         light_end: float32 `[images]`, the one that 1 % are above.
         deviation: float32 `[images]`, of the grey values.
@@ -120,14 +120,14 @@ def _recalled(remembered: Remembered, keys: list[bytes], rows: np.ndarray) -> np
 
 
 def _keys(source: Source, small: ImageInput) -> list[bytes]:
-    """What each image's look is remembered by; nothing where its content is not known."""
+    """The key each image's look is remembered by; empty if its content is not known."""
     settings = [VERSION, small.decoder_version, tf.version.VERSION]
     texts = [json.dumps([*settings, key]) if key else "" for key in source.hashes]
     return [hashlib.sha256(text.encode()).digest() if text else b"" for text in texts]
 
 
 def _looked_at(source: Source, small: ImageInput) -> Iterator[np.ndarray]:
-    """Looks at images, a batch at a time, and says every few seconds how far it is."""
+    """Looks at images, a batch at a time, and logs progress every few seconds."""
     if not len(source):
         return
     images = Samples(source, small).images(np.arange(len(source)))
@@ -145,8 +145,8 @@ def blur(grey: np.ndarray, width: int = 9) -> np.ndarray:
     """How little an image changes when it is blurred: a blurred one changes least.
 
     Crete et al., "The Blur Effect: Perception and Estimation with a New No-Reference Perceptual
-    Blur Metric", SPIE 6492, 2007; here of both axes together, where they take the more blurred
-    one, since what has edges along one axis only is not blurred.
+    Blur Metric", SPIE 6492, 2007; here over both axes together, while they take the more blurred
+    axis: an image with edges along one axis only is not blurred.
 
     Args:
         grey: Float32 `[images, height, width]`.

@@ -17,19 +17,19 @@ from keras_tl.data.remembered import Remembered
 
 log = logging.getLogger("keras_tl")
 
-# The similarity of close signatures from which on a pair is one picture: SAME_IN_CROWD for images
-# that are like more than CROWD others, as the cells of a module are, SAME for the rest.
+# Least similarity of the close signatures of a pair that is one picture: SAME_IN_CROWD for images
+# that resemble more than CROWD others, as the cells of a module do, SAME for the rest.
 CROWD, SAME_IN_CROWD, SAME = 3, 0.9, 0.7
-# Mean difference of Cb and Cr over which pictures differ in colour, and under which one has none.
+# Mean difference of Cb and Cr above which colours differ; mean of both below which there are none.
 OTHER_COLOURS, COLOURLESS = 20.0, 2.0
 # Correlation of Cb and Cr over the picture below which the colours lie elsewhere, and the deviation
 # below which there is nothing to correlate. Copies that were brightened, tinted, made paler or
 # cropped by a tenth keep 0.68 and more; smooth round things of other colours have 0.3.
 OTHER_PLACES, EVEN = 0.5, 2.0
-# Grey values of an image that shows nothing deviate by less.
+# An image whose grey values deviate by less shows nothing.
 BLANK = 2.0
 CHUNK = 2000
-# Raise VERSION with every change of what is a pair. Data sets whose pairs are remembered at most.
+# Raise VERSION when other pairs would be found. The most data sets whose pairs are remembered.
 VERSION, MOST_REMEMBERED = 3, 100
 _PAIR = np.dtype([("first", "<i8"), ("second", "<i8"), ("similarity", "<f4"), ("mirrored", "?")])
 
@@ -42,7 +42,7 @@ class Pairs:
         first: int64 `[pairs]`, indices of images.
         second: int64 `[pairs]`, indices of images, each larger than `first`.
         similarity: Float32 `[pairs]`, up to 1.
-        is_mirrored: Bool `[pairs]`, whether one is the other in a mirror.
+        is_mirrored: Bool `[pairs]`, whether one is the mirror image of the other.
     """
 
     first: np.ndarray
@@ -62,13 +62,13 @@ class Pairs:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Pairs":
-        """What `to_bytes` gave."""
+        """Reads what `to_bytes` wrote."""
         rows = np.frombuffer(content, _PAIR)
         return cls(*(rows[name].copy() for name in _PAIR.names or ()))
 
 
 def remembered_duplicates(looks: Looks, hashes: np.ndarray) -> Pairs:
-    """As `near_duplicates`, but not again for the same images in the same order."""
+    """As `near_duplicates`, but remembers the pairs of the same images in the same order."""
     contents = json.dumps([VERSION, *hashes, *looks.pixel_hashes])
     key = hashlib.sha256(contents.encode()).digest()
     with closing(Remembered("pairs", most=MOST_REMEMBERED)) as remembered:
@@ -83,12 +83,12 @@ def remembered_duplicates(looks: Looks, hashes: np.ndarray) -> Pairs:
 def near_duplicates(looks: Looks, hashes: np.ndarray) -> Pairs:
     """Compares every image with every other.
 
-    Found are copies that were encoded anew, resized, made brighter or darker, cropped by up to
-    about a tenth, or mirrored; not those that were rotated or painted over. Images that show
-    nothing are left out. Whitened signatures (see `Whitening`) of the lower frequencies, of the
-    whole picture and of some crops of it, give candidates; these are laid over each other and
-    compared closely. The first step takes all pairs of up to 30,000 images, as products of
-    matrices, a few seconds for 20,000; of more images those that are neighbours (see
+    It finds copies that were re-encoded, resized, made brighter or darker, cropped by up to about a
+    tenth, or mirrored, but not those that were rotated or painted over. Images that show nothing
+    are left out. Whitened signatures (see `Whitening`) of the lower frequencies, of the whole
+    picture and of some crops of it, give candidates; these are laid over each other and compared
+    closely. Up to 30,000 images are all compared in the first step, as products of matrices, in a
+    few seconds for 20,000; more images only with their neighbours (see
     `keras_tl.data.audit.candidates`), which misses some pairs that are hardly alike.
 
     Args:
@@ -163,7 +163,7 @@ def _signatures(whitening: Whitening, waves: Iterable[np.ndarray]) -> np.ndarray
 def _each_once(
     whole: np.ndarray, crop: np.ndarray, start: np.ndarray, score: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of a pair that was found from both sides, the more similar side."""
+    """Keeps the more similar side of a pair that was found from both."""
     low, high = np.minimum(whole, crop), np.maximum(whole, crop)
     order = np.lexsort((-score, high, low))
     is_first = np.ones(len(order), bool)
@@ -174,7 +174,7 @@ def _each_once(
 
 
 def _least(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The similarity from which on each of the candidates is one picture: float64 `[pairs]`."""
+    """The least similarity at which each candidate is one picture: float64 `[pairs]`."""
     like = np.bincount(np.concatenate((first, second)))
     is_crowded = np.maximum(like[first], like[second]) > CROWD
     return np.where(is_crowded, SAME_IN_CROWD, SAME)
@@ -186,7 +186,7 @@ def _similarity(
     windows: np.ndarray,
     close: Whitening,
 ) -> np.ndarray:
-    """The close comparison, where it starts or where it was moved to, whichever is better."""
+    """The close similarity at the first window or at the aligned one, whichever is better."""
     signatures = close(spectrum(cut_out(crops, WHOLE)))
     aligned = align(wholes, crops, windows)
     places = (windows, aligned)
@@ -216,7 +216,7 @@ def _same_colours(
 
 
 def _in_same_places(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Whether two pictures' colours vary together, or one's hardly at all: bool `[pairs]`."""
+    """Whether two pictures' colours vary together, or those of one hardly vary: bool `[pairs]`."""
     one, other = (side - side.mean(axis=(1, 2), keepdims=True) for side in (one, other))
     spreads = [np.sqrt((side**2).mean(axis=(1, 2, 3))) for side in (one, other)]
     together = (one * other).mean(axis=(1, 2, 3))

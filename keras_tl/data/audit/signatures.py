@@ -8,10 +8,10 @@ from scipy.fft import dctn
 
 # Frequencies of each axis that count for a rough and for a close comparison.
 ROUGH, CLOSE = 10, 24
-# So many images' worth of the smooth spectrum are mixed into the measured covariance.
+# Weight of the smooth spectrum that is mixed into the measured covariance, in images.
 PRIOR_IMAGES = 50
-# What encoding anew does to a picture, as a share of the data set's variance that falls on each
-# wave: what varies less is no evidence.
+# Noise that re-encoding adds to each wave, as a share of the data set's variance: waves that vary
+# less are no evidence.
 NOISE = 5e-5
 
 
@@ -66,11 +66,11 @@ def moments(parts: Iterable[np.ndarray]) -> Moments:
 
 
 class Whitening:
-    """Spectra to signatures in which what a data set's images share counts little.
+    """Turns spectra into signatures in which what a data set's images share counts little.
 
     Photographs of one kind of thing are alike: two solar cells correlate with 0.99. So spectra
     are centred and whitened by the data set's own covariance, as linear discriminant analysis
-    does. A copy repeats what is its own in an image; another image does not. The covariance is
+    does. A copy repeats what is peculiar to an image; another image does not. The covariance is
     shrunk towards a diagonal one, the same for all waves of one length (the idea of Ledoit and
     Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal of
     Multivariate Analysis 88, 2004; the weight here is fixed), so that it works for few images too.
@@ -86,7 +86,7 @@ class Whitening:
         lengths = np.rint(np.hypot(row, column)).astype(np.int64)[self._chosen]
         prior = PRIOR_IMAGES / (seen.count + PRIOR_IMAGES)
         mean = seen.mean[self._chosen]
-        # Around the mean that is taken off, which the prior draws to 0.
+        # Around the mean that is subtracted, which the prior pulls towards 0.
         covariance = seen.products[np.ix_(self._chosen, self._chosen)]
         covariance = covariance - (1 - prior**2) * np.outer(mean, mean)
         self._mean = ((1 - prior) * mean).astype(np.float32)

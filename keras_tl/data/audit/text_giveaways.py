@@ -27,9 +27,9 @@ LEAST_TEXTS = 35
 SAME_TEXTS, MOST = 0.8, 20
 # A line is boilerplate if SHARE of the texts, and at least LEAST_LINES, open or close with it.
 SHARE, LEAST_LINES = 0.05, 10
-# Of a text of one line, this many words at both ends are looked at, if it has twice as many.
+# Words looked at on each end of a text of one line, if it has at least twice as many.
 EDGE_WORDS = 6
-# So many texts are named for each.
+# Most texts named as examples.
 EXAMPLES = 20
 _Z = 1.96
 
@@ -63,7 +63,7 @@ def giveaways(source: Source, words: Words | None = None) -> list[Giveaway]:
         words: Their words, where they are known already.
 
     Returns:
-        The phrases, the best ones first; of those in the same texts, one.
+        The phrases, the best first; only one of those that stand in the same texts.
     """
     if source.task == "regression" or len(source.class_names) < 2:
         return []
@@ -98,7 +98,7 @@ def _deciding(words: Words, by_class: sparse.csc_matrix) -> tuple[np.ndarray, ..
     """Phrases that nearly decide a class, with class, precision and recall, the best first."""
     texts = np.bincount(words.held.indices, minlength=words.held.shape[1])
     frequent = np.flatnonzero(texts >= LEAST_TEXTS)
-    # Of many phrases and classes few meet: only those are looked at.
+    # Most phrases and classes never meet: only those that do are looked at.
     met = words.held[:, frequent].T.tocsr().astype(np.float64) @ by_class
     met.sort_indices()
     row, label = met.nonzero()
@@ -115,7 +115,7 @@ def _deciding(words: Words, by_class: sparse.csc_matrix) -> tuple[np.ndarray, ..
 
 
 def _rows(matrix: sparse.csc_matrix, column: int) -> np.ndarray:
-    """The rows in which a column has something."""
+    """The rows in which a column is not zero."""
     return matrix.indices[matrix.indptr[column] : matrix.indptr[column + 1]]
 
 
@@ -129,9 +129,9 @@ def _of_classes(source: Source) -> sparse.csc_matrix:
 
 
 def phrases_to_take_out(source: Source) -> list[str]:
-    """Finds what nearly decides the label alone, and what does once that is taken out.
+    """Finds what nearly decides the label alone, and then what does without these phrases.
 
-    Of phrases in the same texts `giveaways` names one; without it the next one shows.
+    `giveaways` names only one of several phrases in the same texts; without it the next one shows.
 
     Args:
         source: Texts with classes.
@@ -243,7 +243,7 @@ def _overlap(holding: np.ndarray, known: set[int]) -> float:
 
 
 def _cut(text: str, phrases: set[tuple[str, ...]]) -> str:
-    """A text without rows of words, the longest first, which are compared as `read_words` does."""
+    """A text without some phrases, the longest first, with words compared as in `read_words`."""
     found = list(WORD.finditer(text))
     words = tuple(plain(match[0]) for match in found)
     lengths = sorted({len(phrase) for phrase in phrases}, reverse=True)

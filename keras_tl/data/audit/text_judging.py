@@ -24,8 +24,8 @@ from keras_tl.data.texts import inspect_texts
 
 log = logging.getLogger("keras_tl")
 
-# How many tokens each of some texts has, the encoder's own ([CLS], [SEP]) not counted, before
-# anything is cut: int64 `[texts]`.
+# Number of tokens of each text before anything is cut, not counting the encoder's own ([CLS],
+# [SEP]): int64 `[texts]`.
 CountTokens = Callable[[list[tuple[str, ...]]], np.ndarray]
 
 
@@ -36,9 +36,9 @@ class SeenTexts:
     Attributes:
         words: What they consist of.
         pairs: Near-duplicates.
-        groups: Which of these splits should keep together.
+        groups: Which near-duplicates splits should keep together.
         languages: Object `[texts]`, see `languages`.
-        tokens: As `TextInput.reading` takes them; None where nobody counted.
+        tokens: As `TextInput.reading` takes them; None if they were not counted.
         seconds: How long that took.
     """
 

@@ -10,7 +10,7 @@ from keras_tl.data.audit.findings import Finding
 from keras_tl.data.audit.text_words import Words
 from keras_tl.data.source import Source
 
-# A text must have so many more of a language's commonest words than of any other's.
+# Least lead, in commonest words that a text has, of its language over any other.
 LEAST_LEAD = 3
 # More than this share of the letters in another script decides a text's language.
 OTHER_SCRIPT = 0.5
@@ -29,8 +29,8 @@ COMMONEST = {
     "Polish": "w i na z się do nie jest to że o po za od jak przez ale dla co tym są czy",
     "Swedish": "och i att det som en på är av för med till den har de inte om ett han men jag var",
 }
-# First and last code point of the letters of scripts; a script of its own tells the language, or
-# that it is one of several.
+# First and last code point of scripts' letters; a script tells the language, or that it is one of
+# several.
 SCRIPTS = {
     "Greek": (0x370, 0x3FF),
     "Cyrillic script": (0x400, 0x52F),
@@ -61,7 +61,7 @@ def languages(items: Sequence[tuple[str, ...]], words: Words) -> np.ndarray:
         Object `[texts]`, names of languages or scripts; `UNKNOWN` where it is not told.
     """
     index = {word: i for i, word in enumerate(words.vocabulary)}
-    # Of each word of the vocabulary, the phrase that is that word alone.
+    # For each word of the vocabulary, the phrase of that word alone.
     alone = np.empty(len(index), np.int64)
     single = np.flatnonzero(words.phrases[:, 0] < 0)
     alone[words.phrases[single, 1]] = single
@@ -122,7 +122,7 @@ def _script(text: str) -> str:
         name: float(((points >= low) & (points <= high)).mean())
         for name, (low, high) in SCRIPTS.items()
     }
-    # Japanese is written with Chinese characters too, which its own tell apart.
+    # Japanese also uses Chinese characters; its own characters tell it apart.
     if shares["Japanese"]:
         shares["Japanese"] += shares.pop("Chinese")
     name = max(shares, key=shares.__getitem__)

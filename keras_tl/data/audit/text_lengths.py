@@ -10,11 +10,11 @@ from keras_tl.data.text_input import LARGEST_WINDOWS, OWN_TOKENS, Reading, TextI
 
 # Texts of fewer words say little; a larger share of them should be looked at.
 SHORT, MANY_SHORT = 3, 0.05
-# A larger share of texts that are cut should be looked at.
+# A larger share of cut texts should be looked at.
 MANY_CUT = 0.1
-# So many of the texts should be read whole.
+# Share of the texts that should be read whole.
 WHOLE = 0.8
-# Characters of a short text that are shown at most.
+# Most characters shown of a short text.
 MOST_SHOWN = 40
 
 
@@ -70,7 +70,7 @@ def _cut(source: Source, reading: Reading, text_input: TextInput) -> Iterator[Fi
 
 
 def _more(reading: Reading, text_input: TextInput) -> str:
-    """How many windows would do for most texts; nothing where they do already."""
+    """How many windows would read most texts whole; "" if these do already, or none would."""
     room = text_input.room // text_input.windows
     hopeless = reading.readable < reading.written
     needed = np.where(hopeless, LARGEST_WINDOWS + 1, reading.windows)

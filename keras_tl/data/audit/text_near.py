@@ -7,11 +7,11 @@ from keras_tl.data.audit.groups import LARGEST_LIMIT
 from keras_tl.data.audit.near import Pairs
 from keras_tl.data.audit.text_words import Words
 
-# The similarity from which on two texts are one.
+# Least similarity of two texts that count as one.
 SAME = 0.6
 # Texts of fewer words are alike by chance.
 LEAST_WORDS = 5
-# Of texts that share a phrase each is compared with this many at most, the nearest by weight.
+# Most texts with a shared phrase that each is compared with: the nearest by weight.
 MOST = LARGEST_LIMIT
 CHUNK = 4096
 
@@ -23,9 +23,9 @@ def near_texts(words: Words) -> Pairs:
     the weight of what two texts share over that of what either holds. A phrase weighs the
     logarithm of how rare it is, so that what all texts have in common (signatures, headers) counts
     little. Pairs are found exactly by prefix filtering (Chaudhuri, Ganti and Kaushik, "A primitive
-    operator for similarity joins in data cleaning", ICDE 2006): of two texts that are similar
-    enough, the rarest phrases of each, until what is left weighs too little, must have one in
-    common. Only where more than `MOST` texts share such a phrase, some pairs may be passed over.
+    operator for similarity joins in data cleaning", ICDE 2006): of each text, only the rarest
+    phrases are looked at, until the rest weighs too little; two texts that are similar enough share
+    one of these. Some pairs may be missed only if more than `MOST` texts share such a phrase.
 
     Args:
         words: The words of the texts.
@@ -52,7 +52,7 @@ def near_texts(words: Words) -> Pairs:
 
 
 def _rarest_first(held: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Brings the phrases (columns) into the order of how many texts hold them."""
+    """Sorts the phrases (columns) by the number of texts that hold them."""
     texts = np.bincount(held.indices, minlength=held.shape[1])
     rank = np.empty(held.shape[1], np.int32)
     rank[np.argsort(texts, kind="stable")] = np.arange(held.shape[1], dtype=np.int32)
@@ -75,11 +75,11 @@ def _candidates(held: sparse.csr_matrix, weights: np.ndarray) -> tuple[np.ndarra
     before = np.cumsum(weight) - weight
     in_row = before - before[held.indptr[:-1]].repeat(np.diff(held.indptr))
     shared = np.bincount(held.indices, minlength=held.shape[1]) > 1
-    # What follows these phrases in their text weighs too little to be enough by itself. The
-    # tolerance is for sums of many logarithms.
+    # The phrases after these weigh too little to be enough by themselves. The tolerance is for the
+    # rounding of long sums.
     is_rare = (total[row] - in_row) * (1 + 1e-9) >= SAME * total[row]
     chosen = np.flatnonzero(is_rare & shared[held.indices])
-    # Texts of like weight stand next to each other.
+    # Texts of similar weight come next to each other.
     chosen = chosen[np.lexsort((total[row[chosen]], held.indices[chosen]))]
     text, phrase = row[chosen], held.indices[chosen]
     found = [np.zeros(0, np.int64)]

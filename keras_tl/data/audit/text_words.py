@@ -11,10 +11,10 @@ from itertools import count
 import numpy as np
 from scipy import sparse
 
-# Scripts that put no blanks between words, and pictures: there a character is a word.
+# Scripts without blanks between words, and pictographs: each of their characters is a word.
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 WORD = re.compile(f"[{_ALONE}\u2600-\u27bf\U0001f000-\U0001faff]|[^\\W_{_ALONE}]+")
-# Texts of fewer words are equal only where their characters are: ":)" is not ":(".
+# Texts of fewer words are equal only if their characters are: ":)" is not ":(".
 FEW_WORDS = 3
 _SHIFT = 32
 
