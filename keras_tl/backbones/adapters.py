@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_tl.errors import InputError
 
-# What a layer with an adapter has in its configuration, and one without has not.
+# Keys in a layer's configuration that only a layer with an adapter has.
 CONFIG_KEYS = ("lora_rank", "lora_alpha")
 
 
@@ -85,7 +85,7 @@ def attach(layer: keras.layers.Layer, rank: int, alpha: float) -> bool:
         alpha: See `Adapter.scale`.
 
     Returns:
-        Whether it is new: what was compiled before does not know it.
+        Whether it is new: functions compiled before do not use it.
 
     Raises:
         InputError: The layer has an adapter of another rank or alpha.
@@ -102,13 +102,13 @@ def attach(layer: keras.layers.Layer, rank: int, alpha: float) -> bool:
             "Merge it first: keras_tl.backbones.graph.merge_adapters(model).",
         )
     if not adapter.a.numpy().any():
-        # Keras merges where it saves, and loads both factors as zeros, which never learn.
+        # Keras merges on saving, and then loads both factors as zeros, which never learn.
         adapter.a.assign(keras.initializers.HeUniform()(adapter.a.shape))
     return False
 
 
 def merged_weights(layer: Any) -> list[np.ndarray]:
-    """A layer's weights as they would be without an adapter: with it in the kernel.
+    """A layer's weights with its adapter merged into the kernel.
 
     Args:
         layer: A layer; an operation without weights has none.

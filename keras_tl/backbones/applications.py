@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # What `load_backbone` calls the last layer of the preprocessing that it puts in front.
 PREPROCESSING = "preprocessing"
 
-# What EfficientNets B0 to B7 with ImageNet weights scale by, beside their normalization.
+# The second scaling of EfficientNets B0 to B7 with ImageNet weights, after their normalization.
 SECOND_SCALING = tuple(1.0 / math.sqrt(deviation) for deviation in (0.229, 0.224, 0.225))
 
 
@@ -47,7 +47,7 @@ class Application:
         build = getattr(keras.applications, self.builder)
         shape = (image_size, image_size, 3)
         with warnings.catch_warnings():
-            # Weights do not depend on the image size: that they come from 224 px is no news.
+            # Silenced: the weights come from 224 px, but do not depend on the image size.
             warnings.filterwarnings("ignore", message="`input_shape` is undefined")
             return build(weights=weights, include_top=include_top, input_shape=shape)
 
@@ -105,7 +105,7 @@ class NASNetApplication(Application):
 
 
 def _listed(*names: str, last: str = "{}") -> tuple[Block, ...]:
-    """Blocks of these names; `last` makes a block's name the name of its last layer."""
+    """Blocks of these names; `last` turns a block's name into that of its last layer."""
     return tuple(Block(name, last.format(name)) for name in names)
 
 

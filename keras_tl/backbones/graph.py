@@ -27,8 +27,8 @@ def rebuild(
 
     Every layer is made again from its configuration, with its `trainable` flag and a copy of
     its weights; low-rank adapters are merged into the kernels. Layers that are called twice stay
-    shared. The call arguments of a nested model (`training=False`) are dropped: what is frozen is
-    said by flags alone.
+    shared. The call arguments of a nested model (`training=False`) are dropped: flags alone say
+    what is frozen.
 
     Args:
         model: A functional or Sequential model, built.
@@ -105,7 +105,7 @@ def to_freezable(model: keras.Model) -> keras.Model:
 
 
 def merge_adapters(model: keras.Model) -> keras.Model:
-    """Copies `model` with what its low-rank adapters add in the kernels, and without adapters.
+    """Copies `model` without its low-rank adapters, which are merged into the kernels.
 
     `keras_tl.freezing.LoRA` makes adapters; the copy can have new ones. Saved runs and exports are
     merged: so is every copy that this module makes.
@@ -193,7 +193,7 @@ class _Copies:
             for layer in model.layers:
                 inputs = self.caller(layer)(inputs)
             return inputs
-        # What `keras.models.clone_model` is made of; that one cannot inline.
+        # `keras.models.clone_model` calls this too, but cannot inline nested models.
         return model._run_through_graph(inputs, operation_fn=self.caller)
 
     def caller(self, operation: keras.Operation) -> Callable[..., Any]:
@@ -211,9 +211,9 @@ class _Copies:
                 set_weights(copy, merged_weights(original))
 
     def copy_inner(self) -> None:
-        """Gives what layers are made of the flags of the original, and its kind of dropout.
+        """Gives copies' inner layers the flags and the kind of dropout of the originals.
 
-        A layer makes its own of its configuration: Keras' dropout, all of it trainable.
+        A copy makes inner layers from its configuration: with Keras' dropout, and all trainable.
         """
         for original, copy in self._made.values():
             if isinstance(original, keras.Layer):

@@ -1,7 +1,7 @@
 """Encoders as Hugging Face keeps them: a folder with config.json and model.safetensors.
 
 Read without `transformers` and without torch. The model types are "bert", "distilbert" and
-"roberta"; what others do is not what `keras_tl.backbones.encoder` builds, or its tokenizers do.
+"roberta"; `keras_tl.backbones.encoder` and the tokenizers here cannot do what other types need.
 """
 
 import re
@@ -19,7 +19,7 @@ from keras_tl.backbones.tokenizers import INSTALL
 from keras_tl.errors import InputError
 
 WEIGHTS = "model.safetensors"
-# By their names in config.json ("hidden_act").
+# Activations by their names in config.json ("hidden_act").
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_approximate",
@@ -62,7 +62,7 @@ def read_config(folder: Path) -> EncoderConfig:
 def _described(
     settings: "_Settings", folder: Path
 ) -> tuple[EncoderConfig, Callable[..., dict[str, str]]]:
-    """An encoder's shape, and what names the layers of its file."""
+    """An encoder's shape, and the function that names the layers in its file."""
     kind = settings.get("model_type")
     if not isinstance(kind, str) or kind not in _TYPES:
         raise InputError(
@@ -74,7 +74,7 @@ def _described(
     return config_of(settings), layer_names
 
 
-# Nobody has larger encoders, and a file that claims to is not given the memory.
+# No known encoder is larger: a file that claims more is refused before it gets the memory.
 _MOST = {
     "vocab_size": 10**7,
     **dict.fromkeys(("hidden_size", "dim"), 2**16),
@@ -92,7 +92,7 @@ _RANGES = {
 }
 
 
-# What `transformers` takes where config.json does not say.
+# Defaults of `transformers` for what config.json leaves out.
 _EPSILON = 1e-12
 _PADDING = {"roberta": 1}
 
@@ -100,7 +100,7 @@ _WHOLE = ("type_vocab_size", "pad_token_id")
 
 
 class _Settings(dict[str, Any]):
-    """What config.json says; what it does not say, or cannot mean, is asked for in one line."""
+    """The content of config.json; a value that is missing or impossible raises `InputError`."""
 
     def __missing__(self, key: str) -> Any:
         raise InputError(f"{key!r} in config.json", "none", "Copy the encoder's own file.")
@@ -118,7 +118,7 @@ class _Settings(dict[str, Any]):
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
-        # Not `dict.get`, which would pass by what `__getitem__` refuses.
+        # Not `dict.get`, which would bypass the checks of `__getitem__`.
         return self[key] if key in self else default  # noqa: SIM401
 
 
@@ -134,7 +134,7 @@ def _bert_config(settings: _Settings) -> EncoderConfig:
         layers=settings["num_hidden_layers"],
         intermediate=settings["intermediate_size"],
         max_positions=settings["max_position_embeddings"],
-        # A single segment is added to the positions.
+        # The vector of a single segment is added to those of the positions.
         segments=segments if segments > 1 else 0,
         activation=_activation(settings["hidden_act"]),
         layer_norm_epsilon=settings.get("layer_norm_eps", _EPSILON),
@@ -167,7 +167,7 @@ def _distilbert_config(settings: _Settings) -> EncoderConfig:
 
 
 def _padding(settings: _Settings) -> int:
-    """The id of padding; null says as little as nothing."""
+    """The id of padding; null counts as missing."""
     if dict.get(settings, "pad_token_id") is None:
         return _PADDING.get(settings["model_type"], 0)
     return settings["pad_token_id"]
@@ -243,7 +243,7 @@ def _read_weights(
     """Each layer's weights in Keras' order and layout."""
     tensors = _Tensors(folder / WEIGHTS)
     weights = {ours: tensors.layer(ours, theirs) for ours, theirs in names.items()}
-    # Before so much memory is asked for as the configuration claims.
+    # Checked before the memory that the configuration claims is asked for.
     wide, between = config.width, config.intermediate
     claims = {
         "token_embedding": (config.vocabulary_size, wide),
@@ -291,7 +291,7 @@ class _Tensors:
             raise InputError(f"a safetensors file at {path}", str(error), fix) from error
         self._known = set(self._file.keys())
         ending = f"{_TOKEN_EMBEDDING}.weight"
-        # A classifier has its encoder under a name ("bert.").
+        # In a classifier's file, the encoder's names have a prefix ("bert.").
         prefixes = [name.removesuffix(ending) for name in self._known if name.endswith(ending)]
         if not prefixes:
             raise InputError(f"an encoder in {path}", f"no {ending}", "Check config.json.")
@@ -301,11 +301,11 @@ class _Tensors:
         self._prefix = prefixes[0]
 
     def layer(self, ours: str, theirs: str) -> list[np.ndarray]:
-        """The weights of a layer: of an embedding one, else two."""
+        """The weights of a layer: one array for an embedding, else two."""
         if ours.endswith("embedding"):
             return [self._tensor(theirs, "weight")]
         if ours.endswith("norm"):
-            # The names of the first TensorFlow checkpoints stand in some files.
+            # Some files use the names of the first TensorFlow checkpoints.
             return [self._tensor(theirs, "weight", "gamma"), self._tensor(theirs, "bias", "beta")]
         # torch keeps (out, in).
         return [self._tensor(theirs, "weight").T, self._tensor(theirs, "bias")]

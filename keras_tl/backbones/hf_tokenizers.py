@@ -11,7 +11,7 @@ from keras_tl.errors import InputError
 
 
 def word_piece(folder: Path) -> Callable[..., Tokenizer]:
-    """What makes a BERT's tokenizer, of `max_tokens`, `windows` and how texts are read."""
+    """A maker of BERT's tokenizers, from `max_tokens`, `windows` and how texts are read."""
     settings = optional_json(folder / "tokenizer_config.json")
     whole = optional_json(folder / "tokenizer.json")
     normalizer = _object(whole.get("normalizer"), "a normalizer")
@@ -55,7 +55,7 @@ def word_piece(folder: Path) -> Callable[..., Tokenizer]:
 
 
 def byte_pair(folder: Path) -> Callable[..., Tokenizer]:
-    """What makes a RoBERTa's tokenizer, of `max_tokens`, `windows` and how texts are read."""
+    """A maker of RoBERTa's tokenizers, from `max_tokens`, `windows` and how texts are read."""
     settings = optional_json(folder / "tokenizer_config.json")
     whole = optional_json(folder / "tokenizer.json")
     model = _object(whole.get("model"), "a model")
@@ -118,7 +118,7 @@ def _vocabulary(folder: Path, whole: dict[str, Any]) -> str:
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
-    """A part of tokenizer.json; one that is not there is empty."""
+    """A part of tokenizer.json; {} if it is missing."""
     if value is None or isinstance(value, dict):
         return value or {}
     raise InputError(f"{what} in tokenizer.json", type(value).__name__, "Copy the file again.")
@@ -126,7 +126,7 @@ def _object(value: Any, what: str) -> dict[str, Any]:
 
 def _check_class(folder: Path, settings: dict[str, Any], kinds: tuple[str, ...]) -> None:
     """Refuses tokenizers that have a class of their own."""
-    # The general ones, by their older and their newer name, say in tokenizer.json what they do.
+    # The general class (older and newer name) is known: tokenizer.json says what it does.
     known = ["PreTrainedTokenizerFast", "TokenizersBackend"]
     known += [f"{kind}Tokenizer{fast}" for kind in kinds for fast in ("", "Fast")]
     name = settings.get("tokenizer_class")
@@ -137,7 +137,7 @@ def _check_class(folder: Path, settings: dict[str, Any], kinds: tuple[str, ...])
 
 
 def _check_usual(what: str, part: dict[str, Any], key: str, usual: Any) -> None:
-    """Refuses a part of a tokenizer that does what is not done here; null is not said."""
+    """Refuses a part of a tokenizer with a setting that is not supported; null counts as unset."""
     found = part.get(key)
     if found is not None and found != usual:
         expected = f"{what} with {key}: {json.dumps(usual)}"

@@ -18,17 +18,17 @@ from keras_tl.topology import call_again
 
 TOKENS = "tokens"
 COUNTED_AT_ONCE = 256
-# Settings of a layer that say nothing of the tokens it makes.
+# Settings of a layer that do not change the tokens it makes.
 FREE = ("name", "trainable", "statistics_frozen")
 
-# What is behind the host layer of a model, made once: prefixes of it are joined in one graph.
+# The part of each model behind its host layer, made once so that its prefixes share one graph.
 _behind: weakref.WeakKeyDictionary[keras.Model, keras.Model] = weakref.WeakKeyDictionary()
 
 
 def host_layer(model: keras.Model) -> keras.layers.Layer | None:
-    """The layer that makes tokens of strings; None where the model's first one takes its input.
+    """The layer that makes tokens of strings; None if the model has no such layer.
 
-    It says so itself by its attribute `on_host`.
+    It is known by its attribute `on_host`.
     """
     return next((layer for layer in model.layers if getattr(layer, "on_host", False)), None)
 

@@ -17,10 +17,10 @@ from keras_tl.backbones.hub_layer import HubLayer, HubModule, usable
 from keras_tl.backbones.hub_tokens import EncoderInputs, HubTokenizer, padding_of
 from keras_tl.errors import InputError, did_you_mean
 
-# What nearly all image modules were trained for, and more than any.
+# The size that nearly all image modules were trained for, and one that no module exceeds.
 IMAGE_SIZE, LARGEST_IMAGE = 224, 4096
 POOLED = "pooled_output"
-# A module is tried on so many inputs: what it gives must be as many.
+# Number of inputs that a module is tried on: it must give as many outputs.
 SAMPLES = 2
 Layer = TypeVar("Layer", bound=HubLayer)
 
@@ -102,7 +102,7 @@ def load_hub_layer(
             them by the module's signature, with images of 224 pixels where that leaves the size
             open.
         output: Which of several named outputs is the layer's.
-        name: Of the layer; one for each in a model.
+        name: The layer's name, unique in a model.
 
     Returns:
         The layer, frozen until `trainable` is set. It takes what the module takes (images most
@@ -191,7 +191,7 @@ def load_hub_text(
 
 
 def check_reading(truncate: str, markup: str, bag_of_words: int = 0) -> None:
-    """Refuses what a module of TF-Hub cannot do: it reads the beginning of a text as it is.
+    """Refuses what a module of TF-Hub cannot do: it only reads the beginning of a text, unchanged.
 
     Raises:
         InputError: Anything but "head" and "keep" is asked for, or words are to be counted.
@@ -223,7 +223,7 @@ def _sample_of(texts: int) -> tf.Tensor:
 
 
 def _sample_by(spec: Any) -> tf.Tensor:
-    """Inputs of a signature; of images the size may be open."""
+    """Sample inputs for a signature, which may leave the size of images open."""
     shape = spec.shape.as_list()[1:] if isinstance(spec, tf.TensorSpec) and spec.shape.rank else []
     if len(shape) == 3:
         shape = [side or IMAGE_SIZE for side in shape[:2]] + shape[2:]
@@ -239,7 +239,7 @@ class _Opened:
 
     def __init__(self, folder: Path):
         files = hub_files.read(folder)
-        # To load it runs some of it.
+        # Checked first, since loading a module runs some of it.
         _refuse_unsafe(files)
         self.loaded = hub_layer.load(files, weights=True)
         with usable("a SavedModel that can be called", "It was not made to be reused."):
@@ -247,7 +247,7 @@ class _Opened:
             self.takes = self._input_spec()
         self.files = files.kept()
         if files.has_assets:
-            # What is exported later copies assets from where they were loaded.
+            # A later export copies assets from where they were loaded.
             self.loaded = hub_layer.reload(self.loaded, self.files)
 
     def _input_spec(self) -> Any:
@@ -299,7 +299,7 @@ class _Opened:
             options = {"training": False} if has_mode else {}
             strategy = tf.distribute.get_strategy()
             call = functools.partial(hub_layer.run, self.loaded, self.endpoint, sample, **options)
-            # What is loaded for several devices is called on each of them, or not at all.
+            # A module that is loaded for several devices can only be called on all of them.
             run = tf.function(lambda: strategy.run(call), autograph=False)
             found = run.get_concrete_function()()
             return tf.nest.map_structure(lambda t: strategy.experimental_local_results(t)[0], found)

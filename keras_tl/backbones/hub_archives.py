@@ -15,12 +15,12 @@ from typing import BinaryIO
 
 from keras_tl.errors import InputError, in_one_line
 
-# Weights hardly pack, graphs to a tenth; this much smaller is a bomb, unless it is small unpacked.
+# Weights hardly compress, graphs to a tenth; a higher ratio is a bomb, unless little is unpacked.
 MOST_EXPANSION = 50
 ALWAYS_ALLOWED = 2**25
 # TensorFlow writes a file for each asset, and a handful of others.
 MOST_MEMBERS, MOST_LEVELS = 10_000, 64
-# What describes a member (a long name) is read at once, contents in small pieces.
+# Most bytes read at once: a member's header (a long name) is, contents come in small pieces.
 MOST_AT_ONCE = 2**20
 GZIP = b"\x1f\x8b"
 
@@ -63,11 +63,11 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 class _Bounded:
-    """A file that is read from its beginning to its end, as far as it may go.
+    """A file that can only be read forwards, up to a limit.
 
     Args:
         file: What is read.
-        most: How many bytes of it at most.
+        most: The most bytes that are read of it.
     """
 
     def __init__(self, file: BinaryIO | gzip.GzipFile, most: int):
@@ -89,8 +89,8 @@ class _Bounded:
         return self._file.seek(place)
 
     def refuse(self, size: int) -> None:
-        """Raises where so many bytes more are too many."""
-        # The end is asked for in whole blocks, and padded to 20 of them.
+        """Raises if `size` more bytes are too many."""
+        # The end may be padded to a record of 20 blocks, which is read too.
         if self.tell() + size > self._most + tarfile.RECORDSIZE:
             raise tarfile.ReadError(f"it expands more than {MOST_EXPANSION} times")
 

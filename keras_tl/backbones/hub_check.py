@@ -64,9 +64,9 @@ class _Functions:
         # TensorFlow registers these as gradients of whatever it loads.
         gradients = {g.gradient_func for g in (*library.gradient, *library.registered_gradients)}
         swapped = {f.signature.name for f in library.function if INTERCHANGEABLE in f.attr}
-        # TensorFlow takes these from the whole library, be they in `concrete_functions` or not.
+        # TensorFlow finds these in the whole library, listed in `concrete_functions` or not.
         held = {name for node in self.objects.nodes for name in _held_by(node)}
-        # What may be called from outside of the file's functions.
+        # Functions that may be called from outside the file's functions.
         self.entries = {*self.objects.concrete_functions, *held, *gradients, *swapped}
         self._paths: dict[str, set[int]] = {}
         self._open: set[str] = set()
@@ -167,7 +167,7 @@ def _is_asset(node: Any) -> bool:
 
 
 def _origin(source: str, nodes: Mapping[str, Any]) -> str:
-    """What identities hand on: the name of an argument, or of a node that is no identity."""
+    """Follows identities back to the name of an argument, or of a node that is no identity."""
     name = source.split(":")[0]
     for _ in nodes:  # or for ever, where identities feed each other
         if name not in nodes or nodes[name].op != "Identity" or not nodes[name].input:

@@ -2,7 +2,7 @@
 
 They are kept in the cache folder under that name: a module outlives the folder that it was read
 from, and assets are where the graph can read them for as long as there is a model. Weights are not
-among them: Keras has these. Only what else a checkpoint holds (tables that change) keeps it here.
+among them: Keras has these. The checkpoint is kept only if it holds more (tables that change).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from keras_tl.errors import InputError
 from keras_tl.files import atomic_folder, cache_root
 
 ASSETS, VARIABLES, FINGERPRINT = "assets", "variables", "fingerprint.pb"
-# What TensorFlow reads of a SavedModel, and how many bytes of each: at once, but for the weights.
+# What TensorFlow reads of a SavedModel, and the most bytes of each: all but weights at once.
 READ = {
     SAVED_MODEL: 2**26,
     FINGERPRINT: 2**20,
@@ -31,9 +31,9 @@ READ = {
     ASSETS: 2**30,
     VARIABLES: 2**37,
 }
-# In memory a byte of a graph may take fifty. Those of models pack to a tenth, and few are so large.
+# A graph's byte may take fifty in memory. Models' graphs compress to a tenth; few are this large.
 LARGE_GRAPH, MOST_PACKED = 2**23, 50
-# A constant that repeats one number may be larger in memory than in the file, to so many numbers.
+# Most numbers of a constant that repeats one number, and so takes more memory than the file.
 MOST_REPEATED = 2**22
 
 
@@ -103,7 +103,8 @@ def read(folder: str | Path) -> ModuleFiles:
         folder: The SavedModel's folder.
 
     Raises:
-        InputError: It is none of TensorFlow 2, or has files that are none or are too large.
+        InputError: It is not a SavedModel of TensorFlow 2, or has files that are not regular or are
+            too large.
     """
     folder = Path(folder)
     graph = parse(folder)
@@ -158,7 +159,7 @@ def _refuse_odd(folder: Path) -> None:
         for path in (part, *part.rglob("*")) if part.is_dir() else (part,):
             _refuse_odd_file(path, most)
     if (folder / FINGERPRINT).exists():
-        # TensorFlow would go on, but for a traceback that it logs.
+        # TensorFlow would only log a traceback and go on.
         _read_message(folder / FINGERPRINT, fingerprint_pb2.FingerprintDef)
 
 
@@ -168,7 +169,7 @@ def _refuse_odd_file(path: Path, most: int) -> None:
     try:
         facts = path.stat()
     except OSError as error:
-        # A link to nothing is there, and so is one to itself.
+        # A broken link is there, and so is a link to itself.
         reason = f"cannot be read ({error.strerror})" if path.is_symlink() else ""
     else:
         if not stat.S_ISREG(facts.st_mode) and not stat.S_ISDIR(facts.st_mode):
@@ -180,14 +181,14 @@ def _refuse_odd_file(path: Path, most: int) -> None:
 
 
 def _refuse_bomb(content: bytes, path: Path) -> None:
-    """Raises where a large graph is much the same all over, as no model's is."""
+    """Raises if a large graph repeats itself more than any model's does."""
     if len(content) > LARGE_GRAPH and len(zlib.compress(content, 1)) * MOST_PACKED < len(content):
         received = f"{path}, {len(content) / 2**20:.0f} MiB of much the same"
         raise InputError("the graph of a model", received, "Download it again.")
 
 
 def _refuse_inflated(graph: Any, folder: Path) -> None:
-    """Raises where one of the constants that are made in loading is far larger than the file."""
+    """Raises if a constant that is made in loading has far more numbers than bytes in the file."""
     for node in graph.graph_def.node:
         if "value" not in node.attr:
             continue

@@ -10,23 +10,23 @@ from pathlib import Path
 from keras_tl.backbones.hub_archives import unpack
 from keras_tl.errors import InputError, in_one_line
 
-# How the name of a TF-Hub module begins, in front of its handle, or of an encoder's two, "A+B".
+# Prefix of a TF-Hub module's name, before its handle, or an encoder's two, "A+B".
 HUB = "hub:"
 SAVED_MODEL = "saved_model.pb"
-# What the TF1 Hub format has beside it.
+# A file that only the TF1 Hub format has.
 TF1_MODULE = "tfhub_module.pb"
 URLS = ("http://", "https://")
 OTHER_WAY = "Or download the module's .tar.gz on its page, and give that file or its folder."
 
 
 def parted(handle: str) -> tuple[str, str]:
-    """Parts "ENCODER+PREPROCESSOR"; the plus sign of a path parts nothing.
+    """Splits "ENCODER+PREPROCESSOR", but not at a plus sign within a path.
 
     Args:
         handle: One handle, or two.
 
     Returns:
-        The two; of one, that and "".
+        The two; for a single handle, that and "".
     """
     signs = [place for place, sign in enumerate(handle) if sign == "+"]
     if not signs or _path(handle):
@@ -46,7 +46,7 @@ def resolved(handle: str | Path) -> Iterator[Path]:
             downloaded before lies in `TFHUB_CACHE_DIR`, and needs neither network nor package.
 
     Yields:
-        The folder; that of an archive goes when the block ends.
+        The folder; that of an archive is removed when the block ends.
 
     Raises:
         InputError: There is no such folder or file, it is no archive of a SavedModel, or the
@@ -58,7 +58,7 @@ def resolved(handle: str | Path) -> Iterator[Path]:
     elif path.is_dir():
         yield path
     else:
-        # What is said of a file in it begins with the archive's name.
+        # Messages name files in this folder, so its name begins with the archive's.
         with tempfile.TemporaryDirectory(prefix=f"{path.name[:40]}-") as folder:
             yield _extract(path, Path(folder))
 
@@ -77,7 +77,7 @@ def _local(handle: str) -> Path | None:
 
 def _path(handle: str) -> Path | None:
     """The folder or file that a handle names, if there is one."""
-    # There may be no such user, and a URL may be no name that a file can have.
+    # A "~user" may not exist, and a URL may not be a possible file name.
     with suppress(OSError, RuntimeError):
         path = Path(handle).expanduser()
         if path.is_dir() or path.is_file():

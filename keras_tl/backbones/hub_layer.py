@@ -86,9 +86,9 @@ class HubLayer(keras.layers.Layer):
 
     Frozen it is in inference as a whole: `training` is False, and nothing in it moves. Trainable,
     it adds the module's regularization losses. It computes in float32 whatever the dtype policy.
-    Batch normalization cannot be told apart in it: with `statistics_frozen` a module with variables
-    that no gradient moves is in inference while it trains, without dropout. On several devices
-    moving statistics are those of the first one.
+    Its batch normalization cannot be told from the rest: with `statistics_frozen`, a module that
+    has non-trainable variables trains in inference mode, without dropout. On several devices moving
+    statistics are those of the first one.
 
     A `.keras` file has the module's graph and assets inside. In safe mode they are checked before
     they are loaded (`keras_tl.backbones.hub_check`).
@@ -108,7 +108,7 @@ class HubLayer(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.module = module if isinstance(module, HubModule) else _described(module)
         self.statistics_frozen = statistics_frozen
-        # Strings and tables do not compile; whether the rest does, nobody knows.
+        # Strings and tables do not compile, and nothing says whether the rest does.
         self.supports_jit = False
         self.loaded: Any = None
         self._files: ModuleFiles | None = None
@@ -138,7 +138,7 @@ class HubLayer(keras.layers.Layer):
         for variable, within in zip(self._own, found, strict=True):
             if keep_weights:
                 within.assign(variable.value)
-            # The variable stays the one that optimizers and models know.
+            # The Keras variable stays the same object, as optimizers and models refer to it.
             variable._initialize(within)
         self.loaded, self._files = loaded, files
 
@@ -231,7 +231,7 @@ class HubLayer(keras.layers.Layer):
                 "If you trust where the file comes from, load it with safe_mode=False.",
             )
         files = files.kept()
-        # Not inside whatever graph is being traced.
+        # Outside any graph that is being traced.
         with tf.init_scope():
             self.adopt(load(files), files, keep_weights=True)
 
@@ -241,7 +241,7 @@ def load(files: ModuleFiles, *, weights: bool = False) -> Any:
 
     Args:
         files: Its files.
-        weights: Whether its variables have the values of its checkpoint; else none.
+        weights: Whether to load its variables' values from its checkpoint.
 
     Raises:
         InputError: TensorFlow does not know an operation in it, or cannot load it.
@@ -260,16 +260,16 @@ def usable(expected: str, fix: str, received: str = "") -> Iterator[None]:
     Args:
         expected: What the graph was to be.
         fix: What to do about it.
-        received: What it is; by default what was raised says it.
+        received: What it is; by default the text of the error.
 
     Raises:
-        InputError: Anything was raised but what says so itself, or says that memory is short.
+        InputError: Anything was raised except our own errors and a lack of memory.
     """
     try:
         yield
     except (KerasTLError, MemoryError, tf.errors.ResourceExhaustedError):
         raise
-    # What TensorFlow raises on one may be anything, and shares no other base.
+    # TensorFlow may raise anything here: there is no narrower base class.
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
         raise InputError(expected, received or reason, fix) from error
@@ -307,7 +307,7 @@ def _know_operations(files: ModuleFiles) -> None:
 
 
 def endpoint_of(loaded: Any) -> str:
-    """What of a loaded SavedModel is called.
+    """The endpoint of a loaded SavedModel to call.
 
     Raises:
         InputError: It has nothing of that kind.

@@ -1,9 +1,9 @@
 """The TensorFlow operations that a SavedModel may have to be loaded in safe mode.
 
 What is here computes on the tensors it is given, draws at random, or reads and changes variables
-and tables that were handed to it. What is not reads or writes files (`ReadFile`, `SaveV2`, data
-sets, `PrintV2` to a file, `DecodeProtoV2`), runs Python (`PyFunc`), reaches other machines, devices
-or another part of the process (`Send`, `VarHandleOp`, XLA host callbacks), or stops it (`Abort`).
+and tables that were handed to it. Others read or write files (`ReadFile`, `SaveV2`, data
+sets, `PrintV2` to a file, `DecodeProtoV2`), run Python (`PyFunc`), reach other machines, devices
+or another part of the process (`Send`, `VarHandleOp`, XLA host callbacks), or stop it (`Abort`).
 An operation that nobody has looked at is not here. The one that reads a table's asset is judged
 where it stands, see `keras_tl.backbones.hub_check`.
 

@@ -16,8 +16,8 @@ IDS, MASK, TYPES = "input_word_ids", "input_mask", "input_type_ids"
 class HubTokenizer(HubLayer):
     """Calls a preprocessor; runs on the host.
 
-    Where the preprocessor has the methods `tokenize` and `bert_pack_inputs`, it makes as many
-    tokens as are asked for, and takes pairs; else it gives what it gives
+    If the preprocessor has the methods `tokenize` and `bert_pack_inputs`, it makes as many tokens
+    as are asked for, and takes pairs; else it is called as it is
     (https://www.tensorflow.org/hub/common_saved_model_apis/text).
     """
 
@@ -136,7 +136,7 @@ def padding_of(tokenizer: HubTokenizer, sample: tf.Tensor) -> int:
 
 @keras.saving.register_keras_serializable(package="keras_tl")
 class EncoderInputs(keras.layers.Layer):
-    """Makes what TF-Hub's encoders take of tokens.
+    """Turns tokens into the inputs of TF-Hub's encoders.
 
     Args:
         padding: The id of padding.

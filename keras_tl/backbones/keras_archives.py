@@ -1,7 +1,7 @@
-"""Reads `.keras` archives, which may come from anywhere, in as much memory as they are large.
+"""Reads `.keras` archives from anywhere, in no more memory than their size justifies.
 
-A few bytes in an archive can ask for any amount of it: a member that unpacks to gigabytes, an array
-that is nothing but its fill value, a layer of a million units. Each is compared with what the
+A few bytes in an archive can ask for any amount of memory: a member that unpacks to gigabytes, an
+array that is nothing but its fill value, a layer of a million units. Each is compared with what the
 archive holds before it is made.
 """
 
@@ -24,12 +24,12 @@ import tensorflow as tf
 from keras_tl.errors import InputError, in_one_line
 
 FIX = "Copy it again from where it was trained."
-# Keras stores the archive's members as they are. Packed again, weights hardly shrink and graphs do
-# to a tenth; what is this much smaller is a bomb, unless it is small unpacked.
+# Keras does not compress members. Compressed by others, weights hardly shrink, and graphs do to a
+# tenth; an archive that unpacks to this many times its size is a bomb, unless that is small.
 _MOST_EXPANSION, _SMALL = 20, 2**25
-# A weight takes that much of a file at least, its values apart.
+# Least bytes that a weight takes of a file, apart from its values.
 _LEAST_BYTES = 100
-# Numbers in weights that a file need not hold: of adapters that were merged.
+# Numbers in weights that a file need not hold: adapters that were merged.
 _ALWAYS_ALLOWED = 2**18
 # Weights are counted for one model at a time.
 _one_at_a_time = threading.Lock()
@@ -65,7 +65,7 @@ def load_model(path: Path) -> keras.Model:
         with _no_more_than(path, _held(path)):
             return keras.models.load_model(path, compile=False)
     except (*BROKEN, tf.errors.OpError) as error:
-        # Keras puts what a layer says into pages of its own.
+        # Keras buries a layer's own message in a long one.
         cause: BaseException | None = error
         while cause and not isinstance(cause, InputError):
             cause = cause.__cause__ or cause.__context__
@@ -97,7 +97,7 @@ def check_file(path: Path) -> None:
     """Looks at a path before it is opened.
 
     Raises:
-        ValueError: It is no file; what is read of a pipe or a device might never end.
+        ValueError: It is not a regular file: reading a pipe or a device might never end.
     """
     if not path.is_file():
         raise ValueError("not a file" if path.exists() else "not there")
@@ -111,7 +111,7 @@ def _read(path: Path, member: str) -> bytes:
 
 
 def _refuse_bomb(path: Path) -> None:
-    """Looks at what an archive says of its members, before any is unpacked."""
+    """Refuses an archive by the sizes that it claims, before any member is unpacked."""
     with zipfile.ZipFile(path) as archive:
         size = sum(info.file_size for info in archive.infolist())
     if size > max(_MOST_EXPANSION * path.stat().st_size, _SMALL):
@@ -126,10 +126,10 @@ def objects(
     Args:
         group: The group.
         path: Its path.
-        seen: Where in the file those lie that were met before.
+        seen: Addresses in the file of the objects met before.
 
     Raises:
-        ValueError: Two links lead to the same object, by which a few groups could be millions.
+        ValueError: Two links lead to the same object: a few groups could pass for millions.
     """
     seen = set() if seen is None else seen
     for part in group:
@@ -143,7 +143,7 @@ def objects(
 
 
 def meet(item: h5py.Group | h5py.Dataset, seen: set[int]) -> None:
-    """Notes where in its file an object lies.
+    """Notes an object's address in its file.
 
     Raises:
         ValueError: It was met before.
@@ -155,7 +155,7 @@ def meet(item: h5py.Group | h5py.Dataset, seen: set[int]) -> None:
 
 
 def _held(path: Path) -> int:
-    """The size of an archive's weights; none of its arrays is larger."""
+    """The size of an archive's weights; raises if an array claims more."""
     content = read_weights(path)
     size = content.getbuffer().nbytes
     with h5py.File(content, "r") as file:
@@ -167,7 +167,7 @@ def _held(path: Path) -> int:
 
 @contextmanager
 def _no_more_than(path: Path, size: int) -> Iterator[None]:
-    """Refuses weights of more numbers than there are bytes of them, before they get memory."""
+    """Refuses a model with more numbers in weights than `size`, before they get memory."""
     thread, left = threading.get_ident(), size + _ALWAYS_ALLOWED
     add_weight, build = keras.Layer.add_weight, keras.layers.Normalization.build
 
@@ -185,7 +185,7 @@ def _no_more_than(path: Path, size: int) -> Iterator[None]:
         count(layer, args[0] if args else kwargs.get("shape"))
         return add_weight(layer, *args, **kwargs)
 
-    # A mean that is in the configuration becomes as many numbers as there are inputs.
+    # A configured mean is expanded to as many numbers as there are inputs.
     def counted_build(layer: keras.layers.Normalization, input_shape: Any) -> None:
         count(layer, [input_shape[axis] for axis in layer.axis])
         build(layer, input_shape)

@@ -66,7 +66,7 @@ def _check(kind: Any) -> None:
 
 
 def _check_claims(folder: Path) -> None:
-    """Refuses what a local preset cannot be, before KerasHub gives it memory."""
+    """Refuses impossible sizes of a local preset, before KerasHub gives it memory."""
     saved = read_json(folder / "config.json")
     if "model_type" in saved:
         # KerasHub reads folders of Hugging Face, too.
@@ -152,7 +152,7 @@ def _flat(name: str, values: list[np.ndarray], width: int) -> list[np.ndarray]:
 
 
 def _tokenizer(tokenizer: Any) -> Callable[..., Tokenizer]:
-    """What makes a preset's tokenizer, of `max_tokens`, `windows` and how texts are read."""
+    """A maker of a preset's tokenizers, from `max_tokens`, `windows` and how texts are read."""
     specials = (tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token)
     if hasattr(tokenizer, "merges"):
         ids = tokenizer.vocabulary

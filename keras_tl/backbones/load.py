@@ -73,7 +73,7 @@ def check_image_size(spec: BackboneSpec, image_size: int | None, pinned: bool = 
     Args:
         spec: The backbone.
         image_size: The size that is asked for, in pixels; None is the backbone's own.
-        pinned: Whether only the backbone's own will do.
+        pinned: Whether only the backbone's own size is allowed.
 
     Returns:
         The size.
@@ -118,7 +118,7 @@ def _check_recurrent(model: keras.Model) -> None:
     """Refuses recurrent layers with dropout of their own, which would be active when frozen."""
     for layer in model.layers:
         for inner in layers_within(layer):
-            # What cells with dropout have, and nothing else.
+            # Only cells with dropout have this attribute.
             if hasattr(inner, "recurrent_dropout") and (inner.dropout or inner.recurrent_dropout):
                 received = f"{layer.name!r} with it"
                 fix = "Put a Dropout layer before it."
@@ -126,7 +126,7 @@ def _check_recurrent(model: keras.Model) -> None:
 
 
 def preprocess(pixels: keras.KerasTensor, mode: str) -> keras.KerasTensor:
-    """Does to RGB pixels what a family of backbones was trained with.
+    """Preprocesses RGB pixels as in the training of a family of backbones.
 
     Args:
         pixels: Float32 `[batch, height, width, 3]`, RGB, 0..255.
@@ -169,8 +169,8 @@ def _cut(spec: BackboneSpec, model: keras.Model, features: str | None) -> keras.
 class _DownloadErrors:
     """Turns a failed download of weights into one line.
 
-    Keras raises a bare `Exception` from the URL error, so that it is told by its context, and a
-    `ValueError` where the file's hash is not what it should be.
+    Keras raises a bare `Exception` from the URL error, so that only its context tells it, and a
+    `ValueError` if the file has a wrong hash.
     """
 
     def __init__(self, name: str):

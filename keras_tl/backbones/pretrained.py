@@ -17,7 +17,7 @@ class PretrainedEncoder:
 
     Attributes:
         config: Its shape.
-        tokenizer: Makes its tokenizer, of `max_tokens` and `windows`, and of `truncate`, `markup`
+        tokenizer: Makes its tokenizer from `max_tokens` and `windows`, and `truncate`, `markup`
             and `bag_of_words` by name.
         pooling: "mean" or "cls".
         weights: Arrays of each layer by its name in `keras_tl.backbones.encoder`, in Keras' order

@@ -72,12 +72,12 @@ def recognise(layer_names: Collection[str], model_name: str = "") -> Body | None
         model_name: The model's own; `load_backbone` and `add_head` give it the row's.
 
     Returns:
-        The row whose preprocessing, stem, block ends and output are all among the names, or,
-        where features are taken before the output, the row with the first blocks alone, which
-        are. Of several with blocks the one called `model_name`, then one that is there to its
-        output, then the one with most blocks (a ResNet101 has every layer name of a ResNet50),
-        then the one that explains most names. A text encoder and a TF-Hub module are told by
-        their own names. None if there is none.
+        The row whose preprocessing, stem, block ends and output are all among the names; where
+        features are taken before the output, the row cut to its first blocks, if these are. Of
+        several rows, those with blocks come first, then the one called `model_name`, one whose
+        output is there, the one with most blocks (a ResNet101 has every layer name of a
+        ResNet50), and the one that explains most names. A text encoder and a TF-Hub module are
+        recognised by their own layers' names. None if nothing fits.
     """
     present = set(layer_names)
     found = [
@@ -100,7 +100,7 @@ def recognise(layer_names: Collection[str], model_name: str = "") -> Body | None
 
 
 def _within(spec: BackboneSpec, present: set[str], named: bool) -> BackboneSpec | None:
-    """The row as far as a model has it; only by name where that is not one whole block."""
+    """The row cut to the blocks that a model has; with no whole block, only if `named`."""
     if _landmarks(spec) <= present:
         return spec
     kept = tuple(block for block in spec.blocks if block.last in present)
@@ -112,7 +112,7 @@ def _within(spec: BackboneSpec, present: set[str], named: bool) -> BackboneSpec 
 
 
 def _landmarks(spec: BackboneSpec) -> set[str]:
-    """The layer names that tell a row's models."""
+    """The layer names by which a row's models are recognised."""
     preprocessing = set() if spec.preprocessing == "none" else {applications.PREPROCESSING}
     return {spec.stem, spec.output, *(block.last for block in spec.blocks)} | preprocessing
 

@@ -1,9 +1,9 @@
 """Whether an EfficientNet B0 to B7 in a weights file was trained behind its second scaling.
 
-Keras divides by the deviations a second time in models with the published weights alone: see
+Keras divides by the deviations a second time only in models with the published weights: see
 `keras_tl.backbones.applications.EfficientNetApplication`, which always builds the layer. A model
-that Keras built without weights, and that somebody trained, has none. A whole model in a file says
-so; weights do by the mean and variance before it, which only the published ones set.
+that Keras built without weights and somebody trained lacks it. A file with a whole model shows this
+by its layers; one with weights by the mean and variance, which only the published ones set.
 """
 
 import json
@@ -21,12 +21,12 @@ from keras_tl.backbones.weight_files import WeightsReport
 
 
 def settle(model: keras.Model, path: str | Path | None, report: WeightsReport | None) -> None:
-    """Makes the second scaling one by 1 unless a file's weights were trained behind it.
+    """Sets the second scaling to 1 unless a file's weights were trained behind it.
 
     Args:
         model: A flat model with the layer and the file's weights.
         path: The file; None for random weights, which are then trained as Keras' would be.
-        report: What of it was loaded.
+        report: What was loaded from it.
     """
     if path is not None and report is not None:
         layers = _saved_layers(_saved_config(Path(path)))
@@ -53,7 +53,7 @@ def _is_scaling(kind: str, scale: Any) -> bool:
 
 
 def _is_untrained(model: keras.Model, report: WeightsReport) -> bool:
-    """Whether the file's normalization is one that does nothing; False where it has none."""
+    """Whether the file's normalization does nothing; False if it has none."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization) and layer.name in report.matched:
             mean, variance, *_ = (weight.numpy() for weight in layer.weights)
@@ -62,7 +62,7 @@ def _is_untrained(model: keras.Model, report: WeightsReport) -> bool:
 
 
 def _saved_config(path: Path) -> Any:
-    """What a file says of the model that its weights are of; None where it says nothing."""
+    """The configuration in a file of the model that its weights belong to; None without one."""
     try:
         if zipfile.is_zipfile(path):
             return keras_archives.read_config(path)

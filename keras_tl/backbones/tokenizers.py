@@ -1,4 +1,4 @@
-"""Strings to token ids, as a layer: what is exported takes what users have."""
+"""Strings to token ids, as a layer, so that an exported model takes the strings users have."""
 
 import functools
 from typing import Any
@@ -14,23 +14,23 @@ INSTALL = "Run: pip install 'keras_tl[text]'"
 # What BERT's tokenizers leave out before anything else: control and format characters, private
 # ones, U+FFFD; tab and line ends are blanks.
 _CONTROL = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{9F}\p{Cf}\p{Co}\x{FFFD}]"
-# Longer ones are unknown; a character has up to 4 bytes.
+# Longer words are unknown; a character has up to 4 bytes.
 _LONGEST_WORD = 100
 WORD_LIMITS = {"characters": 4 * _LONGEST_WORD, "bytes": _LONGEST_WORD}
 _IDEOGRAPHS = r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}"
-# What words end at, all but the blanks of ASCII.
+# Characters that words end at, except ASCII's blanks.
 _BETWEEN_WORDS = (
     r"[\p{Z}\p{P}$+<=>^`|~"
     + _IDEOGRAPHS
     + r"\x{F900}-\x{FAFF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2CEAF}\x{2F800}-\x{2FA1F}]"
 )
-# Cheap to look for: without it there is no longer word.
+# Cheap to look for: without a match, no word is longer than the limit.
 _MAY_BE_LONGER = (
     r"(?s).*[^\x00-\x2F\x3A-\x40\x5B-\x60\x7B-\x7F\x{3001}\x{3002}\x{FF0C}"
     + _IDEOGRAPHS
     + rf"]{{{_LONGEST_WORD + 1}}}.*"
 )
-# A character that texts have no more by then, and so no vocabulary.
+# A private-use character: these are removed from texts before, so no vocabulary has it.
 _NO_WORD = "\ue000"
 # What is kept of a text that is too long: its beginning, or its beginning and its end.
 TRUNCATIONS = ("head", "head-tail")
@@ -59,7 +59,7 @@ class Tokenizer(keras.layers.Layer):
         truncate: What is kept of a text that is too long for all windows: "head", its beginning,
             or "head-tail", as much of its beginning as of its end.
         markup: "keep", or "drop" to read no HTML tags, see `keras_tl.backbones.markup`.
-        bag_of_words: How many buckets the words of whole texts are counted in, see
+        bag_of_words: Number of buckets that count the words of whole texts, see
             `keras_tl.backbones.bag_of_words`; 0 counts none.
         **kwargs: Of `keras.layers.Layer`.
 
@@ -136,8 +136,8 @@ class Tokenizer(keras.layers.Layer):
 
         Returns:
             int32 `[batch, 4]`, special tokens not counted: how many tokens are written, how many
-            are read, how many are with any number of windows (of a pair's first text, what a
-            window has no room for never is), and the least number of windows that does.
+            are read, how many would be with any number of windows (of a pair's first text, never
+            what one window has no room for), and the least number of windows that reads these.
         """
         first, second = self._texts(without_markup(text) if self.markup == "drop" else text)
         goes_on = _lengths(second)
@@ -147,7 +147,7 @@ class Tokenizer(keras.layers.Layer):
             written, shown = goes_on + _lengths(first), before - 1 - self.ends_between
         stretch = self.max_tokens - 1 - before
         read = shown + tf.minimum(goes_on, self.windows * stretch)
-        # The one token that a window holds at least may be the first text's.
+        # Where a window has room for one token only, the first text's may take it.
         readable = shown + tf.where(stretch > 0, goes_on, 0)
         windows = tf.where(stretch > 0, -(-goes_on // tf.maximum(stretch, 1)), 1)
         return tf.stack([written, read, readable, tf.maximum(windows, 1)], axis=1)
@@ -167,7 +167,7 @@ class Tokenizer(keras.layers.Layer):
         first, second = self._texts(text)
         if first is None:
             head = tf.fill([tf.shape(text)[0], self.max_tokens], self.start)
-            # So many tokens of a window stand before the text that goes on.
+            # Number of tokens in a window before the text that goes on.
             before = tf.ones_like(_lengths(second))
         else:
             head, before = self._head(first, _lengths(second))
@@ -217,9 +217,9 @@ class Tokenizer(keras.layers.Layer):
         return tf.reshape(both, [-1, 2, length])
 
     def _shortened(self, text: tf.RaggedTensor, room: tf.Tensor) -> tf.RaggedTensor:
-        """Leaves out the middle of texts for which there is no room (`[batch]`), if that is asked.
+        """Leaves out the middle of texts longer than `room` (`[batch]`), if `truncate` says so.
 
-        Else they stay as they are: what is behind the room is not laid out.
+        Else they stay as they are: what exceeds the room is not laid out.
         """
         if self.truncate == "head":
             return text
@@ -257,7 +257,7 @@ class Tokenizer(keras.layers.Layer):
 class WordPieceTokenizer(Tokenizer):
     """BERT's tokenizer: words at blanks and punctuation, then the longest known pieces.
 
-    Gives the ids of `transformers`' BertTokenizer. Where it does not:
+    Gives the ids of `transformers`' BertTokenizer, with these exceptions:
 
     - The capital sigma at a word's end becomes the final small one, as Unicode has it.
     - Special tokens that are written out in a text are no special tokens here.
@@ -271,9 +271,9 @@ class WordPieceTokenizer(Tokenizer):
         windows: See `Tokenizer`.
         lowercase: Whether texts are made lower-case first.
         strip_accents: Whether accents are taken off first.
-        unknown: The token for words that the vocabulary's pieces do not make.
-        word_limit: Longer words are unknown: than 100 "characters", or than 100 "bytes", as models
-            have it that were saved when there was no other.
+        unknown: The token for words that cannot be made of the vocabulary's pieces.
+        word_limit: Whether words of more than 100 "characters" or 100 "bytes" are unknown; models
+            saved before there was a choice have the latter.
         **kwargs: See `Tokenizer`.
 
     Raises:
@@ -324,7 +324,7 @@ class WordPieceTokenizer(Tokenizer):
 
     def get_config(self) -> dict[str, Any]:
         """The layer's settings, the vocabulary among them."""
-        # Left out, the key of what was stored is what it was.
+        # "bytes" is left out, so that the keys of what was stored before do not change.
         later = {} if self.word_limit == "bytes" else {"word_limit": self.word_limit}
         return {
             **super().get_config(),
@@ -336,26 +336,26 @@ class WordPieceTokenizer(Tokenizer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "WordPieceTokenizer":
-        """Makes the layer of its settings; older ones do not say what limits a word."""
+        """Makes the layer from its settings; older ones have no `word_limit`, which was "bytes"."""
         return cls(**{"word_limit": "bytes", **config})
 
 
 def _without_longer(strings: tf.Tensor) -> tf.Tensor:
-    """Puts what is no word in the place of words of too many characters."""
+    """Replaces words of too many characters by something that is no word."""
     apart = tf.strings.regex_replace(strings, _BETWEEN_WORDS, r" \0 ")
     return tf.strings.regex_replace(apart, rf"\S{{{_LONGEST_WORD + 1},}}", _NO_WORD)
 
 
 @functools.lru_cache(maxsize=4)
 def _word_pieces(vocabulary: str, unknown: str, most_bytes: int) -> Any:
-    """The compiled vocabulary, which copies of a model share."""
+    """The compiled vocabulary; copies of a model share it."""
     try:
         from tensorflow_text import FastWordpieceTokenizer
     except ModuleNotFoundError as error:
         raise InputError(
             "the package tensorflow-text", "an environment without it", INSTALL
         ) from error
-    # Not inside whatever graph is being traced.
+    # Outside any graph that is being traced.
     try:
         with tf.init_scope():
             return FastWordpieceTokenizer(

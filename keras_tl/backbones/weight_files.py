@@ -292,7 +292,7 @@ def _match(layers: list[keras.Layer], saved: list[_Saved]) -> dict[str, _Saved]:
 
 
 def _by_name(layers: list[keras.Layer], saved: list[_Saved]) -> dict[str, _Saved]:
-    """Equal names that somebody gave."""
+    """Pairs equal names that users gave."""
     pairs = {}
     named = {layer.name: _shapes(layer) for layer in layers if _number(layer) is None}
     for entry in saved:
@@ -320,8 +320,8 @@ def _by_number(layers: list[keras.Layer], saved: list[_Saved]) -> dict[str, _Sav
 def _by_class(layers: list[keras.Layer], saved: list[_Saved]) -> dict[str, _Saved]:
     """Keras 3 files without names: by class and shapes, in the order of the model.
 
-    Which nested model comes before which the file does not say: unless one of them has all that
-    is wanted, what is in several is left out.
+    The file does not say which nested model comes first: unless one of them has all that is wanted,
+    layers that fit several of them are left out.
     """
     nameless = [entry for entry in saved if not entry.names]
     sorts: dict[str, Counter[tuple[str, Shapes]]] = defaultdict(Counter)
@@ -357,7 +357,7 @@ def _in_order(layers: list[keras.Layer], saved: list[tuple[str, _Saved]]) -> dic
 
 
 def _between(layers: list[keras.Layer], saved: list[_Saved], pairs: dict[str, _Saved]) -> list[str]:
-    """Layers of the file that the model has not, with used ones before and behind them.
+    """Layers of the file that the model lacks, with used ones before and after them.
 
     A Keras 3 file keeps the order within a class; in one of Keras 2 the first array tells it.
     """
@@ -372,7 +372,7 @@ def _between(layers: list[keras.Layer], saved: list[_Saved], pairs: dict[str, _S
         places = [place for place, entry in enumerate(entries) if id(entry) in used]
         if places:
             found += [e for e in entries[places[0] : places[-1]] if id(e) not in used]
-    # What may be one of the model's layers is not more: the match is a partial one.
+    # A layer that may be one the model still lacks is not extra: the match is a partial one.
     return [e.label for e in found if missing.isdisjoint(e.names or [_sort(e)])]
 
 
