@@ -5,7 +5,7 @@
     OUT/extract.json                        what was computed, with what; written last
 
 What the workers run is a SavedModel, which is sent to them by way of OUT: they load no weights
-from elsewhere. Any runner of Beam's will do; nothing of it is decided here.
+from elsewhere. Any runner of Beam's will do: nothing here depends on it.
 """
 
 import json
@@ -46,7 +46,7 @@ from keras_tl.shard_folder import FORMAT_VERSION, INDEX
 from keras_tl.shard_formats import ShardFormat
 from keras_tl.versions import versions
 
-# In this process, or in several of this machine. Beam's own default would download another one.
+# Runs in this process, or in several on this machine; Beam's own default would download a runner.
 LOCAL_RUNNER = "FnApiRunner"
 MODEL = "model.zip"
 # Without these a SavedModel cannot be loaded.
@@ -170,13 +170,13 @@ def _finished(pipeline: beam.Pipeline) -> tuple[PipelineResult, str]:
     """Runs a pipeline to its end.
 
     Raises:
-        CheckError: A worker's error has ended it, whatever the runner makes of that.
+        CheckError: A worker's error has ended it, however the runner reports that.
     """
     try:
         result = pipeline.run()
         return result, result.wait_until_finish()
     except Exception as error:
-        # Runners put the whole of a worker's traceback before what it says last.
+        # Runners put a worker's whole traceback before its message.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         cause = lines[-1] if lines else type(error).__name__
         fix = "Mend that, and begin anew in another --out."
@@ -195,7 +195,7 @@ def build(
 
     Args:
         pipeline: The pipeline.
-        source: From it to items.
+        source: From the pipeline to items.
         read: Reads items, or gives them to the output `SKIPPED`.
         score: Makes columns of batches of items, or gives them to the output `SKIPPED`.
         write_shards: Writes columns.
@@ -222,7 +222,7 @@ def _runner(options: PipelineOptions) -> str:
 
 
 def _check_free(out: str) -> None:
-    """Refuses a folder in which something is; makes it where that is needed."""
+    """Refuses a folder that is not empty; makes one that is missing."""
     fix = "Choose another --out, or delete it: a pipeline begins anew."
     found = FileSystems.match([FileSystems.join(out, "*")], limits=[1])[0].metadata_list
     if found:
@@ -253,6 +253,6 @@ def _write_index(
 
 
 def _counted(result: PipelineResult, name: str) -> int:
-    """What a counter of the workers says; where a runner knows no better, retries included."""
+    """A counter's sum over the workers, with retries if the runner cannot tell these apart."""
     wanted = MetricsFilter().with_namespace(NAMESPACE).with_name(name)
     return sum(counter.result or 0 for counter in result.metrics().query(wanted)["counters"])

@@ -64,7 +64,7 @@ class ServedModel:
             except ImportError as error:
                 fix = "Install keras_tl[text] on the workers."
                 raise InputError("the package tensorflow-text", "none installed", fix) from error
-        # It holds the variables, which signatures only refer to.
+        # Kept because it holds the variables, which signatures only refer to.
         self._loaded = tf.saved_model.load(str(folder))
         self._signatures = self._loaded.signatures
 
@@ -88,7 +88,7 @@ class ServedModel:
         return good, self._outputs("pixels", {"pixels": pixels}), bad
 
     def _decoded(self, items: list[Item]) -> tuple[list[Item], tf.Tensor, list[Item]]:
-        """Images that can be decoded, all in one call; where that fails they are told apart."""
+        """Decodes images in one call; if that fails, one by one, to find the bad ones."""
         decode = self._signatures["decode"]
 
         def pixels_of(some: list[Item]) -> tf.Tensor:

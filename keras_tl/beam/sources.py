@@ -89,14 +89,14 @@ class FolderItems(beam.PTransform):
     def __init__(self, root: str, kind: FileKind):
         super().__init__()
         self._root, self._kind = root, kind
-        # A name may have characters that patterns give a meaning to.
+        # Escapes characters of a name that have a meaning in patterns.
         self._pattern = "".join(f"[{c}]" if c in "*?[" else c for c in root) + "/**"
 
     def check(self) -> None:
-        """Refuses a folder in which there is nothing.
+        """Refuses an empty folder.
 
         Raises:
-            InputError: So it is.
+            InputError: It is empty.
         """
         found = FileSystems.match([self._pattern], limits=[1])[0].metadata_list
         if not found:
@@ -128,8 +128,8 @@ def _nothing(folder: str, kind: FileKind) -> InputError:
 def _named(file: FileMetadata, root: str) -> Iterator[tuple[str, str, int]]:
     """A file's path below the folder, its address and its size, unless it is hidden.
 
-    What is called by no UTF-8 has no address; its path is made readable, for the list of what was
-    skipped.
+    A file whose name is not UTF-8 gets no address; its path is made readable, for the list of
+    skipped items.
     """
     name = file.path.replace(os.sep, "/").removeprefix(root.replace(os.sep, "/")).lstrip("/")
     hidden = (part.startswith(".") or part.lower() in HIDDEN_NAMES for part in name.split("/"))

@@ -25,7 +25,7 @@ from keras_tl.files import csv_writer
 from keras_tl.model_info import ModelInfo
 from keras_tl.scorers import computed
 
-# A batch is at most so large: what is decoded of it is in a worker's memory at once.
+# Bounds of a batch's size: all of it is decoded in a worker's memory at once.
 SMALLEST_BATCH, LARGEST_BATCH = 8, 64
 SKIPPED, READ = "skipped", "read"
 NAMESPACE = "keras_tl"

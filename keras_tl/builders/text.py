@@ -47,8 +47,8 @@ def build_text_classifier(
         truncate: What is kept of a text that is too long: "head", its beginning, or "head-tail",
             as much of its beginning as of its end.
         markup: "keep", or "drop" to read no HTML tags; see `keras_tl.backbones.markup`.
-        bag_of_words: In how many buckets the words of whole texts are counted, to stand beside
-            the encoder's features; 0 has none. See `keras_tl.backbones.bag_of_words`.
+        bag_of_words: Number of buckets that count the words of whole texts, beside the encoder's
+            features; 0 has none. See `keras_tl.backbones.bag_of_words`.
         pooling: "mean", "cls", "layers", or None for what the encoder was published with; see
             `keras_tl.backbones.encoders.load_encoder`.
         hidden: See `keras_tl.heads.add_head`.

@@ -43,7 +43,7 @@ class TensorFlowEngine:
     name = "TensorFlow"
 
     def __init__(self, prefix: keras.Model):
-        # Any number of images: a smaller last batch would else be traced anew.
+        # Any number of images, or else a smaller last batch would be traced anew.
         shape, dtype = (None, *prefix.input_shape[1:]), input_dtype(prefix)
         spec = tf.TensorSpec(shape, tf.uint8 if dtype == tf.float32 else dtype)
 
@@ -85,7 +85,7 @@ class ReplicatedEngine:
         """See `Engine`."""
         count, parts = len(inputs), self._parts(inputs)
         context = self._strategy.experimental_distribute_values_from_function
-        # Numbers of replicas go on from one machine to the next.
+        # Replicas are numbered across machines.
         values = context(lambda ctx: tf.constant(parts[ctx.replica_id_in_sync_group % len(parts)]))
         found = []
         for output in self._run(values):
@@ -94,7 +94,7 @@ class ReplicatedEngine:
         return found
 
     def _parts(self, inputs: np.ndarray) -> list[np.ndarray]:
-        """Parts of one size for the devices, which for a TPU is always the same: filled up."""
+        """Equal parts for devices, filled up to the largest batch so far: a TPU needs one size."""
         devices = len(self._strategy.extended.worker_devices)
         self._largest = max(self._largest, -(-len(inputs) // devices) * devices)
         filling = np.repeat(inputs[:1], self._largest - len(inputs), axis=0)

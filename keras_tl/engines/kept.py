@@ -17,16 +17,16 @@ log = logging.getLogger("keras_tl")
 def kept(path: Path, convert: Callable[[], bytes]) -> bytes:
     """Reads a converted prefix, or converts and keeps it.
 
-    The file begins with the SHA-256 of its folder's name and the rest, so it needs nothing beside
-    it: one that is damaged or another prefix's is never used, and of two processes that convert at
-    once either one's is good.
+    The file begins with the SHA-256 of its folder's name and the rest, so that it needs no other
+    file: a damaged one, or another prefix's, is never used, and if two processes convert at once,
+    either one's is good.
 
     Args:
         path: Where it is kept.
-        convert: Makes it; called where it is not there as it was written.
+        convert: Makes it; called unless there is an intact one.
 
     Returns:
-        The converted prefix. Where it could not be written to disk a line says so.
+        The converted prefix. If it could not be written to disk, a log line says so.
     """
     content = _read(path)
     if content is not None:
@@ -41,7 +41,7 @@ def kept(path: Path, convert: Callable[[], bytes]) -> bytes:
 
 
 def _read(path: Path) -> bytes | None:
-    """The content, or None where there is none as it was written."""
+    """The content, or None unless it is there and intact."""
     try:
         with path.open("rb") as file:
             digest, content = file.read(DIGEST_BYTES), file.read()
@@ -50,7 +50,7 @@ def _read(path: Path) -> bytes | None:
     if _digest(path, content) != digest:
         log.warning("A damaged %s is made again", path.name)
         return None
-    # What was used lately stays longest in the store, which another process may have cleared.
+    # What was used last stays longest in the store; another process may have cleared it.
     with suppress(FileNotFoundError):
         os.utime(path.parent)
     return content

@@ -22,18 +22,18 @@ from keras_tl.replicas import has_accelerator
 # Largest difference from Keras that is allowed, relative to the largest value of the tensor. The
 # store's float16 rounds by half of that.
 TOLERANCE = 1e-3
-# So many images are compared: each gives thousands of values, and takes VGG16 a fifth of a second.
+# Images that are compared: each gives thousands of values, and takes VGG16 a fifth of a second.
 CHECKED_IMAGES = 8
 CHOICE = "engine.choice"
 CONVERTING = {kind.name: kind for kind in (LiteRTEngine, OpenVINOEngine)}
 PACKAGES = ("ai-edge-litert", "openvino")
-# A race goes on for so long, and two rounds at the least, with a few images for each core: many
-# short rounds, so that each engine has one in which nothing else disturbs it.
+# Least duration and least rounds of a race, and images for each core in a round: many short rounds,
+# so that each engine has one in which nothing else disturbs it.
 RACE_SECONDS = 2.0
 RACE_ROUNDS = 2
 RACE_IMAGES_A_CORE = 4
-# What TensorFlow does in less is not worth a conversion, which takes 5 to 15 seconds itself and
-# at best makes the rest three times as fast.
+# If TensorFlow takes less, a conversion is not worth it: it takes 5 to 15 seconds itself and at
+# best makes the rest three times as fast.
 WORTH_CONVERTING_SECONDS = 20.0
 
 log = logging.getLogger("keras_tl")
@@ -41,11 +41,11 @@ log = logging.getLogger("keras_tl")
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and where that holds.
+    """What was chosen, and on what machine the choice holds.
 
     Attributes:
         engine: The engine's name.
-        why: Why it is TensorFlow; "" where it is another.
+        why: Why it is TensorFlow; "" for another engine.
         machine: Versions of the packages and the number of cores at the time.
     """
 
@@ -131,7 +131,7 @@ def _checked(
 
 
 def _race(engines: list[Engine], sample: np.ndarray) -> tuple[Engine, list[str]]:
-    """The fastest on a sample, in turn, by each one's best; and how slow the others are."""
+    """The engine with the fastest single round on a sample, and how slow the others are."""
     if len(engines) == 1:
         return engines[0], []
     images = sample[: RACE_IMAGES_A_CORE * usable_cores()]
@@ -186,7 +186,7 @@ def _difference(received: list[np.ndarray], expected: list[np.ndarray]) -> float
         np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-12)
         for a, b in zip(received, expected, strict=True)
     ]
-    # Python's own `max` passes over a NaN that is not the first.
+    # Python's own `max` may ignore a NaN that does not come first.
     return float(np.max(differences))
 
 

@@ -1,8 +1,8 @@
 """The gate of exports for other runtimes: their program must say what the Keras model says.
 
 `predict.py` is run as a program of its own on image files. In float32 and float16 every output
-must be within a tolerance; in int8, where each is rounded to one of 256 values, what counts is
-whether the same is decided and as often rightly, on images that the model was not trained on.
+must be within a tolerance; in int8, where each is rounded to one of 256 values, what counts is that
+the decisions agree and are about as often right, on images that the model was not trained on.
 """
 
 import importlib.util
@@ -38,12 +38,12 @@ from keras_tl.export.verify import (
 from keras_tl.model_info import ModelInfo
 
 PROGRAM = "predict.py"
-# Largest difference allowed: of another order of summation and of a few pixels that were rounded
-# the other way; and of weights, or all of the computation, with 11 bits.
+# Largest difference allowed. float32: for another order of summation and a few pixels rounded the
+# other way; float16: for weights, or all of the computation, with 11 bits.
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2}
-# int8: the share of decisions that must be the same, and the accuracy that may be lost. More may be
-# where chance alone explains it: the difference of two models that are right on different images
-# varies by the square root of how many these are (McNemar, Psychometrika 12, 1947; one-sided 5 %).
+# int8: the share of decisions that must be the same, and the accuracy that may be lost, or more if
+# chance alone explains it: by chance, the difference of two models varies by the square root of the
+# number of images that only one has right (McNemar, Psychometrika 12, 1947; one-sided 5 %).
 LEAST_AGREEMENT = 0.9
 LARGEST_LOSS = 0.02
 CHANCE = 1.645
@@ -51,7 +51,7 @@ CHANCE = 1.645
 LARGEST_DEVIATION = 0.1
 HELD_OUT_IMAGES = 500
 FILES_A_RUN, BATCH = 100, 32
-# Timing: so many rounds at least and at most, and for so long.
+# Timing: the fewest and the most rounds, and the seconds after which no more than the fewest run.
 ROUNDS, TIMED_SECONDS = (5, 50), 2.0
 FIX_INT8 = "Take float16, or allow it by the tolerance."
 
@@ -76,11 +76,11 @@ def verify_program(
         precision: "float32", "float16" or "int8".
         sample_files: Not for "int8": encoded images beside the `probe_images`.
         held_out: For "int8": labelled images; at most 500 are drawn.
-        calibration: For "int8": labelled images of the training, whose targets say how a
-            regression's spread where those held out are all the same.
+        calibration: For "int8": labelled training images, whose targets give a regression's spread
+            if those held out are all the same.
         tolerance: The largest difference of a probability allowed (relative to the largest output
-            of a regression); by default 1e-3 for float32 and 1e-2 for float16, more where the
-            Keras model itself computes in less. For "int8" the accuracy that may be lost, by
+            of a regression); by default 1e-3 for float32 and 1e-2 for float16, more if the Keras
+            model itself computes in a lower precision. For "int8" the accuracy that may be lost, by
             default 0.02, more where chance explains it; of a regression the root mean squared
             difference, in standard deviations of the target, by default 0.1.
 
@@ -110,7 +110,7 @@ def verify_program(
 
 
 def load_program(folder: Path) -> ModuleType:
-    """Loads the `predict.py` of a folder as a module, whatever other there is of that name."""
+    """Loads the `predict.py` of a folder as a module, whatever other modules have that name."""
     spec = importlib.util.spec_from_file_location("exported_program", folder / PROGRAM)
     assert spec and spec.loader
     program = importlib.util.module_from_spec(spec)
@@ -150,7 +150,7 @@ def run_program(folder: Path, files: Sequence[str | bytes], info: ModelInfo) -> 
 
 
 def milliseconds(folder: Path, info: ModelInfo) -> dict[str, float | int]:
-    """Times a folder's model on one image, decoding apart, with one thread and with all cores.
+    """Times a folder's model on a decoded image, with one thread and with all cores.
 
     Returns:
         "one_thread" and "all_cores", medians of runs taken in turn, in milliseconds, and "cores".
@@ -168,13 +168,13 @@ def milliseconds(folder: Path, info: ModelInfo) -> dict[str, float | int]:
             before = time.perf_counter()
             run(pixels)
             taken[name].append(time.perf_counter() - before)
-    # The first run of each prepares things.
+    # The first run of each is a warm-up.
     medians = {name: round(1e3 * float(np.median(t[1:])), 3) for name, t in taken.items()}
     return {**medians, "cores": cores}
 
 
 def _as_file(file: str | bytes, aside: Path) -> str:
-    """A path for an image, written aside where there is only its content."""
+    """The path of an image, written to `aside` if only its content is given."""
     if isinstance(file, str):
         return str(Path(file).absolute())
     aside.write_bytes(file)
@@ -218,7 +218,7 @@ def _compare_decisions(
     allowed = LARGEST_LOSS if tolerance is None else tolerance
     theirs, ours, true = _choices(outputs, info), _choices(expected, info), targets > 0.5
     right, keras_right = ((choices == true).all(axis=1) for choices in (theirs, ours))
-    # Of few images, one may always be decided otherwise.
+    # Among few images, one may always be decided differently.
     least = min(LEAST_AGREEMENT, 1 - 1 / len(chosen))
     figures = {
         "agreement": float((theirs == ours).all(axis=1).mean()),
@@ -275,9 +275,9 @@ def _compare_values(
 
 
 def _spread(targets: np.ndarray, in_training: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Each target's standard deviation, in training where those held out are all the same.
+    """Each target's standard deviation; that in training if those held out are all the same.
 
-    Where these are, too, it is the largest output that stands for it, as in float32.
+    If those in training are, too, the largest output stands for it, as in float32.
     """
     unit = np.maximum(np.abs(expected).max(axis=0), 1e-12)
     for values in (in_training, targets):
@@ -286,7 +286,7 @@ def _spread(targets: np.ndarray, in_training: np.ndarray, expected: np.ndarray) 
 
 
 def _encoded(item: str | bytes | np.ndarray) -> str | bytes:
-    """An image as a file: of decoded pixels a PNG."""
+    """An image as a file; decoded pixels become a PNG."""
     if not isinstance(item, np.ndarray):
         return item
     import tensorflow as tf

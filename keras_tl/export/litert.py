@@ -75,7 +75,7 @@ def _convert(model: keras.Model, precision: str, calibration: np.ndarray | None)
     try:
         with quiet():
             content = _to_litert(model, precision, calibration)
-    # What a converter raises is anything, from TypeError to its own.
+    # A converter may raise anything, from TypeError to its own errors.
     except Exception as error:
         raise does_not_convert(LITERT.title, model, error) from error
     if precision == "int8":
@@ -116,7 +116,7 @@ def integer_operators(content: bytes) -> tuple[int, int]:
         content: A LiteRT model.
 
     Returns:
-        These, and all operators but those that change from float to integers or back.
+        Their number, and that of all operators except conversions between float and integers.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

@@ -18,7 +18,7 @@ from keras_tl.model_info import ModelInfo
 from keras_tl.quiet import quiet
 
 PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
-# The newest that every version of ONNX Runtime since 1.17 reads, with kernels for all of it.
+# The newest that every ONNX Runtime since 1.17 reads, with kernels for all its operators.
 OPSET = 18
 
 
@@ -77,7 +77,7 @@ def export_onnx(
 def convert(
     model: keras.Model, precision: str = "float32", calibration: np.ndarray | None = None
 ) -> bytes:
-    """Converts a model of one input, without checking what comes of it.
+    """Converts a model of one input, without checking the result.
 
     Args:
         model: A model of pixels, float32 `[batch, height, width, 3]`, with one output.
@@ -97,7 +97,7 @@ def convert(
                 graph = _to_float16(graph)
             if calibration is not None:
                 graph = _to_int8(graph, calibration)
-    # What a converter raises is anything, from KeyError to its own.
+    # A converter may raise anything, from KeyError to its own errors.
     except Exception as error:
         raise does_not_convert(ONNX.title, model, error) from error
     return graph.SerializeToString()
@@ -112,8 +112,8 @@ def _to_onnx(model: keras.Model) -> Any:
     def run(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return {output_name(0): tf.cast(model(pixels, training=False), tf.float32)}
 
-    # Keras runs grouped convolutions in a function for XLA, which tf2onnx leaves as a call: while
-    # functions run eagerly, what is in it is traced in its place.
+    # Keras runs grouped convolutions in a function for XLA, which tf2onnx leaves as a call; while
+    # functions run eagerly, the function's content is traced instead.
     eagerly = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
@@ -126,7 +126,7 @@ def _to_onnx(model: keras.Model) -> Any:
 
 
 def _with_constants(model: Any, constants: dict[str, tf.Tensor]) -> Any:
-    """Gives constants of layers (a Normalization's mean) their values; tf2onnx asks for them."""
+    """Stores layers' constants (a Normalization's mean), which tf2onnx turned into inputs."""
     from onnx import numpy_helper
 
     used = {name for node in model.graph.node for name in node.input}
@@ -140,7 +140,7 @@ def _with_constants(model: Any, constants: dict[str, tf.Tensor]) -> Any:
 
 
 def _with_erf(model: Any) -> Any:
-    """Writes erfc(x), which GELU has and ONNX has not, as 1 - erf(x)."""
+    """Writes erfc(x), which GELU uses and ONNX lacks, as 1 - erf(x)."""
     from onnx import TensorProto, helper
 
     one, nodes = "one_of_erfc", []

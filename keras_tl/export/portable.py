@@ -76,7 +76,7 @@ def export_portable(
     sample_files: Sequence[str | Path | bytes] = (),
     tolerance: float | None = None,
 ) -> Path:
-    """Writes the folder for a runtime, where its program says what the Keras model says.
+    """Writes the folder for a runtime, if its program agrees with the Keras model.
 
     Args:
         model: Takes float32 `[batch, size, size, 3]`, RGB in 0..255; gives probabilities (values
@@ -92,9 +92,9 @@ def export_portable(
         sample_files: For the other two: a few encoded images, paths or contents, to compare on,
             beside the images that are compared always.
         tolerance: The largest difference of a probability allowed; for "int8" the accuracy that
-            may be lost. By default 1e-3 for "float32", 1e-2 for "float16", 0.02 for "int8". Of a
-            regression it is the largest difference in parts of the largest output; for "int8" the
-            root mean squared one in standard deviations of the target, by default 0.1.
+            may be lost. By default 1e-3 for "float32", 1e-2 for "float16", 0.02 for "int8". For a
+            regression, the largest difference relative to the largest output; for "int8" the root
+            mean squared difference in standard deviations of the target, by default 0.1.
 
     Returns:
         The path.

@@ -2,7 +2,7 @@
 
 It has one signature, `serving_default`, for any number N of texts: `text`, string `[N]`, and for
 pairs beside it `text_pair`, string `[N]`. It returns what a SavedModel of images returns, see
-`keras_tl.export.saved_model`. Who loads it imports `tensorflow_text` first, whose operations make
+`keras_tl.export.saved_model`. Import `tensorflow_text` before loading it: its operations make
 tokens of the strings in the graph.
 """
 
@@ -83,8 +83,8 @@ def verify_text_model(
 ) -> float:
     """Loads a written SavedModel, runs it beside the Keras model on the same texts, and compares.
 
-    The SavedModel makes tokens itself; for the Keras model the layer that does so in training
-    makes them. The texts are `PROBES` and the samples.
+    The SavedModel makes tokens itself; the Keras model gets those of the layer that makes them in
+    training. The texts are `PROBES` and the samples.
 
     Args:
         folder: The SavedModel.

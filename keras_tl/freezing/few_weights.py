@@ -1,7 +1,7 @@
-"""Policies under which a few weights of each layer train: low-rank adapters, or the biases.
+"""Policies that train a few weights of each layer: low-rank adapters, or the biases.
 
-All kernels stay what they were. Both follow the flags of single weights, not of layers: what a
-policy that is applied later does to a layer's flag sets those of its weights too.
+All kernels stay as they were. Both policies set flags of single weights, not of layers; when a
+policy that is applied later sets a layer's flag, it sets those of the layer's weights too.
 """
 
 import fnmatch
@@ -28,8 +28,8 @@ BIASES = ("bias", "beta")
 class FewWeights(Policy):
     """What `LoRA` and `BitFit` have in common.
 
-    Dropout, and BatchNormalization with `batch_norm="trained"`, are in training behind the first
-    layer of which something trains, as they are where the whole layer trains.
+    Behind the first layer with a weight that trains, dropout is in training mode, and so is
+    BatchNormalization with `batch_norm="trained"`, just as if that whole layer trained.
     """
 
     @abstractmethod
@@ -38,7 +38,7 @@ class FewWeights(Policy):
 
     @abstractmethod
     def trains(self, layer: keras.layers.Layer, weight: keras.Variable) -> bool:
-        """Whether a weight of such a layer is one of them."""
+        """Whether this weight of such a layer trains."""
 
     def frozen_layers(self, model: keras.Model) -> Collection[str]:
         """See `Policy.frozen_layers`."""
@@ -75,14 +75,14 @@ class LoRA(FewWeights):
     Reference: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.
 
     Attributes:
-        rank: Columns of A and rows of B, at least 1; at most what a kernel that is adapted can
-            have itself.
-        alpha: What A B is multiplied by, times `rank`; above 0. None is `rank`, a factor of 1.
+        rank: Columns of A and rows of B, at least 1; at most the largest rank that an adapted
+            kernel can have.
+        alpha: A B is multiplied by `alpha / rank`; above 0. None is `rank`, a factor of 1.
         layers: A shell-style pattern of layer names; case-sensitive. Layers within a layer (those
             of `keras.layers.MultiHeadAttention`) have no adapters. None takes the queries and
             values of attention ("block_0_query"), and where there are none all dense and
-            pointwise kernels that an adapter is smaller than.
-        blocks: Only the last so many blocks of the backbone; None takes all of it.
+            pointwise kernels that are larger than their adapter.
+        blocks: How many of the backbone's last blocks; None takes all of the backbone.
     """
 
     rank: int = 8
@@ -103,7 +103,7 @@ class LoRA(FewWeights):
         alpha = self.rank if self.alpha is None else self.alpha
         added = [attach(layer, self.rank, alpha) for layer in model.layers if layer.name in touched]
         if any(added):
-            # What Keras has traced does not know the adapters.
+            # Functions that Keras has traced do not use the adapters.
             model.train_function = model.test_function = model.predict_function = None
         return super().apply(model)
 
@@ -147,8 +147,8 @@ class BitFit(FewWeights):
     for Transformer-based Masked Language-models", ACL 2022.
 
     Attributes:
-        blocks: Only the last so many blocks of the backbone, and what is behind them; None takes
-            all of it.
+        blocks: How many of the backbone's last blocks, with what is behind them; None takes all of
+            the backbone.
     """
 
     blocks: int | None = None
@@ -176,20 +176,20 @@ class BitFit(FewWeights):
 
 
 def _held(layer: keras.layers.Layer) -> set[int]:
-    """Ids of the weights of BatchNormalization, which a layer may be or have within."""
+    """Ids of a layer's BatchNormalization weights, its own or those of layers within it."""
     batch_norm = keras.layers.BatchNormalization
     norms = [inner for inner in layers_within(layer) if isinstance(inner, batch_norm)]
     return {id(weight) for norm in norms for weight in norm.weights}
 
 
 def _is_dense(layer: keras.layers.Layer) -> bool:
-    """Whether a kernel mixes channels alone: of a dense layer, or of 1 x 1."""
+    """Whether a kernel only mixes channels: that of a dense layer or a 1 x 1 convolution."""
     dense = isinstance(layer, (keras.layers.Dense, keras.layers.EinsumDense))
     return dense or set(getattr(layer, "kernel_size", ())) == {1}
 
 
 def _full_rank(layer: keras.layers.Layer) -> int:
-    """The largest rank that a layer's kernel can have, as a matrix of its last axis."""
+    """The largest rank of a layer's kernel, as a matrix whose columns are its last axis."""
     *rows, last = layer.weights[0].shape
     return min(math.prod(rows), last)
 

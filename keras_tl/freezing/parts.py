@@ -31,10 +31,10 @@ class Section:
 def sections(model: keras.Model) -> tuple[Section, ...]:
     """Divides a model built on a registered backbone into stem, blocks, top and head.
 
-    "top" is what the backbone has behind its last block, and the pretrained dense layers where
-    features are taken from one of them; "head" is everything behind the pretrained layers. Where
-    features are taken within the body, its whole blocks are blocks; what of the next one is
-    there is the top, if `add_head` made the head, and else not told from the head.
+    "top" is what the backbone has behind its last block, including the pretrained dense layers if
+    features are taken from one of them; "head" is everything behind the pretrained layers. If
+    features are taken within the body, only its complete blocks are blocks; the part of the next
+    one is the top if `add_head` made the head, and counts as head otherwise.
 
     Args:
         model: A functional model. A layer that is made of layers is one; a nested model too.
@@ -70,11 +70,11 @@ def layers_from(model: keras.Model, blocks: int | None) -> tuple[str, ...]:
 
     Args:
         model: See `sections`.
-        blocks: How many of the last blocks, what is behind them included; None is all of the
-            backbone, the stem included.
+        blocks: How many of the last blocks, with what is behind them; None is all of the backbone,
+            the stem included.
 
     Raises:
-        InputError: The backbone has not so many blocks, or see `sections`.
+        InputError: The backbone has fewer blocks, or see `sections`.
     """
     parts = sections(model)
     first = 0 if blocks is None else first_of_last(parts, blocks)
@@ -82,7 +82,7 @@ def layers_from(model: keras.Model, blocks: int | None) -> tuple[str, ...]:
 
 
 def first_of_last(parts: tuple[Section, ...], blocks: int) -> int:
-    """Where among the sections the last so many blocks begin."""
+    """The place among the sections where the last `blocks` blocks begin."""
     body = [s for s in parts if s.name not in BESIDE_THE_BODY]
     if not 1 <= blocks <= len(body):
         raise InputError(
@@ -99,9 +99,9 @@ def block_count(model: keras.Model) -> int:
 
 
 def head_of(model: keras.Model) -> Collection[str]:
-    """Names of the head's layers; where no backbone is recognised, of those of `add_head`.
+    """Names of the head's layers; if no backbone is recognised, of layers named as by `add_head`.
 
-    Of a nested model there are its own name and those of its layers.
+    For a nested model these are its own name and its layers' names.
     """
     if registry.recognise([layer.name for layer in model.layers], model.name) is None:
         return _added_head([layer.name for layer in graph_layers(model)])
@@ -122,5 +122,5 @@ def _last_pretrained(spec: Body, order: list[str]) -> str | None:
 
 
 def _added_head(order: list[str]) -> list[str]:
-    """The layers at a model's end that are called as `add_head` calls its own."""
+    """The layers at a model's end that are named as `add_head` names its own."""
     return list(itertools.takewhile(lambda name: name.startswith("head_"), reversed(order)))

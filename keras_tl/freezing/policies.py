@@ -41,12 +41,12 @@ class Policy(ABC):
 
     @abstractmethod
     def frozen_layers(self, model: keras.Model) -> Collection[str]:
-        """Names of the layers that this policy freezes in `model`; a nested model's is for all."""
+        """Names of the layers that this policy freezes in `model`; a nested model's freezes all."""
 
     def apply(self, model: keras.Model) -> FreezingSummary:
         """Sets every layer's `trainable` flag; compile the model after it.
 
-        What a layer is made of is frozen with it. Models train as such: flags are their layers'.
+        Layers within a layer are frozen with it. Models stay trainable: their layers' flags count.
 
         Args:
             model: A functional model from a builder of keras_tl, or any functional model where
@@ -69,9 +69,9 @@ class Policy(ABC):
         return summarize(model, self)
 
     def choose_weights(self, model: keras.Model) -> None:
-        """Sets flags of single weights, after those of layers: adapters train in `LoRA` alone.
+        """Sets flags of single weights, after those of layers: adapters train only in `LoRA`.
 
-        Keras sets the flags of all weights of a layer with the layer's.
+        When a layer's flag is set, Keras sets those of all its weights.
         """
         for layer in graph_layers(model):
             for weight in adapter_weights(layer):
@@ -83,10 +83,10 @@ class Policy(ABC):
 
 def _set_flags(model: keras.Model, frozen: set[str]) -> None:
     """Freezes the layers of these names, with all that is within them; the others train."""
-    # Of a model that is not trainable itself no weight trains, whatever the flags within.
+    # In a non-trainable model no weight trains, whatever the flags of its layers.
     model.trainable = True
     for layer in model.layers:
-        # Keras passes over a flag that is as it was, whatever those of the weights are.
+        # Keras ignores a flag that does not change, even if the weights' flags differ.
         layer.trainable = False
         if is_nested(layer):
             inside = {inner.name for inner in layers_within(layer)}
@@ -190,7 +190,7 @@ class Matching(Policy):
 
     Attributes:
         pattern: Such as "block[123]*"; case-sensitive. Layers of nested models have their own
-            names; what another layer is made of goes with it.
+            names; layers within any other layer go with it.
     """
 
     pattern: str
@@ -216,8 +216,8 @@ class Fraction(Policy):
     """Freezes the first part of the layers that have weights, counted along the graph.
 
     Attributes:
-        fraction: The share to freeze, in [0, 1]; the head is never frozen. On a body that is no
-            registered backbone, that is the head of `add_head`.
+        fraction: The share to freeze, in [0, 1]; the head is never frozen. Without a registered
+            backbone, the head is what `add_head` made.
     """
 
     fraction: float

@@ -132,7 +132,7 @@ def _row(name: str, layers: list[keras.layers.Layer]) -> FrozenRow:
 
 
 def _share_a_line(a: FrozenRow, b: FrozenRow) -> bool:
-    """Whether both train, or neither; where one has no weights there is nothing to tell."""
+    """Whether both train or neither does; a row without weights goes with any other."""
     without_weights = not (a.trainable + a.frozen and b.trainable + b.frozen)
     return without_weights or bool(a.trainable) == bool(b.trainable)
 
