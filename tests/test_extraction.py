@@ -228,6 +228,7 @@ def test_a_folder_of_before_columns_were_kept_is_refused(begun, photos, tiny):
         ktl.extract(str(photos), begun, shard_items=15, **tiny)
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_run_again_goes_on(whole, photos, tiny, tmp_path):
     """A notebook keeps the traceback, and with it what the frames of the call held."""
     with pytest.MonkeyPatch.context() as patch:
@@ -299,6 +300,7 @@ def test_what_a_kill_in_the_first_write_leaves_is_no_reason_to_refuse(photos, ti
     assert not (tmp_path / ".01234567-extract.json").exists()
 
 
+@pytest.mark.slow
 def test_no_more_than_a_shard_is_held(photos, tiny, tmp_path, monkeypatch):
     """Items are found as they are needed: beyond a shard, as many as are being decoded."""
     listing = tmp_path / "long.txt"

@@ -74,7 +74,11 @@ def step(model, part, inputs, targets, loss, eagerly):
 
 @pytest.mark.parametrize(
     "policy",
-    [freezing.All(), freezing.AllButLast(1), freezing.AllButLast(1, batch_norm="trained")],
+    [
+        pytest.param(freezing.All(), marks=pytest.mark.slow),
+        pytest.param(freezing.AllButLast(1), marks=pytest.mark.slow),
+        freezing.AllButLast(1, batch_norm="trained"),
+    ],
     ids=repr,
 )
 def test_a_compiled_step_on_the_suffix_is_the_step_on_the_whole(tiny_model, three_colors, policy):

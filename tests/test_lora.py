@@ -332,6 +332,7 @@ def test_one_rank_and_alpha_at_a_time(encoder):
             freezing.LoRA(**wrong)
 
 
+@pytest.mark.slow
 def test_a_head_phase_before_it_is_not_disturbed(tiny_model, three_colors, tmp_path):
     # Dropout draws from a state of its own.
     for name in ("head_dropout", "one_drop", "two_drop"):
@@ -385,6 +386,7 @@ def test_it_works_with_what_else_a_phase_can_have(tiny_model, three_colors, poli
             np.testing.assert_array_equal(weight.numpy(), kernels[weight.path])
 
 
+@pytest.mark.slow
 def test_a_phase_that_makes_it_worse_is_undone(tiny_model, three_colors):
     data = images(three_colors)
     want = tiny_model.predict(three_colors[0], verbose=0)

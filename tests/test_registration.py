@@ -9,6 +9,7 @@ NAMES = ("WordPieceTokenizer", "FreezableDropout", "HubTokenizer")
 ASK = "import sys, keras; known = str(sorted(keras.saving.get_custom_objects()))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "imports",
     [

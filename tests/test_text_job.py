@@ -319,6 +319,7 @@ def test_both_ends_of_long_texts_reach_training_and_the_export(folder, tmp_path)
     np.testing.assert_allclose(answer, [without, without], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_markup_is_dropped_from_training_to_the_export(folder, tmp_path, caplog):
     config = settings(folder)
     source = open_data(config.data, **config.columns)

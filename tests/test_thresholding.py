@@ -101,6 +101,7 @@ def test_a_specificity_holds_on_val_and_all_files_follow(run, positive):
     assert said in page and "for a specificity of 80\u00a0%" in page
 
 
+@pytest.mark.slow
 def test_the_saved_model_and_the_command_line_decide_by_it(run, trained, capsys):
     files = [trained.folder.parent / name for name in table(run, run.PREDICTIONS)["id"][:8]]
     arguments = ["predict", str(run.folder), *map(str, files), "--format", "json"]

@@ -140,6 +140,7 @@ def test_a_module_without_statistics_trains_with_its_dropout(tmp_path):
     assert np.abs(model(texts, training=True) - model(texts)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_computed_once_is_what_plain_training_gives(folder, colors):
     found = []
     for store in (True, False):

@@ -110,6 +110,7 @@ def test_the_program_runs_with_only_its_requirements(exported, photo, tmp_path):
     np.testing.assert_allclose([received[name] for name in NAMES], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_float16_is_half_as_large(tmp_path):
     import keras
 
@@ -307,7 +308,9 @@ def test_another_model_is_refused(tmp_path, monkeypatch):
     export_litert(model(), tmp_path / "out", info(), tolerance=1.0)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_a_model_in_mixed_precision_is_exported_in_float32(tmp_path, policy):
     import keras
 

@@ -121,6 +121,7 @@ print(result["probabilities"].numpy()[0].tolist())
     np.testing.assert_allclose(received, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_multi_label_outputs(tmp_path):
     model, info = _model("multi-label"), _info("multi-label", thresholds=(0.0, 1.0, 0.0))
     export_saved_model(model, tmp_path / "out", info)

@@ -195,6 +195,7 @@ def check_texts(run, table, read):
     assert [path.name for path in table.parent.iterdir()] == [table.name]
 
 
+@pytest.mark.slow
 def test_texts_train_whatever_is_in_their_cells(tmp_path, capfd):
     (tmp_path / "data").mkdir()
     module = hub_modules.publish(hub_modules.TextModule(tmp_path), tmp_path / "module")

@@ -112,6 +112,7 @@ def test_ema_ends_with_the_moving_average(train, policy):
     assert_equal(end, ema(plain.after_steps, 0.8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("averaging", [EMA(0.9), pytest.param(SWA(0.0), marks=pytest.mark.slow)])
 def test_what_is_validated_and_kept_is_the_average(train, averaging):
     _, plain, _ = train(phase())

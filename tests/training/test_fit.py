@@ -307,6 +307,7 @@ def test_training_learns_and_the_best_epoch_is_restored(tiny_model, three_colors
     assert accuracy > 0.9
 
 
+@pytest.mark.slow
 def test_a_phase_that_only_makes_things_worse_leaves_the_weights_as_they_were(
     tiny_model, three_colors, caplog
 ):

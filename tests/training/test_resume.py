@@ -187,6 +187,7 @@ def test_stopped_often_is_run_through(run, tmp_path, caplog, name):
     check(run, way, tmp_path / "kept", stops, caplog)
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_needed(run, tmp_path):
     """The twin with faults: where a part of the state is lost, the weights are others."""
     way = MORE_WAYS["adamw"]
