@@ -16,8 +16,8 @@ class L2SP:
     To the loss is added alpha/2 * ||w - w0||^2 over the pretrained weights that train, w0 being
     what they were before the first phase, and beta/2 * ||v||^2 over the head's weights. Its
     gradient, alpha * (w - w0) and beta * v, joins the data's in each update, after clipping; the
-    losses that are reported, for training and validation, are those of the data alone. It takes
-    the place of weight decay: set that to 0.
+    losses that are reported, for training and validation, are those of the data alone. It replaces
+    weight decay: set that to 0.
 
     Reference: Li, Grandvalet and Davoine, "Explicit Inductive Bias for Transfer Learning with
     Convolutional Networks", ICML 2018, equation 4.

@@ -1,4 +1,4 @@
-"""Weight averaging: the mean of the weights on the way is often better than where the way ends."""
+"""Weight averaging: the mean of the weights during training is often better than the last ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class EMA:
 class SWA:
     """The plain mean of the weights at the ends of the last epochs.
 
-    It does most at a rate that stays high: take the schedule `Constant` with it.
+    It helps most at a rate that stays high: combine it with the schedule `Constant`.
 
     Reference: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
     Generalization", UAI 2018.
@@ -59,11 +59,11 @@ AVERAGING: dict[str, type[EMA] | type[SWA]] = {"ema": EMA, "swa": SWA}
 
 
 class AveragedWeights(keras.callbacks.Callback):
-    """Shows averaged weights whenever an epoch ends, and trains on with the weights' own.
+    """Puts averaged weights into the model whenever an epoch ends, but trains on with its own.
 
     From the validation of an epoch to the beginning of the next one the model holds the average:
-    so it is the average that is validated, that `BestWeights` judges and keeps, that callbacks
-    behind this one save, and that training ends with. Before SWA begins, the weights' own.
+    it is validated, judged and kept by `BestWeights`, saved by callbacks after this one, and what
+    training ends with. Before SWA begins, the model holds its own weights.
 
     Args:
         averaging: What is averaged; an `EMA` needs an optimizer with `use_ema`.
@@ -73,7 +73,7 @@ class AveragedWeights(keras.callbacks.Callback):
     def __init__(self, averaging: Averaging, epochs: int):
         super().__init__()
         self.averaging = averaging
-        # The first epoch whose end counts; at least the last one does.
+        # The first epoch that is averaged; at least the last one is.
         self.first = 0 if isinstance(averaging, EMA) else int(averaging.start * epochs)
         self.averaged = 0
         self._own: list[np.ndarray] | None = None
@@ -87,15 +87,15 @@ class AveragedWeights(keras.callbacks.Callback):
         self._own = None
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Validation is of the average."""
+        """Shows the average to validation."""
         self._show_average()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Where nothing was validated."""
+        """Shows the average if nothing was validated."""
         self._show_average()
 
     def state(self) -> dict[str, Any]:
-        """The mean, of how many it is, and the weights' own where the model holds the mean."""
+        """The mean, how many it averages, and the model's own weights while it holds the mean."""
         return {"averaged": self.averaged, "own": self._own, "mean": self._mean}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ class AveragedWeights(keras.callbacks.Callback):
 
 
 def check_averaging(model: keras.Model, phases: "Sequence[Phase]") -> None:
-    """Refuses to average weights beside moving statistics, which belong to no average.
+    """Refuses to average weights while statistics move, which would not fit the average.
 
     Args:
         model: The whole model; its flags are those of a phase afterwards.

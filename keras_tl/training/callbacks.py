@@ -43,7 +43,7 @@ class PhaseLog(keras.callbacks.Callback):
         self._before = 0.0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds the epoch's row, or ends a training that has run away."""
+        """Adds the epoch's row, or raises if the loss is not finite."""
         loss = float((logs or {})["loss"])
         if not math.isfinite(loss):
             raise CheckError(
@@ -78,7 +78,7 @@ class PhaseLog(keras.callbacks.Callback):
 class BestWeights(keras.callbacks.EarlyStopping):
     """Restores the weights of the epoch with the lowest validation loss, or those of the start.
 
-    A fine-tuning that only made things worse so ends with what the head alone had reached.
+    So a fine-tuning that only made things worse ends with what the head alone had reached.
 
     Args:
         patience: Stop after this many epochs without a better one; None never stops.
@@ -112,7 +112,7 @@ class BestWeights(keras.callbacks.EarlyStopping):
             self.best_epoch = -1
 
     def state(self) -> dict[str, Any]:
-        """The best epoch, its loss and weights, and how many came since."""
+        """The best epoch, its loss and weights, and the number of epochs since."""
         return {name: getattr(self, name) for name in KEPT_OF_BEST}
 
     def restore(self, state: dict[str, Any]) -> None:

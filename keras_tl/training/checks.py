@@ -1,4 +1,4 @@
-"""Answers, in one line, to what ruins a training before it has begun."""
+"""One-line errors and warnings of what would ruin a training before it begins."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ from keras_tl.training.phases import Phase
 from keras_tl.training.rates import variable_rates
 from keras_tl.training.sampling import check_sampling
 
-# For `warn_of_fast_rate`: how many steps of the rate's size must make up a kernel's weights, at
-# least, for each kernel that trains, and at most; and the most that rate / (1 - momentum) of SGD
-# may be, by what BatchNormalization does.
+# For `warn_of_fast_rate`: the number of steps of the rate's size that a kernel's weights must be
+# worth: the least, the number for each kernel that trains, and the most; and the limit of SGD's
+# rate / (1 - momentum), by the mode of BatchNormalization.
 LEAST_STEPS, STEPS_A_KERNEL, MOST_STEPS = 50, 2, 100
 MOST_SGD = {"frozen": 0.05, "trained": 1.0}
 
@@ -26,7 +26,7 @@ log = logging.getLogger("keras_tl")
 
 
 def are_pretrained(phases: Sequence[Phase]) -> bool:
-    """Whether phases speak of a pretrained backbone: random weights are trained in one way only."""
+    """Whether phases are for a pretrained backbone: random weights have only one kind of phase."""
     return any(phase.freezing != freezing.Nothing(batch_norm="trained") for phase in phases)
 
 
@@ -55,15 +55,15 @@ def warn_of_fast_rate(model: keras.Model, phase: Phase) -> None:
     """Warns where a learning rate would destroy the pretrained weights that a phase trains.
 
     Adam, AdamW and RMSprop move a weight by about the rate in each step, however small its
-    gradient (Kingma and Ba, "Adam", ICLR 2015, section 2.1): after so many steps as a kernel's
-    root mean square has rates, it may be another kernel. For the median of the kernels that must
-    not be fewer than 50 steps, nor than two for each kernel, since what each of them passes on has
-    changed, too (100 are enough). SGD's steps follow the gradient, and rate / (1 - momentum)
-    counts (Li et al., "Rethinking the Hyperparameters for Fine-tuning", ICLR 2020). With
-    BatchNormalization that trains, Kornblith et al. ("Do Better ImageNet Models Transfer Better?",
-    CVPR 2019) search up to 1, which is the most here. Frozen, it cannot make up for kernels
-    that grow (Arora et al., "Theoretical Analysis of Auto Rate-Tuning by Batch Normalization",
-    ICLR 2019), and the most is a twentieth. docs/how-to/one-line-answers.md has how they fared.
+    gradient (Kingma and Ba, "Adam", ICLR 2015, section 2.1): after (root mean square of a kernel) /
+    rate steps, it may be another kernel. For the median kernel this must be at least 50 steps, and
+    at least two for each kernel, since what each of them passes on changes, too (100 are enough).
+    SGD's steps follow the gradient, and rate / (1 - momentum) counts (Li et al., "Rethinking the
+    Hyperparameters for Fine-tuning", ICLR 2020). With trained BatchNormalization, Kornblith et al.
+    ("Do Better ImageNet Models Transfer Better?", CVPR 2019) search up to 1, which is the limit
+    here. If frozen, it cannot make up for kernels that grow (Arora et al., "Theoretical Analysis of
+    Auto Rate-Tuning by Batch Normalization", ICLR 2019), and the limit is a twentieth.
+    docs/how-to/one-line-answers.md has the results.
 
     Args:
         model: The model, with the phase's policy applied.
@@ -84,7 +84,7 @@ def warn_of_fast_rate(model: keras.Model, phase: Phase) -> None:
             f"{phase.optimizer} moves a weight by up to the rate in each step, and the weights of "
             f"these kernels are of size {size:.2g}"
         )
-    # Equal but for rounding is no more.
+    # With a tolerance for rounding.
     if phase.learning_rate > most * (1 + 1e-6):
         line = sentence(
             f"a learning rate of at most {_rounded_down(most):g} for pretrained weights",
@@ -95,15 +95,15 @@ def warn_of_fast_rate(model: keras.Model, phase: Phase) -> None:
 
 
 def _rounded_down(value: float) -> float:
-    """To one digit: what is said to be allowed is."""
+    """Rounds down to one digit, so that the rate that the warning names is allowed."""
     unit = 10.0 ** np.floor(np.log10(value) + 1e-6)
     return float(np.floor(value / unit + 1e-6) * unit)
 
 
 def _sizes_of_kernels(model: keras.Model, phase: Phase) -> list[float]:
-    """The root mean square of each kernel of the backbone that trains, as a share of its rate.
+    """The root mean square of each backbone kernel that trains, divided by its rate's factor.
 
-    The factors of an adapter are new: there is nothing in them to lose.
+    An adapter's factors are left out: they are new, so there is nothing in them to lose.
     """
     rates = variable_rates(model, phase.layer_decay) if phase.layer_decay < 1 else {}
     return [
@@ -119,7 +119,7 @@ def warn_of_scaled_pixels(inputs: Any) -> None:
     """Warns where images that a model is fed look scaled: no value of a whole batch above 1.
 
     Args:
-        inputs: What a model is fed; what is no batch of colour images is not looked at.
+        inputs: What a model is fed; anything but a batch of colour images is ignored.
     """
     shape: Any = getattr(inputs, "shape", ())
     if len(shape) != 4 or shape[-1] != 3:
@@ -135,7 +135,7 @@ def warn_of_scaled_pixels(inputs: Any) -> None:
 
 
 def _check_enough(images: int, parts: int) -> None:
-    """Raises `InputError` where a batch cannot be divided into so many parts, one for a device."""
+    """Raises `InputError` if there are fewer images than parts of a batch."""
     if images >= parts:
         return
     which = "one training image" if parts == 1 else f"{parts} training images, one for each part"
@@ -145,14 +145,14 @@ def _check_enough(images: int, parts: int) -> None:
 
 @contextmanager
 def memory_told(batch_size: int, micro_batches: int) -> Iterator[None]:
-    """Says in one line that a batch does not fit into a device's memory.
+    """Turns the error of a batch that does not fit into a device's memory into one line.
 
     Args:
         batch_size: Items in a batch.
         micro_batches: In how many parts it is computed.
 
     Raises:
-        InputError: It does not.
+        InputError: A batch does not fit.
     """
     try:
         yield

@@ -41,11 +41,11 @@ def feature_batches(
             remainder.
         epochs: Epochs, one after the other in the same dataset.
         first_epoch: The first epoch's number, for a training that goes on.
-        first_step: How many batches of the first epoch are left out.
+        first_step: Number of batches of the first epoch to skip.
         weights: A weight for each item, float32 `[images]`, or None.
-        order: Another order of the epochs than the seed's; drops the remainder too. An image
-            that was shown r times before is read in view r modulo their number.
-        steps: Batches in an epoch, where an order has other than one row for each image.
+        order: An order of the epochs instead of the seed's; drops the remainder too. An image that
+            was shown r times before is read in view r modulo their number.
+        steps: Batches in an epoch, if the order does not have one row for each image.
 
     Returns:
         A dataset of (features, targets) or (features, targets, weights).
@@ -55,7 +55,7 @@ def feature_batches(
         steps = len(images) // batch_size if order else -(-len(images) // batch_size)
     rows = _rows_of(features, images, weights, order)
     per_item = 4 * sum(math.prod(shape) for shape in features[0].shapes)
-    # Many batches in one call of Python, as many as fit into a few megabytes.
+    # Each call of Python reads as many batches as fit into a few megabytes.
     together = min(max(READ_BYTES // (per_item * batch_size), 1), steps)
     reads = -(-steps // together)
 
@@ -113,7 +113,7 @@ def run_in_batches(
     Args:
         prefix: The frozen part of a model.
         batches: uint8 pixels, and what goes along with them.
-        run: What computes the outputs; by default TensorFlow does, to the last bit as the model.
+        run: Computes the outputs; by default TensorFlow does, bit-identical to the model.
     """
     run = run or TensorFlowEngine(prefix)
 
@@ -144,7 +144,7 @@ class _Rows:
     @functools.cached_property
     def kinds(self) -> list[np.dtype]:
         """The dtype of each tensor of features, over all views."""
-        # TensorFlow widens float16 four times as fast as NumPy, and not under Python's lock.
+        # TensorFlow widens float16 four times as fast as NumPy, and without holding the GIL.
         of_views = zip(*(features.dtypes for features in self.features), strict=True)
         return [np.result_type(*kinds) for kinds in of_views]
 

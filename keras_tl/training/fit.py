@@ -81,7 +81,7 @@ def run_phases(
         val: The images that choose the best epoch; None or none keeps the last epoch's weights.
         task: A name in `keras_tl.tasks`.
         batch_size: Items in a batch over all devices; lowered to the number of training images.
-        micro_batches: In so many parts each device computes its batch, to need less memory; see
+        micro_batches: Number of parts in which each device computes its batch, to save memory; see
             `keras_tl.training.model.TrainingModel`.
         seed: Decides the order of the images. For initial weights and dropout call
             `keras.utils.set_random_seed` before the model is built.
@@ -90,13 +90,13 @@ def run_phases(
             user's cache folder, False computes the whole model at every step.
         engine: What runs the frozen prefix: "auto" takes the fastest engine that agrees with
             Keras, "tensorflow" that one.
-        each_step: Whether callbacks are to see each step: else, where only a head trains, many
-            steps run at once, and `on_train_batch_end` comes once for all of them.
+        each_step: Whether callbacks are to see each step. If not, and only a head trains, many
+            steps run at once, with one `on_train_batch_end` for all of them.
         strategy: Where to train, and where the model was built; by default
             `keras_tl.strategies.current()`, for which the builders build.
         callbacks: Gives further Keras callbacks for a phase; each sees only that phase's `fit`.
         on_epoch: Called after each epoch with the history so far.
-        checkpoint: Where training is kept on the way; what is kept there is gone on with.
+        checkpoint: Where the state of training is kept; training resumes from what is there.
         verbose: As in `fit`; 0 is silent.
 
     Returns:
@@ -195,7 +195,7 @@ class _PhaseRun:
             self.cut, part = parts.last_layers, parts.suffix
             self.prefix = PrefixPass(parts.prefix, store, later, engine, verbose)
             self.passes = self.prefix.passes
-        # Mixup acts at the cut without a store too, so batches must come from there.
+        # Mixup acts at the cut even without a store, so batches must be computed up to it.
         self.cut_for_mixup: keras.Model | None = None
         if phase.mixup and store is None and parts.prefix is not None:
             self.cut, part, self.cut_for_mixup = parts.last_layers, parts.suffix, parts.prefix
@@ -271,7 +271,7 @@ class _PhaseRun:
 
     def _uncut(self, how: dict[str, Any]) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
         """Batches of the model's own inputs."""
-        # Where nothing would be computed twice, no view needs to come twice.
+        # Without a frozen prefix nothing can be reused, so every epoch has new views.
         endless, plain = not self.has_prefix, self._plain()
         batches = self.data.train.batches(
             self._batch_size, drop_remainder=True, endless_views=endless, **how
@@ -302,11 +302,11 @@ class _PhaseRun:
 
     @property
     def _batch_size(self) -> int:
-        """Of one device."""
+        """The batch size of one device."""
         return self.data.batch_size // self.sharing.devices
 
     def _order(self, seed: int) -> dict[str, Any]:
-        """Which items training is fed with, and from where on."""
+        """Which items training is fed with, and where it begins."""
         epoch, step = self._first
         local = self.sharing.local
         order = order_of(self.phase.sampling, self.data.train, seed, self.data.task)
@@ -327,7 +327,7 @@ class _PhaseRun:
         return val.batches(self._batch_size) if parts is None else batches_of(val, parts)
 
     def _validation(self, val: Images, stored: Features) -> tf.data.Dataset:
-        """The same of stored features."""
+        """The same, from stored features."""
         if self.val_parts is None:
             return feature_batches([stored], val, self._batch_size)
         return features_of(stored, val, self.val_parts)
@@ -356,7 +356,7 @@ class _PhaseRun:
             workers = self.sharing.workers
             callbacks.append(Saver(self.checkpoint, *place, callbacks, workers=workers))
         if step:
-            # Of unknown length: Keras counts the steps too that are passed over.
+            # The length is hidden, since Keras also counts the steps that are skipped.
             batches = batches.filter(lambda *_: True)
         self.fitted.fit(
             self.sharing.distribute(self.sharing.endless(batches, first)),
@@ -372,11 +372,11 @@ class _PhaseRun:
 
     @property
     def _val_steps(self) -> int | None:
-        """Steps of a validation. Of several devices Keras would count each batch."""
+        """Steps of a validation. With several devices, Keras would count each one's batch."""
         return None if self.val_parts is None else len(self.val_parts) // self.sharing.local
 
     def _judges(self, validation: tf.data.Dataset) -> list[keras.callbacks.Callback]:
-        """What chooses the best epoch; that of exclusive classes by the loss that is refined."""
+        """Callbacks that choose the best epoch, for exclusive classes by the refined loss."""
         targets = self._val_classes()
         best = functools.partial(BestWeights, self.phase.patience, good_start=self.head_is_fitted)
         if targets is None:

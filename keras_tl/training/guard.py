@@ -13,7 +13,7 @@ from keras_tl.errors import CheckError
 from keras_tl.topology import graph_layers, layers_within
 
 DRAWS = 8
-# In 16 bits small gradients would vanish and large ones overflow; only zero or not is asked.
+# Keeps small gradients from vanishing in 16 bits, but is too small to make large ones overflow.
 GRADIENT_SCALE = 2.0**8
 
 
@@ -92,7 +92,7 @@ class FreezingGuard(keras.callbacks.Callback):
         saved = [(v, v.numpy()) for v in self.model.non_trainable_variables]
         resting = _resting(self.whole)
         bad = [v.path for v in variables if v.path not in self.allowed and id(v) not in resting]
-        # Stochastic depth may leave a block out in one draw, in a small batch for all images.
+        # In one draw, stochastic depth may drop a block for all images of a small batch.
         for _ in range(DRAWS):
             gradients = _gradients(self.model, self.batch)
             learn = {v.path for v, g in zip(variables, gradients, strict=True) if _learns(g)}

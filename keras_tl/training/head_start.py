@@ -1,8 +1,8 @@
 """Where a new head starts: as it was made, or at a logistic regression on its features.
 
-A few hundred items make few steps: a head that starts at random is then still on its way when the
-phase ends, and where it is on that way is chosen by a few dozen items. What it is on its way to is
-a convex problem, which for so few items is solved at once.
+A few hundred items make few steps: a head that starts at random has not converged when the phase
+ends, and a few dozen items choose the epoch whose weights are kept. But its optimum is that of a
+convex problem, which for so few items is solved at once.
 """
 
 import logging
@@ -23,11 +23,11 @@ from keras_tl.training.refinement import refined_loss
 from keras_tl.workers import Workers
 
 HEAD_STARTS = ("given", "fitted")
-# Above so many items an epoch has steps enough; the squares of the items times the classes bound
-# the time, to about a quarter of a minute.
+# With more items an epoch has enough steps; items squared times classes bounds the time, to about a
+# quarter of a minute.
 MOST_ITEMS, MOST_WORK = 1000, 2 * 10**7
-# What the loss of all items counts beside half the squares of the weights, for features whose
-# mean square length is 1.
+# Factors of the summed loss relative to half the kernel's squares (scikit-learn's C), for features
+# whose mean square length is 1.
 STRENGTHS = tuple(10 ** (power / 2) for power in range(2, 10))
 MAX_STEPS, TOLERANCE = 1000, 1e-6
 
@@ -35,7 +35,7 @@ log = logging.getLogger("keras_tl")
 
 
 def check_head_start(name: str) -> None:
-    """Refuses what is no start of a head."""
+    """Refuses an unknown start of a head."""
     if name not in HEAD_STARTS:
         fix = did_you_mean(name, HEAD_STARTS, f"Choose {' or '.join(HEAD_STARTS)}.")
         raise InputError("a head's start", repr(name), fix)
@@ -49,19 +49,19 @@ def start_fitted(
     sampling: str = "shuffled",
     workers: Workers | None = None,
 ) -> bool:
-    """Puts a head that is one softmax layer to the logistic regression on its stored features.
+    """Sets a head that is one softmax layer to a logistic regression on its stored features.
 
-    Of several penalties it is the one with the lowest refined loss on the validation items; with
-    none to choose by, a middle one. Nothing changes where the model's part is more than dropout
-    and that layer, where there are more than `MOST_ITEMS` items or very many classes, where a
-    class has no item, or where views blend classes.
+    The penalty is the one with the lowest refined loss on the validation items; without any, a
+    middle one. Nothing changes where the model's part is more than dropout and that layer, where
+    there are more than `MOST_ITEMS` items or very many classes, where a class has no item, or where
+    views blend classes.
 
     Args:
-        part: What is behind the cut; its layer is changed in place.
+        part: The part after the cut; its layer is changed in place.
         train: The items to fit to, and what is stored of them in one view.
-        val: Those to choose by.
+        val: The items to choose the penalty by.
         weights: What each item counts, float32 `[items]`.
-        sampling: "balanced" lets all classes count the same, beside the weights.
+        sampling: "balanced" makes all classes count the same, on top of the weights.
         workers: The processes; all get the solution of the chief.
 
     Returns:
@@ -94,16 +94,16 @@ def fit_softmax(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Multinomial logistic regression with a penalty on the squares of the kernel.
 
-    The penalty is of features scaled by `keras_tl.features.scaling`; the kernel is for them as they
-    are. The best one is a mix of the items' features, so it is looked for among these only: with
-    fewer items than features that is much less to look through, and the same is found.
+    The penalty applies to features scaled by `keras_tl.features.scaling`; the kernel returned is
+    for unscaled ones. The best kernel lies in the span of the items' features, so only that is
+    searched: with fewer items than features it is much smaller, and the solution is the same.
 
     Args:
         features: Float `[items, features]`.
         classes: int64 `[items]`; all from 0 to the highest one occur.
         held: Features and classes of other items, to choose the penalty by.
         weights: What each item counts, `[items]`.
-        balanced: Whether all classes count the same, beside the weights.
+        balanced: Whether all classes count the same, on top of the weights.
 
     Returns:
         Kernel `[features, classes]` and bias `[classes]`, float32, and the strength chosen.
@@ -130,7 +130,7 @@ def fit_softmax(
 
 
 def _of_all_classes(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of two classes scikit-learn gives the second's logit less the first's."""
+    """Kernel and bias of both classes: of two, scikit-learn gives only the logits' difference."""
     if kernel.shape[1] > 1:
         return kernel, bias
     halves = np.array([[-0.5, 0.5]])
@@ -144,7 +144,7 @@ def _refined(held: tuple[np.ndarray, np.ndarray], kernel: np.ndarray, bias: np.n
 
 
 def _only_softmax(part: keras.Model) -> keras.layers.Dense | None:
-    """The one layer of a model that is nothing else on a vector, but for dropout."""
+    """The softmax layer of a model that is only this layer and dropout on a vector."""
     kinds = (keras.layers.InputLayer, keras.layers.Dropout)
     layers = [layer for layer in part.layers if not isinstance(layer, kinds)]
     if len(layers) != 1 or len(part.inputs) != 1 or len(part.inputs[0].shape) != 2:

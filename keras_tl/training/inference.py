@@ -10,9 +10,9 @@ from keras_tl.replicas import replicating
 
 
 def traced(model: keras.Model, inputs: Any) -> Callable[..., tf.Tensor]:
-    """Traces a model for batches of any length: of less overhead than Keras' `predict`.
+    """Traces a model for batches of any length: this has less overhead than Keras' `predict`.
 
-    What is traced by hand never makes TensorFlow say that it was traced too often.
+    Tracing by hand also avoids TensorFlow's warnings of too much retracing.
 
     Args:
         model: Takes a batch, gives one tensor.
@@ -36,7 +36,7 @@ def traced(model: keras.Model, inputs: Any) -> Callable[..., tf.Tensor]:
 
     @tf.function(autograph=False, input_signature=specs)
     def on_devices(*batch: tf.Tensor) -> tf.Tensor:
-        # What is built for several devices runs on each of them; they give the same.
+        # A model built for several devices runs on each of them; their outputs are the same.
         return strategy.experimental_local_results(strategy.run(compute, batch))[0]
 
     return on_devices

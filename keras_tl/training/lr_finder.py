@@ -22,7 +22,7 @@ from keras_tl.training.schedules import Sweep
 
 # The old mean's share in the next one: it looks back over about ten steps.
 SMOOTHING = 0.9
-# A smoothed loss of so many times the first one ends the sweep.
+# The sweep ends when the smoothed loss is this many times the first one.
 RAN_AWAY = 2.0
 # A curve that does not fall by this share of its start says nothing.
 LEAST_FALL = 0.1
@@ -39,9 +39,9 @@ class LearningRates:
 
     Attributes:
         rates: Float64 `[steps]`, rising in equal ratios.
-        losses: Float64 `[steps]`: the loss of the step's batch before it was learnt from, less
-            what it would have been had nothing been learnt at all, plus the mean of the latter.
-            So batches that are hard are no hills in the curve. The last may be infinite or NaN.
+        losses: Float64 `[steps]`: the loss of the step's batch before the step, minus its loss had
+            nothing been learnt at all, plus the mean of the latter. So hard batches make no hills
+            in the curve. The last may be infinite or NaN.
         phase: The phase's name.
     """
 
@@ -51,7 +51,7 @@ class LearningRates:
 
     @property
     def smoothed(self) -> np.ndarray:
-        """The losses as a mean that forgets: float64 `[steps]`."""
+        """The losses as an exponential moving average: float64 `[steps]`."""
         return smooth(self.losses)
 
     @property
@@ -84,18 +84,18 @@ class LearningRates:
 
     @property
     def steepest(self) -> float:
-        """Where, before it is lowest, the smoothed loss falls fastest over the rate's logarithm."""
+        """The rate where the smoothed loss, before its minimum, falls fastest over log(rate)."""
         end = max(self._least() + 1, 2)
         slopes = np.gradient(self.smoothed[:end], np.log(self.rates[:end]))
         return float(self.rates[int(np.argmin(slopes))])
 
     @property
     def valley(self) -> float:
-        """In the middle of the longest fall of the smoothed loss, as fastai's `valley`."""
+        """The rate in the middle of the smoothed loss's longest fall, as fastai's `valley`."""
         return float(self.rates[sum(longest_fall(self.smoothed)) // 2])
 
     def _finite(self) -> np.ndarray:
-        # Once it is not finite the mean stays so.
+        # Once the mean is not finite, it stays so.
         return self.smoothed[np.isfinite(self.smoothed)]
 
     def _least(self) -> int:
@@ -145,14 +145,14 @@ def find_learning_rate(
     strategy: tf.distribute.Strategy | None = None,
     verbose: int = 0,
 ) -> LearningRates:
-    """Trains a phase for some steps at rates from low to high, and forgets it again.
+    """Trains a phase for some steps at rates from low to high, and then undoes it.
 
     The phase's own schedule, epochs and rate do not matter; its policy, optimizer, decay and loss
-    do. The same steps are run at a rate of next to nothing first: what a loss is compared with is
-    that of the same batch, augmented and dropped out alike. The sweep ends where the smoothed loss
-    is twice the first one. Afterwards all weights, statistics, random states and `trainable` flags
-    are what they were. With a feature store the frozen part runs once, and what is stored serves
-    the training after it.
+    do. The same steps are run at a rate close to zero first: each loss is compared with that of the
+    same batch with the same augmentation and dropout. The sweep ends where the smoothed loss is
+    twice the first one. Afterwards all weights, statistics, random states and `trainable` flags are
+    what they were. With a feature store the frozen part runs once, and what is stored serves the
+    training after it.
 
     Reference: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section
     3.3; the suggestions are those of fastai (`minimum`, `steep`, `valley`).
@@ -187,7 +187,7 @@ def find_learning_rate(
     def losses(first: float, last: float, still: np.ndarray | None = None) -> np.ndarray:
         recorder = _Recorder(steps, still)
         swept: dict[str, Any] = {"schedule": Sweep(first, last, steps), "epochs": epochs}
-        # A head that is fitted has nothing left to fall.
+        # With a fitted head, the loss would have nowhere left to fall.
         swept |= {"patience": None, "averaging": None, "head_start": "given"}
         with _restored(model, phase.freezing, strategy):
             run_phases(
@@ -214,7 +214,7 @@ def find_learning_rate(
 
 
 def _epochs_of(steps: int, images: int, batch_size: int, parts: int) -> int:
-    """Epochs that have so many steps; `run_phases` makes batches that divide into `parts`."""
+    """Epochs that have `steps` steps; `run_phases` makes batches that divide into `parts`."""
     whole = max(min(batch_size, images) // parts, 1) * parts
     return math.ceil(steps / max(images // whole, 1))
 
@@ -232,15 +232,15 @@ def _check_sweep(low: float, high: float, steps: int) -> None:
 def _restored(
     model: keras.Model, policy: Policy, strategy: tf.distribute.Strategy | None
 ) -> Iterator[None]:
-    """Puts back variables, the states of random generators among them, and `trainable` flags.
+    """Restores variables, also the states of random generators, and `trainable` flags.
 
-    Adapters that the policy makes stay, frozen: as they begin they change nothing.
+    Adapters that the policy makes stay, frozen: in their initial state they change nothing.
     """
     flags = [(layer, layer.trainable) for layer in layers_within(model)]
-    # A layer's flag is not all: with adapters or BitFit some of its weights train alone.
+    # A layer's flag is not enough: with adapters or BitFit, only some of its weights train.
     trained = {id(w) for layer, _ in flags for w in layer.weights if w.trainable}
     with (strategy or strategies.current()).scope():
-        # Adapters that it makes are there before the variables are noted.
+        # Before the variables are saved, so that adapters it makes are among them.
         policy.apply(model)
     saved = [(variable, variable.numpy()) for variable in model.variables]
     try:
@@ -255,7 +255,7 @@ def _restored(
 
 
 def smooth(losses: np.ndarray, share: float = SMOOTHING) -> np.ndarray:
-    """An exponential mean without the pull to zero that it starts with.
+    """A bias-corrected exponential moving average.
 
     Args:
         losses: Float `[steps]`.
@@ -302,7 +302,7 @@ class _Recorder(keras.callbacks.Callback):
         self.losses: list[float] = []
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Forgets the steps before, whose mean the loss would else be."""
+        """Forgets earlier steps; otherwise the loss would be a mean over them."""
         self.model.reset_metrics()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -15,16 +15,16 @@ class TrainingModel(keras.Model):
 
     Attributes:
         sample: A batch of one device, from which Keras builds losses and metrics.
-        micro_batches: In so many parts a device computes its batch, one after the other, so that
-            only a part need fit into its memory. The update is that of the whole batch; a
-            BatchNormalization that trains sees the parts.
+        micro_batches: Number of parts in which a device computes its batch, one after the other, so
+            that only one part needs to fit into its memory. The update is that of the whole batch;
+            a BatchNormalization that trains sees the parts.
     """
 
     sample: tuple[Any, ...] | None = None
     micro_batches: int = 1
 
     def train_step(self, data: tuple[Any, ...]) -> dict[str, Any]:
-        """A step of Keras', or one whose gradients are the mean of those of the parts."""
+        """Keras' own step, or one with the mean of the parts' gradients."""
         if self.micro_batches == 1:
             return super().train_step(data)
         total: list[Any] = [None] * len(self.trainable_weights)
@@ -36,7 +36,7 @@ class TrainingModel(keras.Model):
             gradients, output = self._gradients(part)
             outputs.append(output)
             total = [_added(a, b) for a, b in zip(total, gradients, strict=True)]
-        # None is of a weight that the loss does not know; Keras passes over it.
+        # None is for a weight that the loss does not depend on; Keras skips it.
         mean = [None if gradient is None else gradient / self.micro_batches for gradient in total]
         self.optimizer.apply_gradients(zip(mean, self.trainable_weights, strict=True))
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -56,10 +56,10 @@ class TrainingModel(keras.Model):
         return [g if g is None else tf.convert_to_tensor(g) for g in gradients], output
 
     def compute_metrics(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """As in Keras; over several machines steps tell the loss alone.
+        """As in Keras; but with several processes, steps return the loss alone.
 
-        Each figure costs them a word with all others. At the end of an epoch all are told. The loss
-        is in the one shape of which Keras can take the mean there (keras#20585).
+        Each figure costs a message to all others. At the end of an epoch all are returned. The loss
+        has the one shape that Keras can average there (keras#20585).
         """
         figures = super().compute_metrics(*args, **options)
         return figures if self._is_alone else {"loss": tf.reshape(figures["loss"], [1])}
@@ -96,7 +96,7 @@ def _added(first: tf.Tensor | None, second: tf.Tensor | None) -> tf.Tensor | Non
 
 
 def parts_of(batch: tuple[Any, ...], count: int) -> list[Any]:
-    """Divides a batch into so many equal parts; `count` must divide its length."""
+    """Divides a batch into `count` equal parts; `count` must divide its length."""
     leaves = [tf.split(tensor, count) for tensor in keras.tree.flatten(batch)]
     return [keras.tree.pack_sequence_as(batch, part) for part in zip(*leaves, strict=True)]
 

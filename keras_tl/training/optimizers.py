@@ -1,8 +1,8 @@
-"""Keras' optimizers, and kinds of them whose update differs from variable to variable.
+"""Keras' optimizers, and variants whose update differs from variable to variable.
 
-Keras has one rate, one momentum and one decay for all variables. To multiply gradients is no way
-around it: Adam divides by their size again. So the update of each variable is made here, with its
-own rate, by variable identity.
+Keras has one rate, one momentum and one decay for all variables. Scaling gradients is no way around
+that: Adam divides by their size again. So each variable is updated here with its own rate, found by
+the variable's identity.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ OPTIMIZERS = {
 
 @dataclass(frozen=True)
 class Treatment:
-    """How the update of one variable departs from the others'.
+    """How the update of one variable differs from the others'.
 
     Attributes:
         rate: What the learning rate is multiplied by; weight decay goes with the rate.
@@ -37,10 +37,10 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Course:
-    """What a kind of optimizer from `KINDS` is to do.
+    """What an optimizer from `KINDS` does differently from Keras' own.
 
     Attributes:
-        treatments: By the `id` of the Keras variable; a variable that is not there is as usual.
+        treatments: By the `id` of the Keras variable; other variables are updated as usual.
         momentum: The momentum (Adam's beta_1) over the optimizer's steps; None keeps it.
     """
 
@@ -49,7 +49,7 @@ class Course:
 
 
 class _PerVariable(keras.optimizers.Optimizer):
-    """The updates of a `Course`, before another class among the bases makes them."""
+    """Applies a `Course` to an update before the next base class carries it out."""
 
     def __init__(self, course: Course, **options: Any):
         super().__init__(**options)
@@ -98,7 +98,7 @@ class _PerVariable(keras.optimizers.Optimizer):
 
 
 class _MovingBeta(_PerVariable, keras.optimizers.Adam):
-    """Adam whose beta_1 follows the course; as in PyTorch, the bias is corrected as if always."""
+    """Adam whose beta_1 follows the course; bias is corrected as for a fixed one, as in PyTorch."""
 
     @property
     def beta_1(self) -> Any:
@@ -120,7 +120,7 @@ class EachAdam(_MovingBeta):
 
 
 class _MovingMomentum(keras.optimizers.SGD):
-    """SGD whose momentum follows the course; Keras' own asks for it as a Python number."""
+    """SGD whose momentum follows the course; Keras' own takes only a Python number."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Keras' update, with the momentum of this step."""
@@ -143,5 +143,5 @@ class EachRMSprop(_PerVariable, keras.optimizers.RMSprop):
     """RMSprop, each variable with its own rate."""
 
 
-# The same names; these take a `course` beside what Keras' own take.
+# By Keras' names; these also take a `course`.
 KINDS = {"adamw": EachAdamW, "adam": EachAdam, "sgd": EachSGD, "rmsprop": EachRMSprop}

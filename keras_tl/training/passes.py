@@ -26,9 +26,10 @@ from keras_tl.training.images import Images
 from keras_tl.training.planning import LaterPrefix, View
 
 PASS_BATCH = 32
-# Cuts with fewer bytes an image are stored where there is room; what is larger is weighed first.
+# Outputs of up to this many bytes per image are stored if there is room; larger ones are weighed
+# first.
 SMALL_ITEM = 2**18
-# The largest change of the loss, relative to it, that storing as float16 may make.
+# The largest relative change of the loss that storing as float16 may cause.
 NEGLIGIBLE = 1e-3
 ENGINES = ("auto", "tensorflow")
 SECONDS_BETWEEN_LINES = 5.0
@@ -63,8 +64,8 @@ class PrefixPass:
 
     Attributes:
         passes: What was run.
-        to_come: How many images there are to run, as far as is known: `settle` counts them. For
-            few, no engine is converted.
+        to_come: How many images are still to be run, as far as is known: `settle` counts them. For
+            few images, no engine is converted.
 
     Raises:
         InputError: There is no such engine.
@@ -85,7 +86,7 @@ class PrefixPass:
         self.passes: list[Pass] = []
         models = [prefix, *(other.prefix for other in later)]
         if not has_accelerator():
-            # The devices of a strategy are all this one CPU, and it is slow in 16 bits.
+            # All devices of a strategy are this one CPU, which is slow in 16 bits.
             models = for_a_cpu(models)
         self._prefix = models[0]
         self._later = [
@@ -121,11 +122,11 @@ class PrefixPass:
         measure: Callable[..., Any],
         also: Images | None = None,
     ) -> str:
-        """Decides on a first batch how, and whether, outputs are stored.
+        """Decides by a first batch whether and how outputs are stored.
 
         Where float16 would move what is measured by more than `NEGLIGIBLE`, a store of dtype
-        "auto" keeps float32. Nothing is stored where there is no room for all of it, and large
-        outputs are not where writing and reading them takes longer than computing them again.
+        "auto" keeps float32. Nothing is stored if there is no room for all of it, nor large outputs
+        if writing and reading them takes longer than computing them again.
 
         Args:
             images: The images to train on.
@@ -135,7 +136,7 @@ class PrefixPass:
             also: Images that are read too, as they are.
 
         Returns:
-            Why outputs are to be computed again at every step, or "" where they are to be stored.
+            Why outputs are to be computed again at every step, or "" if they are to be stored.
         """
         workers, decided = self.store.workers, None
         if workers.is_chief:
@@ -145,9 +146,9 @@ class PrefixPass:
             self._later = before
             decided = why, None if self.store.automatic else self.store.dtype, kept, self.to_come
         elif self._missing(self._prefix, images, views):
-            # Traced while the chief weighs, not behind it.
+            # Traced while the chief weighs, not after it.
             self._reference()
-        # One machine may be slower than another, and have another disk.
+        # The chief decides for all, since machines may differ in speed and disk.
         why, dtype, kept, self.to_come = workers.share(decided)
         self.store = self.store.settled(dtype) if dtype else self.store
         self._later = [self._later[index] for index in kept]
@@ -168,7 +169,7 @@ class PrefixPass:
             self.to_come += self._missing(self._prefix, also, [None])
         if self.store.automatic:
             self._settle_dtype(images, views[0], measure)
-            # As float32 all may be there.
+            # As float32, all outputs may be stored already.
             if not self._missing(self._prefix, images, views):
                 return ""
         needed = self._bytes_to_come(self._prefix, images, views, also)
@@ -177,7 +178,7 @@ class PrefixPass:
             return f"since {needed / 1e6:,.0f} MB of outputs do not fit into the store"
         self.store.make_room(needed)
         self._leave_out_later(images, views, also, room - needed)
-        # What was asked of TensorFlow is to be the same each time: no timing decides.
+        # With engine="tensorflow" results must be the same each time, so no timing decides.
         if item_bytes(self._prefix) <= SMALL_ITEM or not self._automatic:
             return ""
         pixels, _ = _first_batch(images, views[0])
@@ -219,7 +220,7 @@ class PrefixPass:
     def _leave_out_later(
         self, images: Images, views: Sequence[View], also: Images | None, room: int
     ) -> None:
-        """Takes off what this phase could store for later ones, where there is no room for it."""
+        """Drops prefixes of later phases if there is no room to store their outputs now."""
         fitting = []
         for later in self._served():
             shared = [view for view in views if view is None or view in later.views]
@@ -244,11 +245,11 @@ class PrefixPass:
 
     def _entry(self, prefix: keras.Model, images: Images, view: View) -> Entry:
         facts = {"prefix": self._keys[id(prefix)], "pixels": images.fingerprint(view)}
-        # What was asked of TensorFlow must not come from an engine that differs in the last bits.
+        # With engine="tensorflow", outputs of engines that differ in the last bits are not used.
         return self.store.open(**facts, exact=not self._automatic)
 
     def _compute(self, images: Images, view: View, missing: np.ndarray, entry: Entry) -> None:
-        """Runs the images that are missing, for this prefix and the later ones that miss them."""
+        """Runs the missing images, for this prefix and the later ones that lack the same."""
         models, entries = [self._prefix], [entry]
         row_keys, workers = images.row_keys(view), self.store.workers
         for later in self._served():
@@ -278,11 +279,11 @@ class PrefixPass:
             exchange(each, row_keys, workers)
 
     def _served(self) -> list[LaterPrefix]:
-        """Those of later phases that this pass can serve; large ones are weighed in their phase."""
+        """Later prefixes that this pass can serve; large ones are weighed in their own phase."""
         return [later for later in self._later if item_bytes(later.prefix) <= SMALL_ITEM]
 
     def _reference(self, models: list[keras.Model] | None = None) -> tuple[keras.Model, Engine]:
-        """Prefixes in one, all that a pass can serve, and that in TensorFlow, traced once."""
+        """Prefixes as one model, by default all that a pass serves, and its TensorFlow engine."""
         models = models or [self._prefix, *(later.prefix for later in self._served())]
         which = tuple(id(model) for model in models)
         if which not in self._references:
@@ -294,7 +295,7 @@ class PrefixPass:
         return self._references[which]
 
     def _engine(self, models: list[keras.Model], sample: np.ndarray, total: float) -> Engine:
-        """The engine for these prefixes in one, chosen when the first images are there."""
+        """The engine for these prefixes as one model, chosen on the first images."""
         which = tuple(id(model) for model in models)
         if which in self._engines:
             return self._engines[which]
@@ -346,9 +347,9 @@ def batch_loss(
     """What `PrefixPass.settle` measures: a batch's loss, from the prefix's outputs and indices.
 
     Args:
-        suffix: The model behind the cut.
+        suffix: The model after the cut.
         loss: The loss of the phase.
-        images: The images that the indices count.
+        images: The images that the indices refer to.
     """
 
     def measure(outputs: list[np.ndarray], indices: np.ndarray) -> float:

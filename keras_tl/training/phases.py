@@ -18,7 +18,7 @@ from keras_tl.training.rates import variable_rates
 from keras_tl.training.sampling import check_sampling
 from keras_tl.training.schedules import Cosine, OneCycle, Schedule
 
-# Attributes of a phase that are at least 0, and what they are below.
+# Attributes of a phase that must be at least 0, and below the value given here.
 ENDS = {
     "momentum": 1.0,
     "label_smoothing": 1.0,
@@ -43,7 +43,7 @@ class Phase:
             Decay Regularization", ICLR 2019); biases and normalisation weights are left out.
         label_smoothing: See `keras_tl.tasks.Task.build_loss`.
         focal_gamma: See `keras_tl.tasks.Task.build_loss`; 0 is plain cross-entropy. `val_loss`
-            is then the focal one too; of exclusive classes the epoch is chosen without it.
+            is then the focal one too, but with exclusive classes it does not choose the epoch.
         mixup: Alpha of the Beta distribution that samples of a batch are blended by, where the
             frozen part of the model ends (see `keras_tl.training.mixup`); 0 blends none.
             Figures during training are then measured against blended targets.
@@ -59,7 +59,7 @@ class Phase:
         layer_decay: What the learning rate is multiplied by from the head to the section before
             it, and so on to the stem, in (0, 1]; see `keras_tl.training.rates.section_rates`.
         l2_sp: A penalty on leaving the pretrained weights; None has none.
-        averaging: Which mean of the weights on the way the phase ends with; None ends with the
+        averaging: Which mean of the weights during the phase it ends with; None ends with the
             weights of the last or best epoch.
         name: What the phase is called in logs.
         allow_zero_gradient: Paths of variables ("head_predictions/bias") that may get no
@@ -111,7 +111,7 @@ class Phase:
     def treatments(
         self, model: keras.Model, starts: Mapping[int, np.ndarray]
     ) -> dict[int, Treatment]:
-        """Says how the update of each weight departs from the others'.
+        """Says how the update of each weight differs from the others'.
 
         Args:
             model: The whole model.
@@ -178,7 +178,7 @@ class Phase:
         if isinstance(self.schedule, OneCycle) and self.optimizer != "rmsprop":
             momentum = self.schedule.build_momentum(steps)
             if self.schedule.momentum and self.optimizer == "sgd":
-                # Of 0 Keras would make no velocities, which the schedule's momentum needs.
+                # With 0, Keras would make no velocities, which the schedule's momentum needs.
                 options["momentum"] = self.schedule.momentum[1]
         if treatments or momentum:
             optimizer = KINDS[self.optimizer](Course(treatments or {}, momentum), **options)

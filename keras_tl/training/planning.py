@@ -18,7 +18,7 @@ View = int | None
 
 @dataclass(frozen=True)
 class LaterPrefix:
-    """A prefix that a later phase will run, before anything changes it.
+    """The prefix of a later phase, which nothing will have changed until then.
 
     Attributes:
         prefix: The prefix; its tensors are in the graph of the present phase's prefix.
@@ -31,7 +31,7 @@ class LaterPrefix:
 
 
 def views_of(images: Images, epochs: int) -> tuple[View, ...]:
-    """The views that so many epochs read."""
+    """The views that the first `epochs` epochs read."""
     return (None,) if images.views == 1 else tuple(range(min(images.views, epochs)))
 
 
@@ -40,8 +40,8 @@ def later_prefixes(
 ) -> list[list[LaterPrefix]]:
     """Finds, for each phase, the later prefixes that its passes can serve too.
 
-    These are frozen in this phase and in all between, so that their weights are what they will
-    be. The model's flags are those of the last phase afterwards.
+    These are frozen in this phase and all in between, so that their weights are already those of
+    the later phase. The model's flags are those of the last phase afterwards.
 
     Args:
         model: The whole model.
@@ -59,7 +59,7 @@ def later_prefixes(
     found: list[dict[tuple[str, ...], LaterPrefix]] = [{} for _ in phases]
     for now, later in ((i, j) for j in range(len(phases)) for i in range(j)):
         here, there = parts[now], parts[later]
-        # What is cut at the same place reads what this phase stores anyway.
+        # A phase that is cut at the same place reads what this phase stores anyway.
         if here.prefix is None or there.prefix is None or here.last_layers == there.last_layers:
             continue
         layers = {layer.name for layer in there.prefix.layers}
@@ -67,7 +67,7 @@ def later_prefixes(
         if inside and not any(layers & trained[k] for k in range(now, later)):
             views = views_of(train, phases[later].epochs)
             known = found[now].get(there.last_layers)
-            # Of two with one cut, the one that reads more views: they are the first so many.
+            # Of two with the same cut, the one that reads more views: they include the other's.
             if known is None or len(views) > len(known.views):
                 found[now][there.last_layers] = LaterPrefix(there.prefix, views)
     return [list(each.values()) for each in found]

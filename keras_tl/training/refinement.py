@@ -1,9 +1,10 @@
-"""Which epoch's weights are the best: by the validation loss that calibration cannot mend.
+"""Chooses the best epoch by the part of the validation loss that calibration cannot mend.
 
 A fine-tuned network goes on learning to tell classes apart while it becomes too sure of itself, so
 that its validation loss rises. Berta, Holzmüller, Jordan and Bach ("Rethinking Early Stopping:
-Refine, Then Calibrate", 2025, https://arxiv.org/abs/2501.19195) part the loss into the two, and
-choose the epoch whose loss is lowest after one temperature is fitted on the validation split.
+Refine, Then Calibrate", 2025, https://arxiv.org/abs/2501.19195) split the loss into these two
+parts, and choose the epoch whose loss is lowest after one temperature is fitted on the validation
+split.
 """
 
 import functools
@@ -20,20 +21,20 @@ from keras_tl.training.inference import traced
 from keras_tl.workers import Workers
 
 REFINED_LOSS = "val_refined_loss"
-# What keeps logarithms finite (of a softmax in float32), and logarithms of temperatures that are
-# looked through.
+# The least probability, to keep logarithms finite (of a softmax in float32), and the bound of the
+# temperatures' logarithms.
 SMALLEST, WIDEST = 1e-30, 3.0
-# So many numbers of features are a batch: a head takes less time than the way from Python into it.
+# Numbers in a batch of features: a head takes less time than its call from Python.
 BATCH_NUMBERS = 2**22
-# So many probabilities are scaled at once; of more the logarithms are kept in float32.
+# Probabilities scaled at once; if there are more, logarithms are kept in float32.
 LARGE = 2**22
 
 
 def refined_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
     """The negative log-likelihood after the best temperature.
 
-    The temperature's logarithm is drawn to 0 as by a standard normal prior: else a split of which
-    all is right would have a loss of 0 in every epoch, and no epoch would be better.
+    A standard normal prior draws the temperature's logarithm to 0: otherwise a split that is all
+    right would have a loss of 0 in every epoch, and no epoch would be better.
 
     Args:
         probabilities: Float `[samples, classes]`, of a softmax.
@@ -65,8 +66,8 @@ class RefinedLoss(keras.callbacks.Callback):
     Args:
         validation: Validation batches; they begin with the inputs.
         targets: See `refined_loss`; in the order of the batches.
-        workers: The processes, each of which has batches and targets of its own; all measure the
-            same.
+        workers: The processes, each of which has batches and targets of its own; all get the same
+            loss.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class RefinedLoss(keras.callbacks.Callback):
 
     @functools.cached_property
     def run(self) -> Callable[..., tf.Tensor]:
-        """The model in inference; with several inputs `predict` takes the second for targets."""
+        """The model in inference; `predict` would take a second input for targets."""
         return traced(self.model, self.validation.element_spec[0])
 
     def measure(self) -> float:

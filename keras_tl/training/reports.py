@@ -1,4 +1,4 @@
-"""What training tells of itself, phase by phase and epoch by epoch."""
+"""What training reports, phase by phase and epoch by epoch."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +27,7 @@ class PhaseReport:
     seconds: dict[str, float]
 
     def kept(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it: `freezing` is known anew from the model."""
+        """What a checkpoint keeps of it; `freezing` is read from the model again."""
         passes = [vars(done) for done in self.passes]
         return {"cut": self.cut, "passes": passes, "seconds": self.seconds}
 

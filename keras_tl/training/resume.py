@@ -1,8 +1,8 @@
-"""Training that goes on where it was stopped, however it was stopped.
+"""Training that resumes where it was stopped, however it was stopped.
 
-Two files, each written whole: what the present phase began with, once, and again and again where
-in it training stands. A run that goes on begins the phase with the first as it did then, so that
-what is decided there is decided alike, and jumps to where the second was written.
+There are two files, each written whole: the state at the beginning of the present phase, written
+once, and the place in it, written again and again. A resumed run begins the phase with the first,
+so that all decisions there are the same, and jumps to the place in the second.
 """
 
 import hashlib
@@ -35,13 +35,13 @@ from keras_tl.training.state_files import (
 from keras_tl.training.stock_callbacks import kept_between_phases
 from keras_tl.workers import Workers
 
-# As shells count: 128 and the signal.
+# By the convention of shells: 128 plus the signal.
 TERMINATED = 128 + signal.SIGTERM
-# Saving takes at most one part in so many of the time.
+# Saving takes at most one part in this many of the time.
 LEAST_SHARE = 20
-# Targets that are looked at together.
+# Targets hashed at once.
 ROWS = 4096
-# Of what has no text of its own, such as a schedule that is no dataclass.
+# In the repr of what has none of its own, such as a schedule that is no dataclass.
 _ADDRESS = re.compile(" at 0x[0-9a-f]+", re.IGNORECASE)
 
 log = logging.getLogger("keras_tl")
@@ -50,17 +50,16 @@ log = logging.getLogger("keras_tl")
 class Checkpoint:
     """A folder that training is kept in, and from which it goes on.
 
-    Variables, those of the optimizer and of random generators among them, the best weights and
-    those of averages, the history, the state of Python's and NumPy's generators, the place in the
-    order of the samples: where nothing else is random, the weights in the end are those of a
-    training that ran through. Keras' callbacks are kept, and those of your own where they are
-    `keras_tl.training.saver.Kept`; for the steps of an epoch that were done yours see the figures
-    so far. What one that serves several phases had gathered when a phase ended is kept of
-    ModelCheckpoint alone: the others begin anew with each.
+    It keeps variables (also of the optimizer and random generators), the best and averaged weights,
+    the history, the state of Python's and NumPy's generators and the place in the order of the
+    samples: if nothing else is random, the final weights are those of an uninterrupted training.
+    Keras' callbacks are kept, and your own if they are `keras_tl.training.saver.Kept`; for the
+    steps of an epoch that are already done, yours see the figures so far. Across phases, only
+    ModelCheckpoint keeps what it had gathered: the others begin anew with each.
 
     Args:
         folder: The folder; made when there is something to keep.
-        seconds: How much work may be lost, about. The end of an epoch is kept earlier.
+        seconds: About how much work may be lost. The end of an epoch is kept sooner.
         keeps: Whether this process writes; of several only the chief does.
     """
 
@@ -74,7 +73,7 @@ class Checkpoint:
         self.at_work = self.asked = False
         self.workers = Workers()
         self._facts: dict[str, Any] = {}
-        # Of each phase that is done, what its callbacks have gathered for the next ones.
+        # For each finished phase, what its callbacks have gathered for the next ones.
         self._callbacks: list[list[dict[str, Any]]] = []
         self._saved, self._took = time.monotonic(), 0.0
 
@@ -90,7 +89,7 @@ class Checkpoint:
     def begin(
         self, model: keras.Model, history: list[dict[str, Any]], facts: dict[str, Any]
     ) -> list[dict[str, Any]]:
-        """Puts a model to where the phase began that was under way.
+        """Restores a model to the beginning of the phase that was under way.
 
         Args:
             model: The whole model, as it is built; its adapters are made.
@@ -132,30 +131,30 @@ class Checkpoint:
         Args:
             model: The whole model.
             history: The rows so far.
-            reports: Of each phase so far what is to be known of it, ready for JSON.
+            reports: A JSON-ready report of each phase so far.
             callbacks: The user's in this phase: the same ones may serve the next.
         """
         self.place = None
         self._callbacks.append([kept.state() for kept in kept_between_phases(callbacks)])
         self._write_phase(model, history, reports)
-        # Who ends may take the others along, so all are told here, when the chief has written.
+        # One process that ends may end the others, so all agree here, once the chief has written.
         if np.any(self.workers.gather(np.array([self.asked]))):
             self.asked = True
         self.at_work = False
         self.leave_if_asked()
 
     def give_back(self, callbacks: Iterable[keras.callbacks.Callback], phase: int) -> None:
-        """Gives the callbacks of a phase that is done what they had gathered when it ended."""
+        """Restores what the callbacks of a finished phase had gathered when it ended."""
         states = self._callbacks[phase]
         for kept, state in zip(kept_between_phases(callbacks), states, strict=False):
             kept.restore(state)
 
     def feed_from(self, steps: int, epochs: int) -> tuple[int, int]:
-        """The epoch and the step in it that data are wanted from."""
+        """The epoch, and the step in it, from which on data are needed."""
         if self.place is None:
             return 0, 0
         epoch, step = self.place["epoch"], self.place["step"]
-        # A batch at least: checks before training look at one.
+        # At least one batch, for the checks before training.
         return (epoch, steps - 1) if epoch == epochs - 1 and step == steps else (epoch, step)
 
     def is_due(self, most: float) -> bool:
@@ -164,7 +163,7 @@ class Checkpoint:
         return self.asked or waited >= max(min(most, self.seconds), LEAST_SHARE * self._took)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keeps a place."""
+        """Writes the place where training is."""
         if not self.keeps:
             return
         started = time.monotonic()
@@ -201,7 +200,7 @@ class Checkpoint:
     def _kept_place(self, phase: int) -> dict[str, Any] | None:
         path = self.folder / self.STEP
         place = read_state(path) if path.is_file() else None
-        # Of the phase before, where the run was killed between the two.
+        # It may be of the phase before, if the run was killed between the two writes.
         return place if place and place["phase"] == phase else None
 
     def _write_phase(
@@ -222,7 +221,7 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def assign(self, variables: Sequence[Any], kept: Sequence[np.ndarray]) -> None:
-        """Gives variables what was kept of them, where they are the same ones."""
+        """Assigns kept values to variables; refuses those of other shapes."""
         if [tuple(v.shape) for v in variables] != [value.shape for value in kept]:
             raise self._not_this("other weights than the model's")
         for variable, value in zip(variables, kept, strict=True):
@@ -264,7 +263,7 @@ def facts_of(
     seed: int,
     class_weights: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """What tells a training apart from another one, ready for JSON."""
+    """JSON-ready facts that tell one training from another."""
     digest = hashlib.sha256()
     for images in (train, val):
         if images is not None:

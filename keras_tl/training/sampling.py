@@ -1,7 +1,7 @@
 """Which images an epoch shows, and in which of their views.
 
-An order is a function of the epoch's number: int64 `[images]` twice, the indices, and for each how
-often that image was shown before, which is the number of the view it shows now.
+An order is a function from the epoch's number to two int64 `[images]`: the indices, and how often
+each image was shown before, which is the number of the view it shows now.
 """
 
 import functools
@@ -67,8 +67,8 @@ def balanced(targets: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np
     (class-aware sampling: Shen et al., "Relay Backpropagation for Effective Learning of Deep
     Convolutional Neural Networks", ECCV 2016).
 
-    With several labels, each label's images and those without any are such classes: a label that
-    goes along with others comes more often than them.
+    With several labels, the images of each label, and those without any, are the classes: a label
+    that occurs together with others comes more often than they do.
 
     Args:
         targets: `[images, classes]`, above 0 for an image's classes.
@@ -76,8 +76,8 @@ def balanced(targets: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np
         epoch: The epoch's number, from 0.
 
     Returns:
-        The images, and the round of each: int64 `[images]` both. Where the classes do not divide
-        their number, a few at the end are left out, others in each epoch.
+        The images, and the round of each: int64 `[images]` both. If the number of images is no
+        multiple of the classes, a few are left out, others in each epoch.
     """
     pools = _pools(targets)
     share = -(-len(targets) // len(pools))
@@ -107,7 +107,7 @@ def _pools(targets: Any) -> list[np.ndarray]:
 
 
 def class_weights(counts: Sequence[int] | np.ndarray, beta: float | None = None) -> list[float]:
-    """Weights with which rare classes count more, and the mean over all images is 1.
+    """Weights by which rare classes count more, with a mean of 1 over all images.
 
     A class counts with the inverse of its number of images, so that all classes count the same;
     or with the inverse of the effective number (1 - beta^n) / (1 - beta) (Cui et al.,
@@ -116,8 +116,8 @@ def class_weights(counts: Sequence[int] | np.ndarray, beta: float | None = None)
 
     Args:
         counts: Images of each class, at least one of them not 0.
-        beta: In [0, 1): 0 weights nothing, 0.999 a class of thousands as one of a thousand; None
-            is the inverse number itself.
+        beta: In [0, 1): 0 weights all alike, 0.999 a class of thousands like one of a thousand;
+            None takes the inverse number itself.
 
     Returns:
         A weight for each class.

@@ -13,9 +13,9 @@ from keras_tl.training.state_files import set_random_state, values
 from keras_tl.training.stock_callbacks import KeptBoard, KeptStock, kept_stock
 from keras_tl.workers import Workers
 
-# An epoch's end is kept where the last save is so old.
+# An epoch's end is saved if the last save is at least this old.
 SECONDS_AT_EPOCH_ENDS = 1.0
-# Several processes agree so often within an epoch on whether to keep a step.
+# Seconds after which several processes agree again whether to save a step in an epoch.
 SECONDS_TO_MEET = 5.0
 
 
@@ -27,22 +27,22 @@ class Kept(Protocol):
         """What it has gathered: ready for JSON, but for NumPy arrays."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes it back; called behind every `on_train_begin`."""
+        """Takes it back; called after every `on_train_begin`."""
 
 
 class Saver(keras.callbacks.Callback):
-    """Keeps a phase in a checkpoint while `fit` trains it; jumps to the place it was kept at.
+    """Saves a phase to a checkpoint while `fit` trains it; jumps to the place saved there.
 
-    It stands behind all other callbacks.
+    It must come after all other callbacks.
 
     Args:
-        checkpoint: Where to.
+        checkpoint: Where to save.
         phase: The phase's index.
         epochs: How many it has.
         steps: Steps in an epoch.
         batch: Inputs, targets and perhaps weights, as the fitted model gets them.
         others: The callbacks before it.
-        workers: The processes. A step's figures are of all of them: they keep one together.
+        workers: The processes. They save a step together, since its figures are of all of them.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Saver(keras.callbacks.Callback):
         self.checkpoint, self.batch = checkpoint, batch
         self.phase, self.epochs, self.steps = phase, epochs, steps
         kept = [found for callback in others if (found := _kept(callback))]
-        # Nothing of the training hangs on what TensorBoard shows: such may come and go.
+        # Training does not depend on TensorBoard, so these may be added or removed.
         self.boards = [one for _, one in kept if isinstance(one, KeptBoard)]
         self.kept = [(name, one) for name, one in kept if not isinstance(one, KeptBoard)]
         self._stock = [one for _, one in kept if isinstance(one, KeptStock)]
@@ -73,8 +73,8 @@ class Saver(keras.callbacks.Callback):
             self.model.optimizer.build(self.model.trainable_variables)
         if (place := self.checkpoint.place) is None:
             if len(self._stock) > len(self.boards):
-                # Else, until the first save, rows of epochs that are done again would stay, and
-                # what was best when training began would be lost.
+                # Otherwise a stop before the first save would leave rows of epochs that are done
+                # again, and lose what was best at the beginning.
                 self.checkpoint.save(self._place(0, 0))
                 self._leave_if_alone()
             return
@@ -85,14 +85,14 @@ class Saver(keras.callbacks.Callback):
             board.restore(state)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Passes over the steps of the first epoch that are done."""
+        """Skips the steps of the first epoch that are already done."""
         self._epoch, self._first_step, self._kept_step = epoch, 0, 0
         place, self.checkpoint.place = self.checkpoint.place, None
         self._meeting = (place["step"] if place else 0) + self._pace
         if not place or not place["step"]:
             return
         self._first_step = self._kept_step = place["step"]
-        # What other callbacks do when an epoch begins was done: they must not do it twice.
+        # Undoes what other callbacks did when the epoch began: it was done before the stop.
         self._jump(place)
         self._build_metrics(len(place["metrics"]))
         self.checkpoint.assign(self.model.metrics_variables, place["metrics"])
@@ -101,7 +101,7 @@ class Saver(keras.callbacks.Callback):
         _pass_over(self.model, self._first_step)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keeps the step, now and then, and the last one of an epoch."""
+        """Saves a step now and then, and the last one of an epoch."""
         step = batch + 1
         if step <= self._first_step:
             return
@@ -110,45 +110,45 @@ class Saver(keras.callbacks.Callback):
             self.checkpoint.save(self._place(self._epoch, step))
             self._kept_step = step
         if leaving:
-            # Who ends may take the others along, so it waits until the chief has written.
+            # One process that ends may end the others, so it waits until the chief has written.
             self.workers.barrier()
             self.checkpoint.leave_if_asked()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Leaves where the steps before a validation are kept; else behind it, where they are."""
+        """Exits, if asked to, during a validation whose epoch's steps are saved already."""
         if self._kept_step == self.steps:
             self._leave_if_alone()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keeps the epoch; behind the last one the phase is."""
+        """Saves the epoch; after the last one the phase is saved instead."""
         goes_on = epoch + 1 < self.epochs and not self.model.stop_training
         if goes_on and self.checkpoint.is_due(SECONDS_AT_EPOCH_ENDS):
             self.checkpoint.save(self._place(epoch + 1, 0))
             self._leave_if_alone()
 
     def _leave_if_alone(self) -> None:
-        """Leaves where one was asked to; several processes leave together, behind a step."""
+        """Exits if asked to; several processes exit together, after a step."""
         if self.workers.count == 1:
             self.checkpoint.leave_if_asked()
 
     def _decide(self, step: int) -> tuple[bool, bool]:
-        """Whether to keep a step, and whether to leave; several processes agree, now and then."""
+        """Whether to save a step, and whether to exit; several processes agree now and then."""
         most = SECONDS_AT_EPOCH_ENDS if step >= self.steps else self.checkpoint.seconds
         if self.workers.count == 1:
-            # In this order, for it may be asked at any moment.
+            # Read first, since a signal may come at any moment.
             leaving = self.checkpoint.asked
             return self.checkpoint.is_due(most), leaving
         seconds, self._stepped = time.monotonic() - self._stepped, time.monotonic()
         if step < min(self._meeting, self.steps):
             return False, False
-        # They meet again behind as many steps as the chief makes until then.
+        # They meet again after as many steps as the chief makes in this time.
         pace = min(max(int(SECONDS_TO_MEET / max(seconds, 1e-3)), 1), self.steps)
         mine = [self.checkpoint.is_due(most), pace, self.checkpoint.asked]
         told = np.vstack(self.workers.gather(np.array([mine], np.int32)))
         (due, self._pace, _), leaving = told[0].tolist(), bool(told[:, 2].any())
         self._meeting = step + self._pace
         if leaving:
-            # What one is asked for ends all: none goes on without the others.
+            # If one process is asked to exit, all do: none goes on without the others.
             self.checkpoint.ask()
         return bool(due) or leaving, leaving
 
@@ -179,7 +179,7 @@ class Saver(keras.callbacks.Callback):
             kept.restore(state)
 
     def _build_metrics(self, count: int) -> None:
-        """Makes the metrics' variables, which Keras does when it first needs them."""
+        """Makes the metrics' variables, which Keras makes only when it first needs them."""
         if len(self.model.metrics_variables) == count:
             return
         x, y, *weights = self.batch
@@ -195,7 +195,7 @@ def _kept(callback: keras.callbacks.Callback) -> tuple[str, Kept] | None:
 
 
 def _pass_over(model: keras.Model, steps: int) -> None:
-    """Lets `fit` take so many steps for done, without data; the figures are those so far."""
+    """Lets `fit` skip `steps` steps without data; their figures are those so far."""
     at_once = model.steps_per_execution
     if steps % at_once:
         expected = f"as many steps at once as before: training was stopped behind step {steps}"

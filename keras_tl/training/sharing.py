@@ -1,8 +1,8 @@
 """How the devices of a strategy, in one process or in several, share what training reads.
 
-Every batch is divided into equal parts, one for each device, so that a step is the step that one
-device would make of the whole batch. What validates is divided once, into parts that differ by an
-item: no device ever gets an empty batch, of which a mean would be no number.
+Every batch is divided into equal parts, one for each device, so that a step equals that of one
+device on the whole batch. Validation items are divided once, into parts that differ by at most one
+item: no device ever gets an empty batch, whose mean would be NaN.
 """
 
 import functools
@@ -24,7 +24,7 @@ from keras_tl.training.resume import facts_of
 from keras_tl.training.sampling import Order
 from keras_tl.workers import Workers
 
-# A step of a head takes less time than the way from Python into it and back.
+# Steps to run at once: a step of a head takes less time than its call from Python.
 FEW_STEPS, MANY_STEPS = 16, 64
 
 
@@ -56,7 +56,7 @@ class Sharing:
         store: Any,
         *others: Any,
     ) -> None:
-        """Refuses a training that is not the same one in all processes; all call this.
+        """Refuses a training that differs between processes; all call this.
 
         Args:
             model: The whole model.
@@ -64,7 +64,7 @@ class Sharing:
             train: The images to learn from.
             val: Those that choose the best epoch.
             store: Where features are kept, or None.
-            *others: What `facts_of` takes besides.
+            *others: Further arguments of `facts_of`.
 
         Raises:
             InputError: Something differs.
@@ -73,12 +73,12 @@ class Sharing:
             return
         for what, images in (("training items", train), ("validation items", val)):
             keys, targets = ([], []) if images is None else (images.keys, images.targets())
-            # Of very many classes the rows are made as they are asked for.
+            # With very many classes, one-hot rows are made on demand: compare the labels.
             labels = targets.labels if isinstance(targets, OneHotRows) else targets
             check_items(self.workers, what, {"content": keys, "target": labels})
         facts = facts_of(phases, train, val, *others) | {"feature store": store is not None}
         facts |= {f"phase {n + 1}": phase for n, phase in enumerate(facts.pop("phases"))}
-        # Such a text is too long to be shown.
+        # Also by attribute, since the text of a whole phase is too long to be shown.
         facts |= {
             f"{name} of phase {n + 1}": value
             for n, phase in enumerate(phases)
@@ -96,7 +96,7 @@ class Sharing:
             batch_size: Items in a batch over all devices; the devices must divide it.
 
         Returns:
-            An order of as many rows as whole batches have here.
+            An order of this process's rows in the whole batches.
         """
         if self.devices == 1:
             return order
@@ -113,11 +113,11 @@ class Sharing:
         return shared
 
     def parts(self, items: int, batch_size: int) -> list[np.ndarray] | None:
-        """The batches of this process, one for each of its devices in turn, of what comes once.
+        """This process's validation batches, one for each of its devices in turn.
 
         Args:
             items: How many items there are.
-            batch_size: About so many are in a batch over all devices.
+            batch_size: About how many items are in a batch over all devices.
 
         Returns:
             Indices of each batch, int64, none of them empty; None where one device reads all.
@@ -137,12 +137,12 @@ class Sharing:
         """How many steps run without a return to Python: many where only a head trains.
 
         Args:
-            steps: Steps in an epoch. What is returned divides it, or Keras would read on into
-                the next epoch.
-            on_vectors: Whether what trains gets vectors.
+            steps: Steps in an epoch. The result divides it, or Keras would read on into the next
+                epoch.
+            on_vectors: Whether the inputs of what trains are vectors.
         """
         on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
-        # Other strategies cannot run collectives in a loop; to a TPU the way is the longest.
+        # Only TPUs can run collectives in a loop, and calling one takes the longest.
         if not on_tpu and (self.devices > 1 or not on_vectors):
             return 1
         divisors = [n for n in range(1, min(steps, MANY_STEPS) + 1) if steps % n == 0]
@@ -151,10 +151,9 @@ class Sharing:
     def add_up_gradients(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Lets an optimizer treat the gradients of several devices as those of one.
 
-        They are clipped when they are added up, not before; where one device's overflow in 16 bits
-        all leave the step out. Over processes they go through the ring, if there is one; what is
-        sparse or of another dtype stays with TensorFlow's collectives, as does all of a step that
-        has any of it.
+        They are clipped after they are summed, not before; if one device's overflow in 16 bits, all
+        skip the step. Between processes they go through the ring, if there is one; if any is sparse
+        or of another dtype, the whole step stays with TensorFlow's collectives.
 
         Args:
             optimizer: A compiled model's.
@@ -164,7 +163,7 @@ class Sharing:
         inner, add_up = optimizer, self._by_ring
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer.check_finite = _finite_on_all(optimizer.check_finite)
-            # Who skips a step must not leave others in the ring.
+            # A process that skips a step must not leave others waiting in the ring.
             inner, add_up = optimizer.inner_optimizer, lambda collectives: collectives
         # Private methods of Keras: if a version lacks them, its own summation stays as it is.
         collectives: Any = getattr(inner, "_all_reduce_sum_gradients", None)
@@ -181,7 +180,7 @@ class Sharing:
         inner._all_reduce_sum_gradients = add_up_and_clip
 
     def _by_ring(self, collectives: Callable[..., Any]) -> Callable[..., Any]:
-        """Adds up over processes through the ring; else, and what it does not take, otherwise."""
+        """Sums over processes through the ring, or by `collectives` where it cannot."""
         if (ring := self.ring) is None:
             return collectives
 
@@ -197,7 +196,7 @@ class Sharing:
 
     @functools.cached_property
     def ring(self) -> Ring | None:
-        """The processes' own way of adding up; None for one process, and where GPUs have a better.
+        """The ring of the processes; None for one process, and where GPUs have a better way.
 
         All processes ask for it at the same time.
         """
@@ -208,9 +207,9 @@ class Sharing:
         return join(self.workers) if on_cpu else None
 
     def endless(self, batches: tf.data.Dataset, last: Any) -> tf.data.Dataset:
-        """Batches without an end, `last` behind the others, where there are several processes.
+        """If there are several processes, makes batches endless by repeating `last` after them.
 
-        Of others these ask each other before every step whether there is more.
+        With finite ones, processes ask each other before every step whether there is more.
         """
         if self.workers.count == 1:
             return batches
@@ -232,7 +231,7 @@ class Sharing:
 
 
 def _finite_on_all(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Whether the gradients of all devices are finite; Keras takes the first device's word."""
+    """Extends a check to the gradients of all devices; Keras asks only the first device."""
 
     def check_all(gradients: Any) -> Any:
         overflows = tf.cast(tf.logical_not(check(gradients)), tf.float32)
@@ -255,7 +254,7 @@ def batches_of(images: Images, parts: list[np.ndarray]) -> tf.data.Dataset:
     @tf.autograph.experimental.do_not_convert
     def batch(number: tf.Tensor) -> tf.data.Dataset:
         pixels = images.images(rows[number])
-        # Not as a tensor: of very many classes they are made as they are asked for.
+        # Not as a tensor: with very many classes, rows are made on demand.
         found = tf.numpy_function(lambda at: targets[parts[at]], [number], tf.float32)
         labels = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(found, shape))
         return tf.data.Dataset.zip(pixels, labels).batch(most)

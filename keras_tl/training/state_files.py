@@ -1,4 +1,4 @@
-"""Files of arrays and figures: training that is to go on, as bytes."""
+"""Files of arrays and figures that hold the state of a training."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from keras_tl.errors import InputError, in_one_line
 from keras_tl.files import atomic_file
 
 ARRAY = "array"
-# What a damaged archive raises, by where it is: in its lists, its flags, its places, its content.
+# Errors of a damaged archive, by where it is damaged: lists, flags, offsets or content.
 DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
@@ -29,7 +29,7 @@ DAMAGED = (
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes values that are ready for JSON, and NumPy arrays among them, whole or not at all."""
+    """Writes JSON-ready values, with NumPy arrays among them, whole or not at all."""
     arrays: list[np.ndarray] = []
 
     def plain(value: Any) -> Any:
@@ -73,12 +73,12 @@ def values(variables: Iterable[Any]) -> list[np.ndarray]:
 
 
 def random_state() -> dict[str, Any]:
-    """Where the generators of Python and NumPy are."""
+    """The state of the generators of Python and NumPy."""
     return {"python": random.getstate(), "numpy": np.random.get_state()}
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Puts them there."""
+    """Restores it."""
     version, numbers, spare = state["python"]
     random.setstate((version, tuple(numbers), spare))
     np.random.set_state(tuple(state["numpy"]))

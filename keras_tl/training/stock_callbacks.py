@@ -1,8 +1,8 @@
 """What Keras' own callbacks have gathered while training, so that it can be kept and taken back.
 
-Of the others nothing needs to be: they look at nothing but the step or epoch they are given. (But
+The other callbacks need nothing kept: they look only at the step or epoch they are given. (Except
 BackupAndRestore, OrbaxCheckpoint and SwapEMAWeights, which keep trainings and averages in their own
-way: of those nothing is kept.)
+way: nothing of these is kept.)
 """
 
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ _ATTRIBUTES: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
     keras.callbacks.ReduceLROnPlateau: ("best", "wait", "cooldown_counter"),
     keras.callbacks.ModelCheckpoint: (
         "best",
-        # Keras finds it when an epoch ends; to compare a step with a kept best it is needed now.
+        # Keras sets it when an epoch ends; comparing a step with a kept best needs it earlier.
         "monitor_op",
         "_batches_seen_since_last_saving",
         "_last_batch_seen",
     ),
-    # Not `_previous_epoch_iterations`: of speeds only this process's own steps count.
+    # Not `_previous_epoch_iterations`: only this process's own steps count for speeds.
     keras.callbacks.TensorBoard: ("_global_train_batch", "_global_test_batch"),
 }
 
@@ -46,15 +46,15 @@ class KeptStock:
         vars(self.callback).update(state)
 
     def overlook(self, steps: int) -> None:
-        """Hides the first steps of an epoch from it, which it saw when they were done.
+        """Hides the first steps of an epoch from the callback, which has already seen them.
 
-        Else it would write again what it wrote then, with the figures of a later step.
+        Otherwise it would write them again, with the figures of a later step.
         """
         callback = self.callback
 
         def unseen(batch: int, logs: dict[str, Any] | None = None) -> None:
             if batch + 1 == steps:
-                # The class's own methods are seen again.
+                # This uncovers the class's own methods.
                 del callback.on_train_batch_begin, callback.on_train_batch_end
 
         callback.on_train_batch_begin = lambda batch, logs=None: None
@@ -65,7 +65,7 @@ class KeptBoard(KeptStock):
     """A TensorBoard."""
 
     def state(self) -> dict[str, Any]:
-        """Its counts of batches. What it has shown so far is in its files then."""
+        """Its counts of batches; flushes what it has shown so far to its files."""
         for writer in self.callback._writers.values():
             writer.flush()
         return super().state()
@@ -86,7 +86,7 @@ class KeptRows(KeptStock):
         return {"rows": Path(self.callback.filename).read_bytes().decode()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes them back. What it wrote of steps that are done again is dropped."""
+        """Takes them back, and drops what it has written since."""
         self.callback.csv_file.close()
         Path(self.callback.filename).write_bytes(state["rows"].encode())
         self.callback.csv_file = open(self.callback.filename, "a")  # noqa: SIM115
@@ -94,7 +94,7 @@ class KeptRows(KeptStock):
 
 
 def kept_stock(callback: keras.callbacks.Callback) -> KeptStock | None:
-    """How it is kept if it is one of them, or made from one; a CSVLogger's file has to be local."""
+    """Wraps a callback of one of these classes, or None; a CSVLogger's file must be local."""
     if isinstance(callback, keras.callbacks.CSVLogger):
         return None if "://" in callback.filename else KeptRows(callback)
     if isinstance(callback, keras.callbacks.TensorBoard):
@@ -105,7 +105,7 @@ def kept_stock(callback: keras.callbacks.Callback) -> KeptStock | None:
 def kept_between_phases(
     callbacks: Iterable[keras.callbacks.Callback],
 ) -> list[KeptStock]:
-    """Those whose figures outlive a training; the others begin anew with each."""
+    """Callbacks whose figures outlive a `fit`; the others begin anew with each."""
     kinds = keras.callbacks.ModelCheckpoint
     return [KeptStock(callback) for callback in callbacks if isinstance(callback, kinds)]
 
