@@ -21,13 +21,13 @@ from keras_tl.errors import InputError
 from keras_tl.versions import versions
 from keras_tl.workers import Workers
 
-# Settings that may differ: of the data the content is compared, and the chief alone writes.
+# Settings that may differ: data are compared by content, and only the chief writes.
 FREE = ("data", "out")
 # Longer texts are not shown.
 SHOWN = 80
-# Names of files need not be text.
+# How file names that are not valid text are encoded.
 ESCAPED = "backslashreplace"
-# Kinds of CPUs differ in the last bits of what they have trained.
+# Different kinds of CPUs differ in the last bits of trained weights.
 TOLERANCE = 1e-3
 SAME_COMMAND = "Start all with the same options, but for the number of the process."
 SAME_DATA = "Give all processes the same data."
@@ -35,10 +35,10 @@ SAME_DATA = "Give all processes the same data."
 
 @contextmanager
 def refused_together(workers: Workers) -> Iterator[None]:
-    """Ends all processes with the line that one of them alone can know, such as the chief's.
+    """Raises in all processes an error that only one of them, such as the chief, can detect.
 
     Raises:
-        InputError: One of them raised it within.
+        InputError: One of them raised it in the block.
     """
     own: InputError | None = None
     try:
@@ -51,12 +51,12 @@ def refused_together(workers: Workers) -> Iterator[None]:
 
 
 def check_settings(workers: Workers, config: Any, **more: Any) -> None:
-    """Refuses settings that differ, and other versions of what computes with them.
+    """Refuses settings or package versions that differ between processes.
 
     Args:
         workers: The processes.
-        config: The settings, a dataclass. Of what is a path only the last part counts: where
-            things are may differ between machines.
+        config: The settings, a dataclass. Only the last part of a path is compared: folders may
+            differ between machines.
         **more: Further ones.
 
     Raises:
@@ -64,7 +64,7 @@ def check_settings(workers: Workers, config: Any, **more: Any) -> None:
     """
     settings = {name: _placeless(value) for name, value in (asdict(config) | more).items()}
     facts = {name: value for name, value in settings.items() if name not in FREE}
-    # With other versions the order of items may be another, and so may numbers.
+    # Other package versions may order items differently or compute other numbers.
     facts |= versions()
     check_facts(workers, "the same settings in all processes", facts, SAME_COMMAND)
 
@@ -105,13 +105,13 @@ def check_items(workers: Workers, what: str, columns: Mapping[str, Any]) -> None
             received = f"{counts[0]} items in process 0, {counts[other]} in process {other}"
             raise InputError(expected, received, SAME_DATA)
         digests = np.array([_digest(value) for value in values], np.uint64)
-        # One number is told unless they differ.
+        # A single digest is exchanged; those of the rows only if it differs.
         told = workers.gather(np.array([_digest(digests)], np.uint64))
         if other := _other([int(each[0]) for each in told]):
             rows = workers.gather(digests)
             first = int(np.flatnonzero(rows[0] != rows[other])[0])
             here, there = (workers.share(str(values[first]), n) for n in (0, other))
-            # Behind the ids these are the same everywhere.
+            # Ids are compared first, so here they are the same in all processes.
             ids = columns.get("id") if name != "id" else None
             item = f"item {first}" if ids is None else f"item {first}, {ids[first]}"
             received = _difference(f"{name} of {item}", here, there, other)
@@ -124,7 +124,7 @@ def check_facts(workers: Workers, expected: str, facts: Mapping[str, Any], fix: 
     Args:
         workers: The processes.
         expected: What is expected, for the error.
-        facts: What is compared, by name: what has the same text is the same.
+        facts: What is compared, by name: values with the same text are equal.
         fix: How to mend it.
 
     Raises:
@@ -142,14 +142,14 @@ def check_facts(workers: Workers, expected: str, facts: Mapping[str, Any], fix: 
 
 
 def check_weights(workers: Workers, model: keras.Model) -> None:
-    """Refuses a model whose weights are others in another process, as from another file.
+    """Refuses a model whose weights differ between processes, such as from different files.
 
     Args:
         workers: The processes.
         model: The model, the same graph in all of them.
 
     Raises:
-        InputError: They are.
+        InputError: They differ.
     """
     if workers.count == 1:
         return
@@ -175,7 +175,7 @@ def _difference(name: str, here: str | None, there: str | None, other: int) -> s
 
 
 def _placeless(value: Any) -> Any:
-    """Of a path that exists its last part."""
+    """The last part of an existing path; any other value unchanged."""
     path = Path(value.removeprefix(HUB)) if isinstance(value, str) and value else None
     return path.name if path and path.exists() else value
 

@@ -17,16 +17,16 @@ def keep_freed_memory() -> None:
 
     `Dataset.from_generator`, and whatever gives batches to the devices of a strategy, sets glibc's
     M_TRIM_THRESHOLD to 128 KB ("Memory patch applied"), once in a process, and so ends glibc's own
-    adaptation: each large tensor is asked of the system and given back to it. A training step of
-    EfficientNetLite0's last four blocks took 150 ms in place of 95 (TensorFlow 2.21).
+    adaptation: each large tensor is then requested from the system and returned to it. A training
+    step of EfficientNetLite0's last four blocks took 150 ms in place of 95 (TensorFlow 2.21).
 
-    The thresholds are then those to which glibc's own adaptation leads.
+    The thresholds are set to those that glibc's own adaptation leads to.
 
     Other C libraries are left alone.
     """
     if platform.libc_ver()[0] != "glibc":
         return
-    # It happens once: so first, here.
+    # TensorFlow does it only once, so trigger it first.
     signature = tf.TensorSpec([], tf.int64)
     for _ in tf.data.Dataset.from_generator(lambda: [0], output_signature=signature):
         pass

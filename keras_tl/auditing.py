@@ -1,7 +1,8 @@
 """Looking at a data set before training: what `keras-tl audit` does, and `train` on its way.
 
-What can be seen in pixels is found in `keras_tl.data.audit`. Here is what needs a pretrained
-backbone: labels that its features contradict, and an order of the images that gives them away.
+What can be seen in pixels is found in `keras_tl.data.audit`. This module has what needs a
+pretrained backbone: labels that its features contradict, and an order of the images that gives
+labels away.
 """
 
 import logging
@@ -45,16 +46,16 @@ from keras_tl.training.phases import Phase
 from keras_tl.training.planning import later_prefixes
 
 FOLDS = 5
-# Probes learn little more from more images than these; all are asked about.
+# Maximum number of images to fit a probe to (more help little); it predicts all of them.
 FITTED_IMAGES = 6000
-# Fewer images than these say nothing of labels or order.
+# Fewer images than this say nothing about labels or order.
 LEAST_IMAGES = 50
-# Features that are read at once.
+# Rows of features read at once.
 ROWS = 4096
-# Into so many stretches the images of a class are cut, in their order.
+# Number of consecutive stretches a class's images are cut into.
 STRETCHES = 10
-# By so much, and by so many standard errors, the probe must be better on images from stretches
-# that it knows.
+# How much better, absolutely and in standard errors, the probe must be on images from stretches
+# that it knows, for the order to count as a leak.
 ORDER_GAIN, STANDARD_ERRORS = 0.03, 3.0
 
 log = logging.getLogger("keras_tl")
@@ -128,7 +129,7 @@ def audit(
 
 
 def _look_at(config: TrainConfig, source: Source) -> Data:
-    """What `prepare` sees and judges, with the splits that the data has."""
+    """Inspects and judges data as `prepare` does, with the splits that the data has."""
     if config.has_texts:
         spec = text_input_of(config, source)
         tokenize = tokenize_for(config, spec)
@@ -143,7 +144,7 @@ def _look_at(config: TrainConfig, source: Source) -> Data:
 
 
 def can_be_probed(source: Source) -> bool:
-    """Whether there are enough items of two classes at least, and not too many classes."""
+    """Whether at least two classes have enough items, and there are not too many classes."""
     if source.task != "single-label" or len(source) < LEAST_IMAGES:
         return False
     if len(source.class_names) > MOST_CLASSES:
@@ -154,7 +155,7 @@ def can_be_probed(source: Source) -> bool:
 def plain_features(
     config: TrainConfig, data: Data, *, engine: str = "auto", verbose: int = 1
 ) -> np.ndarray:
-    """Features of images or texts as they are, stored where a training finds those it needs so.
+    """Features of images or texts without augmentation, stored where a training looks for them.
 
     Args:
         config: The settings: backbone and weights.
@@ -186,7 +187,7 @@ def audit_with_labels(
     engine: str = "auto",
     verbose: int = 1,
 ) -> Audit:
-    """Adds to the audit of a run's images what the head's features say of their labels.
+    """Adds to the audit of a run's images what the head's features say about their labels.
 
     These are the features that the head's training reads, so that looking at them costs no pass
     of its own. Where there are none, a line says why.
@@ -232,7 +233,7 @@ def head_features(
     engine: str = "auto",
     verbose: int = 1,
 ) -> tuple[np.ndarray | None, str]:
-    """What the head gets of each image in the first epoch, computed where it is not stored.
+    """The head's input for each image in the first epoch, computed where it is not stored.
 
     Training images are seen in their first view, the others as they are.
 
@@ -310,7 +311,7 @@ def findings_on_labels(
     again = linear_probe(features, source.labels, **options, trusted=clean)
     found = []
     suspects = suspected_labels(source.labels, probe.outputs, again.outputs)
-    if isinstance(seen, Seen):  # that an image shows nothing is a finding of its own
+    if isinstance(seen, Seen):  # blank images are a finding of their own
         suspects = [suspect for suspect in suspects if seen.looks.deviation[suspect.item] >= BLANK]
     if suspects:
         found.append(_wrong_labels(suspects, probe, source))
@@ -349,7 +350,7 @@ def _wrong_labels(suspects: list[Suspect], probe: Probe, source: Source) -> Find
 def _order(
     features: np.ndarray, source: Source, probe: Probe, options: dict[str, Any]
 ) -> list[Finding]:
-    """Compares the probe on single images with one on whole stretches of the order.
+    """Compares the probe with one whose folds keep whole stretches of the order together.
 
     Where neighbours belong together (cells of a module, frames of a film), a probe that knows an
     image's neighbours knows more than it will of new images.
@@ -360,7 +361,7 @@ def _order(
     options = options | {"groups": stretches, "folds": FOLDS}
     blocked = linear_probe(features, source.labels, **options)
     better = _right(probe, source.labels) - _right(blocked, source.labels)
-    # The errors come in stretches, too.
+    # Errors within a stretch are correlated, so they are summed by stretch.
     _, index = np.unique(stretches, return_inverse=True)
     sums = np.bincount(index, better - better.mean())
     error = float(np.sqrt((sums**2).sum())) / len(better)

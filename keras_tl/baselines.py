@@ -1,4 +1,4 @@
-"""A run's model beside what answers without transfer, on the same split."""
+"""Compares a run's model with a baseline without transfer, on the same split."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ from keras_tl.runs import Run
 # The figure that is compared, item by item.
 COMPARED = {"single-label": "accuracy", "multi-label": "subset_accuracy", "regression": "mae"}
 
-# Raised whenever the same texts would be answered otherwise.
+# To be increased whenever the same texts would get other answers.
 VERSION = 1
 
 log = logging.getLogger("keras_tl")
@@ -36,12 +36,13 @@ log = logging.getLogger("keras_tl")
 def add_baseline(
     run: Run, data: ImageData | TextData, split: str, *, verbose: int = 1
 ) -> dict[str, Any]:
-    """Measures a run's baseline: of texts always, of images where it was asked for.
+    """Measures a run's baseline: always for texts, for images if it was asked for.
 
     It learns from the same training split and is measured on the same split as the model.
 
     Args:
-        run: The run; its config.yaml, model.json, splits.csv and predictions.csv are written.
+        run: The run, with its config.yaml, model.json, splits.csv and predictions.csv written
+            already.
         data: What it was trained on.
         split: What it was measured on, "test", "val" or "train".
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
@@ -63,7 +64,7 @@ def add_baseline(
     try:
         found = _answers(data, split, config, verbose)
     except KerasTLError as error:
-        # The model is trained and measured: it is not to be lost for what stands beside it.
+        # The trained and measured model must not be lost because its baseline failed.
         log.warning("There is no baseline: %s", error)
         return {}
     figures = evaluate(found.outputs, truth_of(data.samples(split).source), facts.info)
@@ -89,9 +90,9 @@ def difference(
         groups: See `keras_tl.evaluation.bootstrap.resamples`.
 
     Returns:
-        "figure" that is compared; "value", the model's minus the baseline's; "low" and "high", the
-        95 % interval of that over resampled items or groups; for classes of single items "p" of
-        the exact McNemar test, which knows no groups.
+        "figure": what is compared; "value": the model's minus the baseline's; "low" and "high": the
+        95 % interval of that over resampled items or groups; for classes without groups "p" of the
+        exact McNemar test.
     """
     if info.task == "regression":
         both = (baseline, outcome.outputs)
@@ -113,7 +114,7 @@ def _answers(data: ImageData | TextData, split: str, config: TrainConfig, verbos
     how: dict[str, Any] = {"task": data.task, "seed": config.seed}
     if isinstance(data, TextData):
         if data.task != "regression" and len(data.class_names) > MANY_CLASSES:
-            # It fits a model to each class: of thousands that would take days.
+            # It fits one model per class, which would take days for thousands of classes.
             received = f"{len(data.class_names):,} of them"
             raise InputError(f"{MANY_CLASSES} classes at most for it", received, "Do without it.")
         return _remembered(
@@ -128,7 +129,7 @@ def _answers(data: ImageData | TextData, split: str, config: TrainConfig, verbos
 
 
 def _remembered(key: dict[str, Any], labels: np.ndarray, make: Callable[[], Baseline]) -> Baseline:
-    """A baseline of the same texts and labels, which no setting of the model changes."""
+    """The stored baseline for these texts and labels: the model's settings do not affect it."""
     known_by = hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
     folder = FeatureStore().folder(baseline=VERSION, labels=known_by, **key)
 

@@ -41,13 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        arguments: What stands behind `keras-tl`; by default the process's own.
+        arguments: The arguments after `keras-tl`; by default the process's own.
 
     Returns:
         0 when all went well, 2 for input that cannot be used, 1 where a check of keras_tl's own
         failed, 3 where a strict audit found something serious, 75 where another process of a
-        training is gone, 130 when interrupted; where SIGTERM ends a training, which is kept for the
-        same command to go on, it raises SystemExit(143).
+        training is gone, 130 when interrupted; if SIGTERM ends a training, its state is kept for
+        the same command to resume, and SystemExit(143) is raised.
     """
     own, pipeline_options = split_pipeline_options(sys.argv[1:] if arguments is None else arguments)
     options, unknown = _parser().parse_known_args(own)
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         options.command.error(f"unrecognized arguments: {' '.join(unknown)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A GPU's memory is taken as it is needed, by commands that choose no strategy too.
+    # Take GPU memory only as needed, also in commands that choose no strategy.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("keras_tl").setLevel(logging.INFO)
@@ -117,7 +117,7 @@ def _train(options: argparse.Namespace) -> int:
     config = make_config(beside(settings, _given(options, "config", *PLACE)))
     job = load_quietly("keras_tl.job")
     run = job.train(config, place=place_of(options), verbose=_verbose())
-    # Of several processes only the chief need see the folder.
+    # With several processes, perhaps only the chief can see the folder.
     return _show_run(run) if run.is_whole else 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_tl.place_options import place_options
 
-# Option of `train`, type, what stands for its value in the help, the help.
+# Option of `train`, type, placeholder for its value in the help, help text.
 TRAIN_OPTIONS: tuple[tuple[str, Any, str, str], ...] = (
     (
         "--backbone",
@@ -159,7 +159,7 @@ SHARED_OPTIONS = (
     "--truncate",
     "--markup",
 )
-# Options of `train` that make a model of which no weight is trained.
+# Options of `train` that define a model, apart from its training.
 MODEL_OPTIONS = (
     "--backbone",
     "--weights",
@@ -276,7 +276,7 @@ def lr_find_options(command: ArgumentParser) -> None:
 
 
 def model_input_options(command: ArgumentParser) -> None:
-    """Adds what says which backbone, and what it takes."""
+    """Adds the options that choose a backbone and its input."""
     _settings(command, [row for row in TRAIN_OPTIONS if row[0] in MODEL_OPTIONS])
 
 

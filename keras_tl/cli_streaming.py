@@ -15,12 +15,12 @@ from keras_tl.quiet import load_quietly
 log = logging.getLogger("keras_tl")
 
 SHOWN, SHARDS = ("table", "csv", "json"), ("parquet", "tfrecord")
-# Columns that mean something for texts that are shown.
+# Column options allowed for texts without `--out`.
 SHOWN_COLUMNS = ("text_column", "id_column", "encoding")
 # Where the options of a Beam pipeline begin.
 PASSED_ON = "--"
 RUNNERS = ("local", "beam")
-# What a command's options have beside the columns of its data.
+# Options of a command that are not columns of its data.
 OWN = ("run", "command", "data", "out", "format", "runner", "shard_items", "pipeline_options")
 
 
@@ -84,14 +84,14 @@ def _streaming_options(command: argparse.ArgumentParser) -> None:
 
 
 def split_pipeline_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Parts a command line of a Beam pipeline at `--`.
+    """Splits the command line of a Beam pipeline at `--`.
 
     Args:
-        arguments: What stands behind `keras-tl`.
+        arguments: The arguments after `keras-tl`.
 
     Returns:
-        The command's own, and the pipeline's. Where the command is for no pipeline, `--` stays
-        what it is anywhere: names of files follow it.
+        The command's own arguments, and the pipeline's. For a command without a pipeline, `--`
+        keeps its usual meaning: file names follow it.
     """
     own = list(arguments)
     if PASSED_ON not in own:
@@ -148,12 +148,12 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _of_shards(options: argparse.Namespace) -> dict[str, Any]:
-    """What is given for the shards that are written here."""
+    """The options for shards that this process writes."""
     return {k: v for k, v in vars(options).items() if k == "shard_items"}
 
 
 def _of_pipeline(options: argparse.Namespace) -> dict[str, Any]:
-    """What is given for a pipeline, which decides itself how large its shards are."""
+    """The options for a pipeline, which chooses the size of its shards itself."""
     if "shard_items" in vars(options):
         raise InputError("--shard-items with --runner local", "--runner beam", "Leave it out.")
     return {"pipeline_options": getattr(options, "pipeline_options", ())}
@@ -162,7 +162,7 @@ def _of_pipeline(options: argparse.Namespace) -> dict[str, Any]:
 def _refuse_for_shards(
     options: argparse.Namespace, columns: dict[str, Any], shown: Sequence[str]
 ) -> None:
-    """Refuses what makes sense with `--out` alone."""
+    """Refuses options that make sense only with `--out`."""
     given = [f"--{name.replace('_', '-')}" for name in columns if name not in shown]
     given += ["--shard-items"] * ("shard_items" in vars(options))
     if options.runner == "beam":
@@ -174,7 +174,7 @@ def _refuse_for_shards(
 
 
 def _told(index: dict[str, Any], options: argparse.Namespace) -> int:
-    """Says what was written; nothing but unreadable items is bad input."""
+    """Says what was written; returns the code for bad input if no item could be read."""
     counts = {"item": index["items"], "shard": len(index["shards"])}
     items, shards = (f"{n:,} {noun}{'s' * (n != 1)}" for noun, n in counts.items())
     print(f"{items} in {shards} in {options.out}")
@@ -192,7 +192,7 @@ def _beam() -> Any:
 
 
 def _show(run: Any, options: argparse.Namespace) -> int:
-    """Predicts what is named, all at once, and prints it."""
+    """Predicts the named items, all at once, and prints the predictions."""
     measuring = load_quietly("keras_tl.measuring")
     if run.config.has_texts:
         texts_of = load_quietly("keras_tl.text_arguments").texts_of
@@ -224,7 +224,7 @@ def _image_files(names: Sequence[str]) -> list[str]:
         path = Path(name)
         if not path.exists():
             raise InputError("a file or folder", repr(name), "There is no such thing.")
-        if any("\udc80" <= letter <= "\udcff" for letter in name):  # bytes that Python kept
+        if any("\udc80" <= letter <= "\udcff" for letter in name):  # undecodable bytes
             raise InputError("a file name in UTF-8", repr(name), "Rename the file.")
         if not path.is_dir():
             files.append(name)

@@ -6,7 +6,7 @@ from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
 from keras_tl.setting_values import Range, within
 
-# What is compared where nothing is named, of images and of texts.
+# Default backbones to compare, for images and for texts.
 BACKBONES = {
     False: "EfficientNetLite0,MobileNetV2,EfficientNetV2B0,ResNet50V2,ConvNeXtTiny",
     True: "MiniLM,keras_hub:bert_small_en_uncased,keras_hub:distil_bert_base_en_uncased",
@@ -17,12 +17,12 @@ BACKBONES = {
 class CompareConfig:
     """Settings of a comparison; the options of `keras-tl compare` have the same names.
 
-    What decides pixels and splits has the defaults of `TrainConfig`, so that what a comparison
-    has stored serves the training after it.
+    Settings that decide pixels and splits have the defaults of `TrainConfig`, so that a later
+    training reuses what a comparison has stored.
 
     Attributes:
         data: See `TrainConfig`.
-        backbones: Names in the backbone registry, of texts encoders, separated by commas; None
+        backbones: Names in the backbone registry, for texts encoders, separated by commas; None
             takes `BACKBONES`.
         weights: "imagenet", "none", or a weights file of the one backbone.
         image_size: Height and width in pixels; None takes each backbone's own.
@@ -32,9 +32,9 @@ class CompareConfig:
         val_fraction: See `TrainConfig`.
         test_fraction: See `TrainConfig`; the test split is not looked at.
         folds: Folds of the cross-validation.
-        images: At most so many images are looked at.
+        images: Maximum number of images looked at.
         few_shot: Whether to measure probes of a few images of each class too.
-        shots: How many, separated by commas.
+        shots: How many of each class, several numbers separated by commas.
         seeds: Seeds of the choice of these images, separated by commas.
         seed: Decides splits and folds.
         engine: See `TrainConfig`.

@@ -40,7 +40,7 @@ from keras_tl.probing import Part, first_view, groups_of, sample, weigh
 from keras_tl.workers import Workers
 
 SPEEDS = "speeds.json"
-# Run before the clock starts: the engine is chosen on them.
+# Images run before timing starts: the engine is chosen on them.
 WARMING_IMAGES = 64
 
 log = logging.getLogger("keras_tl")
@@ -52,17 +52,17 @@ class Candidate:
 
     Attributes:
         backbone: Its name.
-        image_size: Height and width of its images; of texts, how many tokens are read.
-        parameters: How many it has, without a head.
+        image_size: Height and width of its images; for texts, the number of tokens read.
+        parameters: How many parameters it has, without a head.
         megabytes: Their size as float32.
-        features: How many it gives for an image.
+        features: How many features it gives for an image.
         verdict: Its probe, and whether to fine-tune it.
         h_score: See `h_score`; None unless each image has one class.
         log_me: See `log_me`; of a regression's standardised targets.
         computed: How many images were run now; the others were stored.
-        images_per_second: Of a pass, on this machine or on all that share it, now or when it was
-            last run; None where that is not known.
-        pass_seconds: Of a pass over all train and val images; None as above.
+        images_per_second: Speed of a pass, on this machine or on all that share it, measured now or
+            when it was last run; None if unknown.
+        pass_seconds: Time of a pass over all train and val images; None if unknown.
         few_shot: Probes of a few images of each class; empty unless asked for.
     """
 
@@ -102,12 +102,12 @@ class Comparison:
 
     Attributes:
         ranking: The backbones, the recommended one first.
-        tied_with_best: How many cannot be told apart from the one with the best score, which
-            is one of them; the fastest of them comes first.
+        tied_with_best: How many are tied with the best score, the best itself included; the fastest
+            of them comes first.
         failures: Why the others could not be looked at, by name.
         images: How many images were looked at.
         left_out_shots: Shots that some class has too few images for.
-        nouns: What they are, "images" or "texts".
+        nouns: What the items are, "images" or "texts".
     """
 
     ranking: tuple[Candidate, ...]
@@ -153,8 +153,8 @@ def compare(
         the fastest of them at the top; then the others in the same way.
 
     Raises:
-        InputError: Unusable data, a wrong name, or no backbone could be looked at; of several
-            processes, one could not look at one.
+        InputError: Unusable data, a wrong name, or no backbone could be looked at; with several
+            processes, one of them failed to look at a backbone.
         LostWorkerError: Another process is gone.
     """
     names = _names(config)
@@ -191,7 +191,7 @@ def _compare(
         except (KerasTLError, tf.errors.ResourceExhaustedError) as error:
             failures[name] = str(error).splitlines()[0]
             if workers.count > 1:
-                # The others may wait in its pass.
+                # Other processes may be waiting in this backbone's pass.
                 expected = "a backbone that can be looked at"
                 raise InputError(expected, name, failures[name]) from error
             log.warning("  left out: %s", failures[name])
@@ -274,7 +274,7 @@ def _train_and_val(data: Data) -> Source:
 
 
 def _parts(samples: Samples, view: int | None) -> list[Part]:
-    """Train images as training sees them first, val images as they are; the first to warm up."""
+    """Train images in training's first view, some of them to warm up; val images as they are."""
     train, val = (replace(samples, source=samples.source.split(s)) for s in ("train", "val"))
     cut = min(WARMING_IMAGES, len(train) // 2)
     pieces = [(train, np.arange(cut)), (train, np.arange(cut, len(train)))]
@@ -299,7 +299,7 @@ def _few_shot(config: CompareConfig, features: np.ndarray, source: Source) -> tu
 
 
 def _remembered(key: str, speed: float | None) -> float | None:
-    """The speed of a pass; where next to nothing was run now, that of the last time."""
+    """The speed of a pass; if too little was run now to measure it, that of the last time."""
     path = cache_root() / SPEEDS
     speeds: dict[str, float] = {}
     if path.is_file():
@@ -313,7 +313,7 @@ def _remembered(key: str, speed: float | None) -> float | None:
 
 
 def _ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], int]:
-    """The best and its equals, the fastest of them first; then the same with what is left."""
+    """The best and those tied with it, the fastest first; then the same for the rest."""
     left = sorted(candidates, key=lambda c: -c.verdict.probe.score)
     ranking: list[Candidate] = []
     first = 0
@@ -326,6 +326,6 @@ def _ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], int]:
 
 
 def _cost(candidate: Candidate) -> tuple[float, int]:
-    """The time of a pass, then the size where that is not known."""
+    """The time of a pass, then the size, which decides where the time is unknown."""
     seconds = candidate.pass_seconds
     return (math.inf if seconds is None else seconds, candidate.parameters)

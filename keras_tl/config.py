@@ -13,9 +13,9 @@ from keras_tl.versions import versions
 
 SCHEMA_VERSION = 1
 MINILM = "MiniLM"
-# Values of `weights` that are no file.
+# Values of `weights` that are not files.
 NAMED_WEIGHTS = ("imagenet", "none")
-# What settings that are left out become, for images and for texts.
+# Defaults that depend on the kind of items: False for images, True for texts.
 DEFAULTS: dict[bool, dict[str, Any]] = {
     False: {
         "backbone": "EfficientNetLite0",
@@ -35,7 +35,7 @@ MINILM_RATE = 3e-4
 # and Ben-Zaken et al. (BitFit, ACL 2022) use about ten times those of a whole fine-tuning.
 FEW_WEIGHTS = ("lora", "bitfit")
 FEW_WEIGHTS_RATE = 1e-3
-# What only images have, and its value where there are none.
+# Settings only for images, with the values they must keep for texts.
 FOR_IMAGES = {
     "augment": "none",
     "cutmix": 0.0,
@@ -43,9 +43,9 @@ FOR_IMAGES = {
     "resize": "squash",
     "views": None,
 }
-# Values of `augment` that tell how many views there are.
+# Values of `augment` that fix the number of views.
 COUNTED_VIEWS = ("none", "dihedral")
-# What only texts have, and its value where there are none.
+# Settings only for texts, with the values they must keep for images.
 FOR_TEXTS = {
     "max_tokens": 128,
     "windows": None,
@@ -56,7 +56,7 @@ FOR_TEXTS = {
     "id_column": None,
     "encoding": "utf-8",
 }
-# What only classes have, and its value for a regression.
+# Settings only for classes, with the values they must keep for a regression.
 FOR_CLASSES = {
     "label_smoothing": 0.0,
     "focal_gamma": 0.0,
@@ -95,8 +95,8 @@ class TrainConfig:
             `feature_cache`: by their number).
             "lora" trains low-rank adapters, "bitfit" the biases; see `keras_tl.freezing`.
         lora_rank: Rank of the adapters of `fine_tune="lora"`.
-        fine_tune_epochs: Epochs of the fine-tuning; None takes 12, for texts so many that 16,000
-            windows are seen in all, 3 to 24.
+        fine_tune_epochs: Epochs of the fine-tuning; None takes 12, for texts 3 to 24, so that about
+            16,000 windows are seen in all.
         fine_tune_learning_rate: Its highest learning rate; None takes 2e-4, for texts 3e-4 with
             MiniLM and 5e-5 with others, and 1e-3 for "lora" and "bitfit".
         optimizer: "adamw", "adam", "sgd" or "rmsprop".
@@ -121,9 +121,9 @@ class TrainConfig:
             regression on its features, "given" at random weights; see
             `keras_tl.training.head_start`.
         batch_size: Images in a batch, over all devices.
-        micro_batches: In so many parts a device computes its batch, to need less memory; the
-            update is that of the whole batch. None takes 1, and for texts in several windows at
-            least so many as there are windows, so that they need no more memory than one.
+        micro_batches: Number of parts in which a device computes its batch, to save memory; the
+            update is that of the whole batch. None takes 1; for texts in several windows, at least
+            the number of windows, so that they need no more memory than one.
         clip_norm: The norm that each weight's gradient is clipped to; None does not clip.
         val_fraction: Share of the images that choose the best epoch.
         test_fraction: Share of the images that the final figures are measured on.
@@ -139,24 +139,24 @@ class TrainConfig:
         pair: Whether two columns of texts are a pair, which the encoder tells apart, rather than
             one text with the first above the second.
         max_tokens: Tokens of a text that are read, in each window.
-        windows: Into so many windows at most a long text is cut, over which is averaged. None
-            takes as many as read four fifths of the texts whole, but 4 at most, and no more than
-            can be fine-tuned three times within the 16,000 of `fine_tune_epochs`; with a module of
-            TF-Hub, and where texts are read in a stream, 1.
+        windows: Maximum number of windows a long text is cut into, and averaged over. None takes
+            enough to read four fifths of the texts whole, but at most 4, and no more than the
+            16,000 windows of `fine_tune_epochs` allow for three epochs; with a module of TF-Hub,
+            and where texts are read in a stream, 1.
         truncate: What is read of a text that is longer than all windows: "head", its beginning,
             or "head-tail", as much of its beginning as of its end. "auto" takes "head-tail"; with
             a module of TF-Hub "head", since its preprocessor cuts.
         markup: Whether HTML tags in texts are read: "keep" reads them, "drop" does not. "auto"
             drops them where at least one text in a hundred has some; with a module of TF-Hub, and
             where texts are read in a stream, it keeps them.
-        bag_of_words: In how many buckets the words of whole texts are counted, to stand beside an
-            encoder's features (`keras_tl.backbones.bag_of_words`); 0 counts none. None is 4096;
-            with a module of TF-Hub 0.
+        bag_of_words: Number of buckets for the word counts of whole texts, which join an encoder's
+            features (`keras_tl.backbones.bag_of_words`); 0 counts none. None is 4096; with a module
+            of TF-Hub 0.
         pooling: How an encoder's tokens become one vector of a text: "mean", "cls", or "layers",
             the means of what each block gives, side by side. "auto" takes "layers"; with a module
             of TF-Hub what that gives.
         id_column: Texts: a table's column of ids; None names the lines.
-        encoding: Texts: of the file or the files.
+        encoding: Texts: the encoding of their files.
         label_column: CSV: the column of labels; several, separated by commas, are targets.
         split_column: CSV: the column of splits.
         group_column: CSV: the column of groups that are never divided between splits.
@@ -167,8 +167,8 @@ class TrainConfig:
         feature_dtype: What is stored: "float16", "float32" for every bit, or "auto", which is
             float16 where that moves the loss by less than a thousandth.
         engine: What computes it: "auto" (the fastest that agrees with Keras) or "tensorflow".
-        deterministic: Whether two runs on one machine give the same bits, as does a run that was
-            stopped and goes on. It is slower; `engine` is then "tensorflow".
+        deterministic: Whether two runs on one machine give the same bits, even if one was stopped
+            and resumed. It is slower; `engine` is then "tensorflow".
         tensorboard: Whether to write TensorBoard logs.
         audit: Whether the images are looked through before they are divided, so that
             near-duplicates stay together, and what is wrong with them is said.
@@ -249,7 +249,7 @@ class TrainConfig:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, self._left_out(name))
         if self.deterministic and self.engine == "auto":
-            # Which engine is the fastest is measured, and no two agree to the last bit.
+            # "auto" picks by timing, and no two engines agree to the last bit.
             object.__setattr__(self, "engine", "tensorflow")
         self._check_kind()
         for name, choices in CHOICES.items():
@@ -270,7 +270,7 @@ class TrainConfig:
             raise InputError("an encoder that stays frozen in part for mixup", "all trained", fix)
 
     def _left_out(self, name: str) -> Any:
-        """What a setting of `DEFAULTS` is where it is not given."""
+        """The default of a setting in `DEFAULTS`."""
         if name == "fine_tune_learning_rate":
             if self.fine_tune in FEW_WEIGHTS:
                 return FEW_WEIGHTS_RATE
@@ -287,7 +287,7 @@ class TrainConfig:
 
     @property
     def item_columns(self) -> dict[str, Any]:
-        """Those of them that say what an item is, not what is known of it."""
+        """Those of `columns` that say what an item is, not its label, split, group or id."""
         names = ("text_column", "pair", "encoding") if self.has_texts else ("path_column",)
         return {name: getattr(self, name) for name in names}
 
@@ -303,11 +303,11 @@ class TrainConfig:
 
     @property
     def handle(self) -> str:
-        """The backbone without what says that it is a module of TF-Hub."""
+        """The name of the backbone without the prefix of TF-Hub."""
         return (self.backbone or "").removeprefix(HUB)
 
     def _check_kind(self) -> None:
-        """Refuses what images have and texts have not, and the other way round."""
+        """Refuses settings of images for texts, and the other way round."""
         if self.pair and len((self.text_column or "").split(",")) != 2:
             fix = "Give --text-column TITLE,BODY."
             raise InputError("two text columns for a pair", repr(self.text_column), fix)
@@ -323,7 +323,7 @@ class TrainConfig:
             choice("weights of a text encoder", self.weights, NAMED_WEIGHTS)
 
     def _check_companions(self) -> None:
-        """Refuses what means nothing without another setting."""
+        """Refuses settings that make no sense beside the others."""
         if self.fine_tune != "lora":
             fix = "Take fine_tune=lora, or leave it out."
             self._refuse({"lora_rank": 8}, f"fine_tune={self.fine_tune}", fix)
@@ -351,14 +351,14 @@ class TrainConfig:
             self._refuse(FOR_CLASSES, "a regression", "Leave it out: it is for classes.")
 
     def _refuse(self, others: dict[str, Any], what: str, fix: str) -> None:
-        """Refuses settings that mean nothing for what is trained: all but these values of them."""
+        """Refuses settings that mean nothing for `what`, unless they have these values."""
         for name, value in others.items():
             if getattr(self, name) != value:
                 received = f"{name}={getattr(self, name)!r} with {what}"
                 raise InputError(f"settings for {what}", received, fix)
 
     def _settle_plan(self) -> None:
-        """A plan's name says what trains; "auto" gives way to it, anything else must agree."""
+        """Sets `fine_tune` to what a named plan trains; unless "auto", it must agree already."""
         if self.plan == "auto":
             return
         says = "none" if self.plan == "feature-extraction" else "all"
@@ -374,7 +374,7 @@ class TrainConfig:
 
     def with_absolute_paths(self) -> "TrainConfig":
         """The same settings for another working directory."""
-        # A name of keras_tl's own is no file, whatever lies in the working directory.
+        # keras_tl's own names are not files, whatever is in the working directory.
         weights = self.weights if self.weights in NAMED_WEIGHTS else _absolute(self.weights)
         backbone = self.backbone or ""
         if self.is_of_hub:
@@ -391,5 +391,5 @@ class TrainConfig:
 
 
 def _absolute(name: str) -> str:
-    """The path of what is a file or folder here, for another working directory."""
+    """The absolute path if `name` is an existing file or folder, else `name`."""
     return str(Path(name).absolute()) if name and Path(name).exists() else name

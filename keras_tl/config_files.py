@@ -10,13 +10,13 @@ import yaml
 from keras_tl.config import DEFAULTS, SCHEMA_VERSION, TrainConfig
 from keras_tl.errors import InputError, did_you_mean, in_one_line
 
-# What YAML makes of the value of a setting.
+# Types that YAML gives to values of settings.
 SCALARS = (str, int, float, bool, type(None))
-# Characters of a value, bits of a number; lists and mappings in each other.
+# Maximum characters of a value or bits of a number; maximum depth of nesting.
 LONGEST, DEEPEST = 4096, 8
-# Settings whose defaults hang on others.
+# Settings whose defaults depend on others.
 FOLLOWING = {name for defaults in DEFAULTS.values() for name in defaults} | {"engine", "fine_tune"}
-# Bytes of a file.
+# Maximum bytes of a file.
 LARGEST = 2**20
 
 
@@ -36,7 +36,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         facts = _parse(_text(Path(path)))
     except OSError as error:
         raise InputError("a configuration file", str(path), f"{error.strerror}.") from error
-    # Dates that are none and numbers of thousands of digits are mere ValueErrors.
+    # Invalid dates and numbers of thousands of digits raise a plain ValueError.
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         first = in_one_line(error, 300)
         raise InputError("a YAML file", str(path), f"It does not parse: {first}.") from error
@@ -60,7 +60,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    """What is in the file. To read a pipe or a device might never end."""
+    """The content of a file. Reading a pipe or a device might never end."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "It is no file")
     if path.exists() and path.stat().st_size > LARGEST:
@@ -69,12 +69,12 @@ def _text(path: Path) -> str:
 
 
 def _parse(text: str) -> Any:
-    """Reads YAML without what makes more of a few lines than there is memory or time for."""
+    """Reads YAML, refusing aliases, tags and deep nesting, which can exhaust memory or time."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"it has the alias *{event.anchor}")
-        # A tag makes of a value what it is not; PyYAML's own then fail in many ways.
+        # Tags change the type of a value, and PyYAML's own fail in many ways.
         if tag := getattr(event, "tag", None):
             raise ValueError(f"it has the tag {tag}")
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -85,7 +85,7 @@ def _parse(text: str) -> Any:
 
 
 def _refuse_odd(name: Any, value: Any) -> None:
-    """Refuses what is no value of a setting, before it stands in a message."""
+    """Refuses what cannot be a setting's value, before a message would show it."""
     fix = "See `config.yaml`."
     if not isinstance(value, SCALARS):
         kind = f"a {type(value).__name__} for {name!r}"
@@ -98,20 +98,21 @@ def _refuse_odd(name: Any, value: Any) -> None:
 
 
 def beside(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a file with others that win.
+    """Merges settings of a file with given ones, which take precedence.
 
-    A file that a run wrote holds defaults too, and some hang on other settings: the rate of a
-    fine-tuning on the backbone. What the file has as such a default follows what is given.
+    A file that a run wrote holds defaults too, and some depend on other settings: the rate of a
+    fine-tuning on the backbone. Where the file has such a default, it is worked out again from the
+    given settings.
 
     Args:
-        settings: Of the file, see `read_config`.
+        settings: Those of the file, see `read_config`.
         given: The others.
 
     Returns:
         Settings for `make_config`.
 
     Raises:
-        InputError: Those of the file fit nothing.
+        InputError: The file's settings are invalid by themselves.
     """
     if not settings:
         return dict(given)
@@ -121,7 +122,7 @@ def beside(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     for name in FOLLOWING & settings.keys():
         try:
             default = getattr(make_config(_without(file, name)), name)
-        except InputError:  # others of the file go with this value alone
+        except InputError:  # the file's other settings need this value
             continue
         if default == getattr(whole, name):
             kept = _without(kept, name)
@@ -148,7 +149,7 @@ def make_config(settings: dict[str, Any]) -> TrainConfig:
         takes_floats = float in (kind, *get_args(kind))
         if takes_floats and isinstance(value, str):
             value = settings[name] = _number(value)
-        # 1 is a fine learning rate; True is not a batch size.
+        # An int may stand for a float (a learning rate of 1), but True not for a number.
         fits = isinstance(value, kind | int if takes_floats else kind)
         if not fits or (isinstance(value, bool) and kind is not bool):
             wanted = getattr(kind, "__name__", str(kind))
@@ -157,7 +158,7 @@ def make_config(settings: dict[str, Any]) -> TrainConfig:
 
 
 def _number(text: str) -> float | str:
-    """YAML takes 1e-3, without a point, for text."""
+    """The float that a text gives: YAML reads 1e-3, without a point, as text."""
     try:
         return float(text)
     except ValueError:

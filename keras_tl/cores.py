@@ -15,7 +15,7 @@ def usable_cores() -> int:
 
 
 def _group_limit() -> float:
-    """Cores that the control groups around this process allow; containers are limited so."""
+    """Cores that this process's control groups allow; containers are limited this way."""
     try:
         own = PROCESS_GROUP.read_text().strip().rpartition("::/")[2]
     except OSError:

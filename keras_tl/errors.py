@@ -40,14 +40,14 @@ class LostWorkerError(KerasTLError, RuntimeError):
 
 
 def sentence(expected: str, received: str, fix: str) -> str:
-    """The one line of an error; a warning where what was received may be right has it too."""
+    """The one line of an error, also used for warnings of input that may be right."""
     text = f"Expected {expected}, received {received}. {fix}"
     # Names of files and classes may have line breaks in them.
     return " ".join(text.splitlines())
 
 
 def in_one_line(error: BaseException, most: int = 200) -> str:
-    """What an error of another library says, without line breaks, cut to so many characters."""
+    """The message of another library's error, on one line, cut to `most` characters."""
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
@@ -57,7 +57,7 @@ def did_you_mean(name: str, known: Iterable[str], fallback: str = "") -> str:
     Args:
         name: The name that was not found.
         known: The names that exist.
-        fallback: What to say where nothing is near.
+        fallback: What to return if no name is near.
 
     Returns:
         A sentence, "Did you mean MobileNetV2?", or `fallback`.

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from keras_tl.errors import AuditError, InputError, KerasTLError, LostWorkerError
 
 BAD_INPUT, FAILED_CHECK, SERIOUS, TRY_AGAIN = 2, 1, 3, 75
-# As shells count: 128 and the signal.
+# By the convention of shells: 128 plus the signal.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def exit_code_of(run: Callable[[], int | None], name: str) -> int:
-    """Runs a program; what it raises on purpose is told in one line on standard error.
+    """Runs a program and prints errors raised on purpose as one line on standard error.
 
     Args:
         run: The program; may return an exit code.
-        name: The program's, which the line begins with.
+        name: The program's name, with which the line begins.
 
     Returns:
         The exit code; see `keras_tl.cli.main`.
@@ -27,7 +27,7 @@ def exit_code_of(run: Callable[[], int | None], name: str) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return _code_of(error)
     except BrokenPipeError:
-        # `| head` has seen enough. Python would else complain when it flushes at its end.
+        # `| head` has seen enough. Otherwise Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:

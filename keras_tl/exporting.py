@@ -38,8 +38,8 @@ def export_run(
 ) -> list[Path]:
     """Exports a run's model in every format and precision, and says so in its report.
 
-    Of several, one that is refused does not keep the others from being written: a line tells why,
-    and at the end an error names those that are lacking.
+    If one of several is refused, the others are still written: a line says why, and at the end an
+    error names those that are missing.
 
     Args:
         run: The run.
@@ -48,13 +48,13 @@ def export_run(
             split and is compared on those of the test split, or of val where there is none.
         out: The folder of the one export; None takes `FORMAT-PRECISION` in the run's folder.
         tolerance: See `keras_tl.export.portable.export_portable`.
-        done: Is given each folder when it is written.
+        done: Called with each folder once it is written.
 
     Returns:
         The folders.
 
     Raises:
-        InputError: A name is unknown, a package missing, or for "int8" the images are.
+        InputError: A name is unknown, or a package is missing, or the images for "int8".
         CheckError: A model does not convert, or what was written differs from it.
     """
     pairs = _pairs(formats, precisions, out)
@@ -97,7 +97,7 @@ def _pairs(
 
 
 def _tell(refused: Mapping[str, KerasTLError], asked: int) -> None:
-    """Raises where exports were refused: an `InputError` where each was for its input."""
+    """Raises if exports were refused: an `InputError` if all were refused for their input."""
     if refused:
         is_input = all(isinstance(error, InputError) for error in refused.values())
         raise (InputError if is_input else CheckError)(
@@ -129,7 +129,7 @@ def _for_floats(facts: Facts, album: Album) -> dict[str, Any]:
 
 
 def _drawn(facts: Facts, album: Album, split: str, most: int) -> Samples:
-    """At most so many images of a split, drawn at random, that are what they were in the run."""
+    """Up to `most` images of a split, drawn at random, that have not changed since the run."""
     info, table = facts.info, facts.splits
     if info is None or table is None:
         missing = FILE_NAME if info is None else Run.SPLITS

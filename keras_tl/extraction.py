@@ -1,8 +1,8 @@
 """Embeddings, or predictions, of more items than memory holds: read, run, written in shards.
 
-Nothing is held but a shard: its names and outputs, and the pixels of a few batches. The images are
-read once and by the decoder of training, the model runs in the engine that frozen parts of models
-run in, and what cannot be read is listed. For more than one machine see `keras_tl.beam`.
+Memory holds only one shard: its names and outputs, and the pixels of a few batches. The images are
+read once, by the decoder of training; the model runs in the same engines as frozen parts of models;
+and what cannot be read is listed. For more than one machine see `keras_tl.beam`.
 """
 
 import logging
@@ -84,11 +84,11 @@ def extract(
 ) -> Extraction:
     """Writes embeddings of images or texts: what a backbone, or a run's model, makes of them.
 
-    A call that was killed goes on, when it is made again, after the last whole shard.
+    If a call is killed, the same call resumes after the last whole shard.
 
     Args:
         data: See `keras_tl.data.streams.open_stream`.
-        out: The folder; a new one, or one of the same call.
+        out: The folder: a new one, or that of the same call, which is resumed.
         backbone: As of `TrainConfig`; by default EfficientNetLite0, for texts MiniLM.
         run: A finished run, or its folder, instead: its model before the head.
         layer: The layer whose output is taken, averaged over a feature map; by default what a
@@ -160,7 +160,7 @@ def open_scorer(
     layer: str | None = None,
     **settings: Any,
 ) -> tuple[Scorer, dict[str, Any]]:
-    """What `extract` runs, and the columns of its data; see there.
+    """The model that `extract` runs, and the columns of its data; see there for the arguments.
 
     Returns:
         The model, and what `keras_tl.data.streams.open_stream` takes beside the data.
@@ -183,7 +183,7 @@ def extraction_config(data: Data, **settings: Any) -> TrainConfig:
     name = os.fspath(data) if isinstance(data, str | os.PathLike) else "items"
     given = {key: value for key, value in settings.items() if value is not None}
     if "text_column" in given:
-        # What an encoder gives is what it was published for; words are for a head.
+        # Only the encoder's own output: word counts are for a head.
         given["bag_of_words"] = 0
     return make_config({"data": name, "out": "", **given})
 
@@ -192,7 +192,8 @@ def columns_for(run: Run, columns: dict[str, Any]) -> dict[str, Any]:
     """The columns of data for a run: what is given, and the run's own where it is left out.
 
     Raises:
-        InputError: What the run has decided is given, or what its items have not.
+        InputError: A setting is given that the run has decided, or a column that its items do not
+            have.
     """
     if given := [name for name in OF_THE_MODEL if name in columns]:
         received = f"also {', '.join(given)}"
@@ -203,7 +204,7 @@ def columns_for(run: Run, columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_addresses(*places: object) -> None:
-    """Refuses what would be taken for a folder called "gs:" here."""
+    """Refuses addresses, which would be taken for a local folder called "gs:"."""
     for place in places:
         if isinstance(place, str) and "://" in place:
             fix = "Give --beam, or call keras_tl.beam.pipeline."
@@ -214,7 +215,7 @@ def _opened(data: Data, scorer: Scorer, columns: dict[str, Any]) -> Stream:
     """Items for a model.
 
     Raises:
-        InputError: It takes no such items.
+        InputError: The model takes no such items.
     """
     stream = open_stream(data, **columns)
     if stream.texts != (scorer.info.text_input is not None):
@@ -229,7 +230,7 @@ class _Runner:
     Args:
         scorer: The model.
         engine: "auto" or "tensorflow".
-        total: How many items there are, for the choice of an engine and to say how far it is.
+        total: Number of items, to choose an engine and to report progress.
         passed: How many of them are done already.
         verbose: 1 says how far it is, 0 does not.
     """

@@ -8,9 +8,9 @@ more photographs reuse what is there, and nothing that matters can change unnoti
 Rows come in shards (see `keras_tl.shards`). One that is not whole, or not of its entry, does not
 count: its rows are computed again. An interrupted pass resumes with what is left.
 
-The store is kept below `KERAS_TL_CACHE_GB` (20) thousand million bytes: what was used least
-recently goes first, and nothing that a run, in this process or another, has opened. For that each
-entry has a lock beside it, which the system lets go when a process ends, however it ends.
+The store is kept below `KERAS_TL_CACHE_GB` (20) thousand million bytes: the least recently used
+entries go first, but none that a run, in this process or another, has open. Each entry has a lock
+beside it, which the system releases when a process ends, however it ends.
 """
 
 import copy
@@ -74,7 +74,7 @@ class Entry:
         dtype: "float16", which gives way to float32 in shards it would overflow, or "float32".
         hold: Keeps the entry from being removed.
         remote: Where shards are copied from and to.
-        fits: Whether the store takes so many bytes more from there.
+        fits: Whether the store has room for so many more bytes from there.
 
     Raises:
         InputError: What is stored cannot be read, though it may be whole.
@@ -90,7 +90,7 @@ class Entry:
         self._shards: list[list[np.ndarray]] = []
         self._rows: dict[str, tuple[int, int]] = {}
         if hold.alone:
-            # Nobody is writing: what was begun here was left by a process that was killed.
+            # Nobody is writing, so unfinished shards here are left from a killed process.
             shard_files.remove_leftovers(folder)
             hold.share()
         self._loaded: set[Path] = set()
@@ -139,7 +139,7 @@ class Entry:
         return Features(self._shards, where)
 
     def load(self, manifest: Path) -> None:
-        """Takes a shard in; drops it where it does not count."""
+        """Adds a shard to the entry; removes it from disk if it does not count."""
         self._loaded.add(manifest)
         try:
             shard = shard_files.read(manifest)
@@ -188,7 +188,7 @@ class ShardWriter:
         """
         packed = [compact(np.asarray(tensor), self._dtype) for tensor in tensors]
         if any(array.dtype != self._dtype for array in packed):
-            # From here on wide, so that shards stay large.
+            # Stay with float32 from here on, so that shards stay large.
             self._end()
             self._dtype = "float32"
             packed = [compact(np.asarray(tensor), self._dtype) for tensor in tensors]
@@ -212,7 +212,7 @@ class ShardWriter:
         return self._files.bytes
 
     def _end(self) -> None:
-        """Ends the shard that was begun."""
+        """Finishes the open shard, if there is one."""
         if self._files is None:
             return
         try:
@@ -304,7 +304,7 @@ class FeatureStore:
         return store
 
     def for_a_run(self) -> "FeatureStore":
-        """The same store, holding nothing yet: what it will hold, it holds for one run."""
+        """The same store with no entries held yet: those it opens are held for one run."""
         store = copy.copy(self)
         store._holds, store._remote = {}, Remote.of_environment()
         return store
@@ -326,7 +326,7 @@ class FeatureStore:
         folder = self.folder(dtype=self.dtype, **key)
         if folder not in self._holds:
             self._holds[folder] = Hold(_lock(folder))
-        # For room a copy, which holds nothing: an entry must not keep the store's other entries.
+        # Of a copy that holds nothing: an entry must not keep the store's other entries held.
         fits = self.for_a_run()._fits
         entry = Entry(folder, self.dtype, self._holds[folder], self._remote, fits)
         self.make_room()
@@ -348,14 +348,14 @@ class FeatureStore:
         return sorted(found, key=lambda item: item.last_used, reverse=True)
 
     def room(self) -> int:
-        """How many bytes more the limit and the disk allow, once all that nobody uses is gone."""
+        """How many more bytes the limit and the disk allow once all unused entries are gone."""
         stored = self.stored()
         used = sum(item.size for item in stored if in_use(_lock(item.folder)))
         unused = sum(item.size for item in stored) - used
         return min(self.max_bytes - used, self._free() + unused)
 
     def make_room(self, wanted: int = 0) -> None:
-        """Removes what was used least recently and nobody uses, until `wanted` bytes more fit."""
+        """Removes unused entries, the least recently used first, until `wanted` more bytes fit."""
         stored = self.stored()
         total = sum(item.size for item in stored)
         while stored and (total + wanted > self.max_bytes or self._free() < wanted):
@@ -376,7 +376,7 @@ class FeatureStore:
         return freed
 
     def _fits(self, wanted: int) -> bool:
-        """Whether so many bytes more are taken; makes room for them."""
+        """Whether `wanted` more bytes can be stored; if so, makes room for them."""
         if fits := wanted <= self.room():
             self.make_room(wanted)
         return fits

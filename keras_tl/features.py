@@ -57,18 +57,18 @@ class Features:
 
 
 def scaling(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How a linear layer is to see features: each with a mean of 0 and a deviation of 1.
+    """Standardises features for a linear layer: each gets a mean of 0 and a deviation of 1.
 
-    What is mostly 0, as counts of words are, is neither shifted nor scaled one by one: its
-    deviation says how rare it is, and the rarest would count most. All such features are scaled
-    alike; together they weigh as much as so many others, and at most as much as all others.
+    Features that are mostly 0, such as word counts, are neither shifted nor scaled one by one:
+    their deviation says how rare they are, and the rarest would count most. They share one scale;
+    together they weigh as much as the same number of others, and at most as much as all others.
 
     Args:
         features: Float `[items, features]`.
 
     Returns:
-        What to take off each feature, and what to multiply it by then, float32 `[features]`; 0 for
-        one that does not vary.
+        What to subtract from each feature, and then to multiply it by, float32 `[features]`; the
+        factor is 0 for one that does not vary.
     """
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     deviation = features.std(axis=0, dtype=np.float64).astype(np.float32)

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("keras_tl")
 
-# What is written aside is called ".01234567-name".
+# Files that are being written are called ".01234567-name".
 ASIDE_DIGITS = 8
 ASIDE = "." + "[0-9a-f]" * ASIDE_DIGITS + "-"
 # Where a change of several files waits until all of them are in place.
 CHANGES = ".changes"
-# What the disk says of a write for which there is no room; it does not say of which file.
+# Errors of a write that does not fit on the disk; they do not name the file.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# An array of more bytes is kept in a file.
+# An array of more bytes than this is kept in a file.
 SCRATCH_BYTES = 2**27
 
 
 def cache_root() -> Path:
-    """What can be made again is kept in `KERAS_TL_CACHE`, or `keras_tl` in the user's cache."""
+    """The folder of what can be made again: `KERAS_TL_CACHE`, or `keras_tl` in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("KERAS_TL_CACHE") or Path(base) / "keras_tl")
 
@@ -49,8 +49,8 @@ def scratch_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         dtype: Its dtype.
 
     Returns:
-        The array. Of more than `SCRATCH_BYTES` it lies in a file without a name in the cache
-        folder, which is gone with it; where there is no room for that, in memory.
+        The array. Above `SCRATCH_BYTES` it lies in an unnamed file in the cache folder, which
+        disappears with it; if there is no room for that, in memory.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size > SCRATCH_BYTES:
@@ -94,7 +94,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 
 def check_file_path(path: str | Path) -> None:
-    """Refuses, before the work that it is for, where a file cannot be written.
+    """Refuses, before any work is done for it, a path where no file can be written.
 
     Args:
         path: Where a file is to be; missing parent folders would be made.
@@ -122,7 +122,7 @@ def atomic_write_text(path: str | Path, text: str) -> None:
 
 
 class _RowEnds:
-    """Ends rows with a line feed, for a csv writer set to both ends so that it quotes either."""
+    """Ends rows with a line feed, for a csv writer set to CRLF so that it quotes CR and LF."""
 
     def __init__(self, file: TextIO):
         self._file = file
@@ -134,7 +134,7 @@ class _RowEnds:
 def csv_writer(file: TextIO) -> Any:
     """A `csv.writer` whose rows end with a line feed.
 
-    Python's own then leaves a carriage return in a cell unquoted, and names of files may have one.
+    Set to a line feed, Python's own leaves a carriage return unquoted, as file names may have it.
 
     Args:
         file: A file that is open for writing, with `newline=""`.
@@ -190,9 +190,9 @@ def atomic_changes(folder: str | Path) -> Iterator[Path]:
     """Replaces several files of a folder together: after a kill it is all of them or none.
 
     Yields a new, empty folder, to be filled with the files, each at the path that it is to have in
-    `folder`. When the block ends they are flushed to disk and renamed as one, from where on the
-    change counts, and then moved into place; what a kill leaves to be moved, `finish_changes`
-    moves. When the block raises, `folder` stays as it was.
+    `folder`. When the block ends they are flushed to disk and renamed as one, which commits the
+    change, and then moved into place; after a kill, `finish_changes` moves the rest. When the block
+    raises, `folder` stays as it was.
 
     Args:
         folder: The folder; no other process may be changing it.
@@ -221,7 +221,7 @@ def atomic_changes(folder: str | Path) -> Iterator[Path]:
 
 
 def finish_changes(folder: str | Path) -> None:
-    """Moves what `atomic_changes` was killed before moving; whoever reads the folder asks first.
+    """Completes a change that a killed `atomic_changes` left; to be called before reading.
 
     Several processes may do so at the same time.
 
@@ -233,7 +233,7 @@ def finish_changes(folder: str | Path) -> None:
             moved then.
     """
     _refuse_links(Path(folder) / CHANGES, Path(folder))
-    # Files before the folder that they are in, which goes when it is empty.
+    # Files before their folder, which is removed once it is empty.
     for here, _, names in os.walk(Path(folder) / CHANGES, topdown=False):
         target = Path(folder) / Path(here).relative_to(Path(folder) / CHANGES)
         try:
@@ -256,7 +256,7 @@ def _refuse_links(changes: Path, folder: Path) -> None:
     for here, folders, files in os.walk(changes):
         target = folder / Path(here).relative_to(changes)
         for path in (Path(here), *(Path(here, name) for name in (*folders, *files)), target):
-            # The folder itself may be called by a link.
+            # The folder itself may be reached through a link.
             if path != folder and path.is_symlink():
                 raise InputError(
                     "a folder without links, to change files in it",
@@ -270,7 +270,7 @@ def remove_leftovers(folder: str | Path, name: str = "*") -> None:
 
     Args:
         folder: The folder.
-        name: Of what, as a glob pattern.
+        name: Names of the files meant, as a glob pattern.
     """
     for path in Path(folder).glob(f"{ASIDE}{name}"):
         _remove(path)
@@ -284,7 +284,7 @@ def has_others(folder: str | Path, *but: str) -> bool:
 
 @contextmanager
 def _naming(path: Path, aside: Path) -> Iterator[None]:
-    """Lets errors name what was to be written, not what it is called until then."""
+    """Makes errors name the file to be written, not its temporary name."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
 """The part of a model that can be computed once: finding where it ends, and cutting there.
 
-Behind the cut nothing trains, nothing is random and nothing moves. The part before it gives the
-same output for the same image at every step, so it needs to run only once for each image.
+Before the cut nothing trains, nothing is random and nothing moves. This part gives the same output
+for the same image at every step, so it needs to run only once for each image.
 """
 
 import hashlib
@@ -38,15 +38,15 @@ class Split:
 
 
 def split(model: keras.Model) -> Split:
-    """Cuts a functional model at the last point behind which everything is fixed.
+    """Cuts a functional model at the last point before which everything is fixed.
 
-    The cut holds every frozen layer with a kernel that no training layer comes before, and then
-    those that take the inputs. Other frozen layers (activations, normalisation, pooling) stay on
-    the side that makes the set of tensors at the cut smallest in bytes.
+    The prefix has every frozen layer with a kernel that no training layer precedes, and then those
+    that take the inputs. Other frozen layers (activations, normalisation, pooling) go to the side
+    that makes the tensors at the cut smallest in bytes.
 
     Args:
-        model: A flat functional model with its `trainable` flags set. Of a model of texts, what
-            is behind the layer that makes tokens is cut.
+        model: A flat functional model with its `trainable` flags set. Of a model of texts, only the
+            part after the layer that makes tokens is cut.
 
     Returns:
         The two parts; fitting the suffix updates the model.
@@ -89,9 +89,9 @@ def _draws(layer: keras.layers.Layer) -> int:
 
 
 def _suffix(model: keras.Model, tensors: list[Any]) -> keras.Model:
-    """Makes the calls behind the cut again, on inputs of their own.
+    """Repeats the calls after the cut on new inputs.
 
-    `keras.Model(tensors, model.output)` does so too, but mixes up a layer that is called on both
+    `keras.Model(tensors, model.output)` does the same, but mixes up a layer that is called on both
     sides of the cut, and loses an output that lies at the cut.
     """
     inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in tensors]
@@ -101,7 +101,7 @@ def _suffix(model: keras.Model, tensors: list[Any]) -> keras.Model:
 
 
 def _not_of(inputs: list[Any], output: Any) -> Any:
-    """The same values: Keras before 3.14 refuses a model that gives back an input itself."""
+    """The output, copied if it is an input: Keras before 3.14 refuses a model that returns one."""
     is_input = any(output is tensor for tensor in inputs)
     return keras.layers.Identity()(output) if is_input else output
 
@@ -111,7 +111,7 @@ def _cut_tensors(model: keras.Model) -> list[Any]:
     fixed = _fixed_calls(model)
     needed = _needed_for_kernels(fixed)
     if not needed:
-        # Preprocessing alone costs less than to store what it gives.
+        # Preprocessing alone costs less than storing its output.
         return list(model.inputs)
     # Token ids can neither be blended by mixup nor stored in 16 bits: what is made of them can.
     inputs = {id(tensor) for tensor in model.inputs}
@@ -178,7 +178,7 @@ def _one_or_all(tensors: list[Any]) -> Any:
 def fingerprint(prefix: keras.Model) -> str:
     """SHA-256 of a model's graph and weights; names and `trainable` flags do not count.
 
-    Nor do low-rank adapters, but what they add to the kernels.
+    Low-rank adapters count only by what they add to the kernels.
     """
     digest = hashlib.sha256()
     # An engine's copy is for one shape: the same layers at another size are another prefix.
@@ -202,7 +202,7 @@ def fingerprint(prefix: keras.Model) -> str:
 
 
 def _constant(argument: Any) -> str:
-    """What a call is given beside tensors; of an array all numbers, most of which `str` omits."""
+    """A constant argument of a call as text; arrays by all numbers, most of which `str` omits."""
     if getattr(argument, "ndim", 0) == 0:
         return str(argument)
     array = np.asarray(argument)
@@ -211,6 +211,6 @@ def _constant(argument: Any) -> str:
 
 
 def _without_names(config: dict[str, Any]) -> dict[str, Any]:
-    # What a policy sets decides nothing of what is frozen.
+    # What a policy sets does not change what a frozen layer computes.
     left_out = ("name", "trainable", "statistics_frozen", "seed", *CONFIG_KEYS)
     return {k: v for k, v in config.items() if k not in left_out}

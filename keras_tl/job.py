@@ -77,8 +77,8 @@ def train(
         verbose: As in Keras' `fit`: 0 is silent, 1 shows bars, 2 a line an epoch.
 
     Returns:
-        The finished run, in `config.out`; of several processes, one with these settings that is
-        there already.
+        The finished run, in `config.out`; with several processes, possibly an earlier one with the
+        same settings.
 
     Raises:
         InputError: Something in the settings or the data cannot be used.
@@ -93,7 +93,7 @@ def train(
         closing(Run(folder)) as run,
     ):
         with refused_together(workers):
-            # A cluster starts all again where one is lost while the chief ends.
+            # A cluster restarts all processes if one is lost while the chief finishes.
             done = workers.count > 1 and run.is_of(config)
             if source is None:
                 check_outside(config)
@@ -117,7 +117,7 @@ def train(
                 store = FeatureStore(dtype=config.feature_dtype, workers=workers)
             job = _Job(config, run, strategy, workers, store, checkpoint, journal, verbose)
             job.train(source)
-        # Who ends first would be missed.
+        # A process that ends first would be taken for lost.
         workers.barrier()
     return Run(config.out)
 
@@ -136,7 +136,7 @@ class _Job:
     verbose: int
 
     def train(self, source: Source | None) -> None:
-        """Does all of it."""
+        """Runs all steps."""
         config, run = self.config, self.run
         _check_tensorboard(config)
         check_settings(self.workers, config)
@@ -161,19 +161,19 @@ class _Job:
             self._finish(model, data, _about(data, result, decision))
 
     def _settle(self, model: keras.Model, data: Data) -> tuple[list[Phase], dict[str, Any] | None]:
-        """The plan, and why; a run that goes on keeps to what was decided when it began."""
+        """The plan, and why; a resumed run keeps to what was decided when it began."""
         if noted := self.checkpoint.notes():
             plan = plan_for(model, data, self.config)
             return plan[: noted["phases"]], noted["decision"]
         plan, decision = settle_plan(model, data, self.config, self.store, self.verbose)
-        # What a probe costs counts in it, and may differ from one machine to the next.
+        # The decision depends on measured times, which may differ between machines.
         phases, decision = self.workers.share((len(plan), decision))
         plan = plan_for(model, data, self.config)[:phases]
         self.checkpoint.note({"phases": len(plan), "decision": decision})
         return plan, decision
 
     def _write_audit(self, model: keras.Model, plan: list[Phase], data: Data) -> None:
-        """What was found in the data; nothing of another start of the run is left."""
+        """Writes what was found in the data, instead of what an earlier start of the run wrote."""
         path, config = self.run.path(Run.AUDIT), self.config
         path.unlink(missing_ok=True)
         if not data.audit:
@@ -215,13 +215,13 @@ class _Job:
         try:
             _measure_run(self.run, model, info, data, about, self.journal, store=store, **how)
         finally:
-            # Also where only the page failed: a whole run is not gone on with.
+            # Also if only the report failed: a whole run is never resumed.
             if self.run.is_whole:
                 self.checkpoint.remove()
 
 
 def _about(data: Data, result: TrainingResult, decision: dict[str, Any] | None) -> dict[str, Any]:
-    """What is told beside the figures."""
+    """What metrics.json has beside the figures."""
     return {
         "images": data.counts,
         "skipped": [{"id": s.id, "reason": s.reason} for s in data.source.skipped],
@@ -265,11 +265,11 @@ def _measure_run(
     facts = {**note, **metrics, **baseline, **about, **journal.facts()}
     text = json.dumps(facts, indent=2) + "\n"
     try:
-        # Before what marks the run as whole: who kills it here can start it again.
+        # Before metrics.json, which marks the run as whole: if killed here, it can be resumed.
         how = {name: value for name, value in options.items() if name != "verbose"}
         write_report(run, source=data.source, model=model, metrics=facts, **how)
     except Exception:
-        # The figures are not to be lost for the page.
+        # A report that fails must not cost the figures.
         atomic_write_text(run.path(Run.METRICS), text)
         raise
     atomic_write_text(run.path(Run.METRICS), text)

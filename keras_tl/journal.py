@@ -1,4 +1,4 @@
-"""What a run notes of itself: the time of each step, the memory it took, and every warning."""
+"""What a run records about itself: the time of each step, its memory, and every warning."""
 
 import logging
 import sys
@@ -19,9 +19,8 @@ class Journal:
 
     Attributes:
         seconds: Wall time of each step.
-        peak_memory_mb: The most memory (MB of 10^6 bytes) that the process has had resident
-            until the end of each step, since the process began: it never falls. Empty on
-            Windows.
+        peak_memory_mb: Peak resident memory of the process (MB of 10^6 bytes) from its start to the
+            end of each step: it never falls. Empty on Windows.
         warnings: What keras_tl has warned of, each line once, in order.
     """
 
@@ -45,7 +44,7 @@ class Journal:
         log.removeHandler(self._handler)
 
     def lap(self, name: str, **within: float) -> None:
-        """Ends a step; the seconds within it that belong to another one count there."""
+        """Ends a step; `within` has the seconds of it that count for other steps."""
         now = time.perf_counter()
         for step, taken in {name: now - self._last - sum(within.values()), **within}.items():
             self.seconds[step] = round(self.seconds.get(step, 0.0) + taken, 3)
@@ -63,7 +62,7 @@ class Journal:
 
 
 def peak_memory() -> int | None:
-    """The most bytes that this process has had resident; None where that is not known."""
+    """Peak resident memory of this process in bytes; None if unknown."""
     if resource is None:
         return None
     # Linux counts in KiB, macOS in bytes.

@@ -1,4 +1,4 @@
-"""Locks between processes, and within one; a process that is killed lets go of its own."""
+"""Locks between processes, and within one; those of a killed process are released."""
 
 import os
 import weakref
@@ -8,7 +8,7 @@ from keras_tl.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # On Windows, where what is mapped cannot be removed anyway.
+except ImportError:  # On Windows, where mapped files cannot be removed anyway.
     fcntl = None  # type: ignore[assignment]
 
 
@@ -21,11 +21,12 @@ class Hold:
 
     Args:
         path: The lock's file; it is made, with its folder, and stays.
-        shared: Where others have the lock, have it with them; else this object has not got it.
+        shared: Whether to share the lock if others have it; if False, this object then goes
+            without.
         fix: What to do where there can be no lock.
 
     Attributes:
-        alone: Whether nobody else has the lock, nor gets it before `share` or `release`.
+        alone: Whether this object alone has the lock, until `share` or `release`.
 
     Raises:
         InputError: The file cannot be made or locked.

@@ -67,7 +67,7 @@ def measure(
 def _outputs(
     model: keras.Model, samples: Samples, info: ModelInfo, **how: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What a model gives for labelled images or texts, and what it should."""
+    """A model's outputs for labelled images or texts, and the targets."""
     check_class_names(samples.source.class_names, info)
     outputs = predict_images(model, samples, **how)
     targets = truth_of(samples.source)
@@ -109,7 +109,7 @@ def evaluate_run(
 
 
 def _own_columns(run: Run, data: str) -> dict[str, Any]:
-    """What a run knows of the columns of other data, as far as these have any."""
+    """The run's own columns, as far as they apply to other data."""
     config = run.config
     if is_table(data):
         return {**config.item_columns, "label_column": config.label_column}
@@ -186,7 +186,7 @@ def _warn_of_training_items(run: Run, source: Source) -> None:
 
 
 def _not_test(path: Path) -> set[str]:
-    """The hashes of what a run was trained on, or chose its weights by."""
+    """Hashes of the items that a run was trained on or chose its weights by."""
     splits = pd.read_csv(path)
     return set(splits.loc[splits["split"] != "test", "sha256"])
 
@@ -202,6 +202,6 @@ def _plain(source: Source, info: ModelInfo, model: keras.Model) -> Samples:
     """Images or texts as a model is measured on them: not augmented."""
     if info.text_input is not None:
         return Samples(source, info.text_input, tokenize=tokenize_of(model))
-    # A size that was tampered with would be decoded to before the model refused it.
+    # Otherwise images would be decoded to a forged size before the model refused it.
     check_fit(model, info)
     return Samples(source, info.images)

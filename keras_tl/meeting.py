@@ -1,7 +1,7 @@
-"""Processes that wait for each other here, before TensorFlow does it.
+"""Lets processes wait for each other before TensorFlow makes them wait.
 
-Where TensorFlow waits for the others it keeps Python from running: nobody could say what it waits
-for, SIGTERM and Ctrl-C would do nothing, and it takes SIGTERM for itself and keeps it.
+While TensorFlow waits for the others, Python cannot run: nothing could say what it waits for,
+SIGTERM and Ctrl-C would do nothing, and TensorFlow replaces the handler of SIGTERM for good.
 """
 
 import logging
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from keras_tl.errors import InputError
 
-# Seconds in which all may come without a word of it, between two looks, and that one look takes.
+# Seconds until a wait is logged, between two attempts to connect, and that one may take.
 PATIENCE, PAUSE, LOOK = 3.0, 0.3, 2.0
 PORTS = range(1, 2**16)
 
@@ -31,21 +31,21 @@ def check_address(address: object) -> None:
         InputError: It is no text of the form host:port, or there is no such port.
     """
     host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
-    # Of very long numbers Python makes none.
+    # Python refuses to convert very long numbers.
     if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) in PORTS):
         fix = f"Give its port, {PORTS[0]} to {PORTS[-1]}."
         raise InputError("host:port for each worker", repr(address), fix)
 
 
 def wait_for_all(addresses: Sequence[str], index: int) -> None:
-    """Waits until every process is at its address: in this function, or in TensorFlow already.
+    """Waits until every process listens at its address: in this function, or TensorFlow already.
 
     Args:
         addresses: host:port of each process.
         index: Which of them this one is.
 
     Raises:
-        InputError: This process cannot be at its own.
+        InputError: This process cannot listen at its own.
     """
     missing = [address for n, address in enumerate(addresses) if n != index]
     until, told = time.monotonic() + PATIENCE, False
@@ -53,7 +53,7 @@ def wait_for_all(addresses: Sequence[str], index: int) -> None:
         while missing := [address for address in missing if not _is_there(address)]:
             if not told and time.monotonic() > until:
                 told = True
-                # A warning: recipes choose where to train before they choose what is logged.
+                # A warning, since recipes choose where to train before they set up logging.
                 noun = "process" if len(missing) == 1 else "processes"
                 log.warning("Waiting for %d %s: %s", len(missing), noun, ", ".join(missing))
             time.sleep(PAUSE)
@@ -61,7 +61,7 @@ def wait_for_all(addresses: Sequence[str], index: int) -> None:
 
 @contextmanager
 def own_sigterm() -> Iterator[None]:
-    """Gives SIGTERM back to whom it belonged; TensorFlow takes it, and does nothing at it."""
+    """Restores the handler of SIGTERM, which TensorFlow replaces by one that does nothing."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -71,7 +71,7 @@ def own_sigterm() -> Iterator[None]:
 
 
 def _door(address: str) -> socket.socket:
-    """Where the others see that this process is there; nobody needs to be let in for that."""
+    """A listening socket that shows the others this process; it need not accept connections."""
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
@@ -87,6 +87,6 @@ def _is_there(address: str) -> bool:
     try:
         socket.create_connection((host.strip("[]"), int(port)), LOOK).close()
     except OSError:
-        # Nobody listens, or nobody knows the name yet, as where machines are still being started.
+        # Nobody listens yet, or the name is unknown yet, as while machines are starting.
         return False
     return True

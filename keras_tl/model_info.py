@@ -1,8 +1,8 @@
-"""What a model needs to be used rightly, in one versioned file: `model.json`.
+"""What is needed to use a model correctly, in one versioned file: `model.json`.
 
 It lies in a run's folder and in every export (a SavedModel carries it in `assets.extra`, the
 folder that SavedModel reserves for files the graph does not load). Training, prediction and
-export read the input, the class names and the thresholds from it; nobody repeats them.
+export read the input, the class names and the thresholds from it alone.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.files import atomic_write_text
 
-# Version 1 knew images only; version 2 read the beginnings of texts only; version 3 all markup;
-# version 4 no bags of words.
+# Version 1 had images only; version 2 read only the beginnings of texts; version 3 read all markup;
+# version 4 had no bags of words.
 FORMAT_VERSION = 5
-# What files of up to that version do not say of texts, and how those are read.
+# The setting of texts that files up to a version lack, and the value to read them with.
 _TEXT_SETTINGS = {2: ("truncate", "head"), 3: ("markup", "keep"), 4: ("bag_of_words", 0)}
 FILE_NAME = "model.json"
 _TYPES = {
@@ -40,10 +40,10 @@ class ModelInfo:
         image_input: How an encoded image becomes the model's pixels; None for a model of texts.
         class_names: The classes, in the order of the outputs; for a regression the targets.
         task: A name in `keras_tl.tasks`.
-        thresholds: Probabilities in [0, 1]. For "multi-label" the one from which on each class
-            counts as present (0.5 each when left out). For "single-label" with two classes none,
-            and the more probable one is predicted; or one entry, from which on the second class
-            is predicted and below which the first. Empty for what is left.
+        thresholds: Probabilities in [0, 1]. For "multi-label" one for each class, which counts as
+            present at or above it (0.5 each when left out). For "single-label" with two classes
+            none, and the more probable one is predicted; or one, at or above which the second class
+            is predicted, and below it the first. Empty otherwise.
         backbone: The registry's name of the backbone.
         text_input: How a text becomes the model's tokens; None for a model of images.
         format_version: The version of this description.
@@ -193,7 +193,7 @@ def _check_version(values: dict[str, Any], origin: str) -> None:
 
 
 def _check_types(values: dict[str, Any], origin: str) -> None:
-    """Refuses values of another type than `_TYPES` says, and lists of others."""
+    """Refuses values of the wrong type, and lists with entries of the wrong type."""
     fix = "Take the file as it was written."
     for key, value in values.items():
         kind = _TYPES.get(key)

@@ -20,7 +20,7 @@ PLACE = ("strategy", "workers", "worker_index", "tpu", "tpu_zone")
 
 
 def place_options(command: argparse.ArgumentParser) -> None:
-    """Adds them; see `keras_tl.strategies.Place`."""
+    """Adds these options; see `keras_tl.strategies.Place`."""
     for name, kind, value, about in (
         ("--strategy", str, "NAME", "auto, cpu, mirrored, multiworker or tpu"),
         ("--workers", _addresses, "HOST:PORT,...", "multiworker: all processes, the chief first"),
@@ -42,11 +42,11 @@ def parse(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None = None,
 ) -> argparse.Namespace:
-    """Parses the options of a recipe, and these ones, which choose the strategy of the process.
+    """Parses a recipe's options, and these, with which it chooses the process's strategy.
 
     Args:
         parser: The recipe's own options.
-        arguments: What stands behind its name; None takes the process's own.
+        arguments: The arguments after its name; None takes the process's own.
 
     Returns:
         The recipe's own options.
@@ -63,7 +63,7 @@ def parse(
 
 
 def launch(main: Callable[[], None]) -> NoReturn:
-    """Runs a recipe as a program, which tells of bad input in one line and exit code 2."""
+    """Runs a recipe as a program, which reports bad input in one line and with exit code 2."""
 
     def shared() -> None:
         with together():
@@ -79,17 +79,17 @@ def together() -> Iterator[None]:
         with contextlib.suppress(_LeftToChiefError):
             yield
     except Exception:
-        # Asked for only now: they may have been chosen on the way.
+        # Looked up only now, since the block may have chosen the strategy.
         with processes().losses_told():
             raise
-    # Who ends first would be missed.
+    # A process that ends first would be taken for lost.
     processes().barrier()
 
 
 def leave_to_chief() -> None:
     """Ends a command or recipe here in all processes but the chief, which prints and writes.
 
-    They wait, in `together`, until the chief is through with the rest.
+    The others wait, in `together`, until the chief has finished.
     """
     if not processes().is_chief:
         raise _LeftToChiefError
@@ -101,10 +101,10 @@ class _LeftToChiefError(Exception):
 
 @contextmanager
 def run_of_chief(folder: str | Path) -> Iterator["Run"]:
-    """A run that `train` has finished, for all processes; others than the chief are silent.
+    """Opens a run that `train` has finished in all processes; only the chief prints and logs.
 
     Args:
-        folder: The run's. The others have a copy of what is needed of it, which goes.
+        folder: The run's. The others get a temporary copy of what is needed of it.
     """
     from keras_tl.model_info import FILE_NAME
     from keras_tl.runs import Run, load_run

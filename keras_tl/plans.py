@@ -1,4 +1,4 @@
-"""Named plans, and from settings to phases.
+"""Named plans, and the phases that settings describe.
 
     phases = keras_tl.plans.lp_ft(epochs=12, layer_decay=0.8)
     keras_tl.run_phases(model, phases, train, val)
@@ -20,13 +20,13 @@ from keras_tl.training.averaging import AVERAGING
 from keras_tl.training.phases import Phase
 from keras_tl.training.schedules import SCHEDULES
 
-# Below so many training images a fine-tuned backbone mostly learns them by heart.
+# With fewer training images than this, a fine-tuned backbone mostly memorises them.
 FEW_IMAGES = 100
 # The share of a backbone's blocks that "auto" trains: late blocks hold what is specific to
-# ImageNet (Yosinski et al., "How transferable are features in deep neural networks?", 2014). Of a
-# text encoder all but the first third: it is shallow, and what it was trained for is further away.
+# ImageNet (Yosinski et al., "How transferable are features in deep neural networks?", 2014). For a
+# text encoder, all but the first third: it is shallow, and its pretraining task is further away.
 AUTO_SHARE, AUTO_SHARE_OF_TEXTS = 1 / 3, 2 / 3
-# Where epochs of texts are not given, so many windows of them are seen in all, in 3 to 24 epochs.
+# Default fine-tuning on texts: about this many windows are seen in all, in 3 to 24 epochs.
 WINDOWS_SEEN, TEXT_EPOCHS = 16_000, (3, 24)
 
 
@@ -50,7 +50,7 @@ def full(epochs: int = 12, learning_rate: float = 2e-4, **settings: Any) -> list
     """Everything trains from the first step, the new head beside the pretrained weights.
 
     The head's first gradients come from random weights and pull at the pretrained ones: `lp_ft`
-    is mostly the better plan. This is what it is to be compared with.
+    is mostly the better plan. This plan is there to compare it with.
 
     Args:
         epochs: Epochs, at least 1.
@@ -109,7 +109,7 @@ def gradual(
         backbone: The backbone's name in the registry, or how many blocks it has.
         head_epochs: Epochs of the head alone.
         head_learning_rate: Its highest rate.
-        epochs: Epochs of all phases after it together; what does not divide goes to the last.
+        epochs: Epochs of all later phases together; a remainder goes to the last.
         learning_rate: The highest rate of each of these.
         blocks: How many blocks train in the end; None trains everything, the stem too.
         groups: How many phases these blocks are added in, at most one for each epoch and block.
@@ -150,10 +150,10 @@ def make_plan(
     A head with random weights would send large gradients into the pretrained layers, so it is
     trained alone first (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
     From random weights there is nothing to keep: everything trains, in one phase, with
-    BatchNormalization learning its statistics. With "auto", what comes after the head is what
-    fine-tuning would be; whether it is to be, `keras_tl.probing` decides on the head's features.
+    BatchNormalization learning its statistics. With "auto", the phase after the head is what a
+    fine-tuning would be; `keras_tl.probing` decides by the head's features whether it takes place.
 
-    With a `plan` of another name it is that plan.
+    With a named `plan`, the phases are those of that plan.
 
     Args:
         config: The settings.
@@ -192,7 +192,7 @@ def make_plan(
 
 
 def check_plan(phases: Sequence[Phase], model: keras.Model) -> None:
-    """Refuses phases whose policies a model has nothing for; no flag is set.
+    """Refuses phases whose policies do not fit a model; sets no flag.
 
     Raises:
         InputError: More blocks than there are, a name that no layer has, or nothing to train.
@@ -212,7 +212,7 @@ def fine_tuning_phase(
     blocks: int | None = None,
     items: int = WINDOWS_SEEN,
 ) -> Phase:
-    """The phase after it.
+    """The phase after the head's, which fine-tunes.
 
     Args:
         config: The settings.
@@ -225,7 +225,7 @@ def fine_tuning_phase(
 
 
 def _tuning(config: TrainConfig, items: int) -> tuple[int, float]:
-    """Epochs and rate of a fine-tuning; all but the epochs of texts a configuration fills in."""
+    """Epochs and rate of a fine-tuning; a configuration leaves only epochs of texts open."""
     epochs = config.fine_tune_epochs
     if epochs is None:
         fewest, most = TEXT_EPOCHS
@@ -295,6 +295,6 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
     if config.averaging != "none":
         settings["averaging"] = AVERAGING[config.averaging]()
     if config.l2_sp:
-        # It takes the place of decay towards zero.
+        # It replaces decay towards zero.
         settings |= {"l2_sp": L2SP(config.l2_sp), "weight_decay": 0.0}
     return settings

@@ -1,4 +1,4 @@
-"""From settings to data and a model. Images and texts differ here, and nowhere behind it."""
+"""From settings to data and a model. Images and texts differ here, and nowhere after it."""
 
 import logging
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ MARKED_UP = 0.01
 BAG_OF_WORDS = 4096
 # Default limit on the windows of a text.
 MOST_WINDOWS = 4
-# How many texts, evenly spaced, are looked at to choose these.
+# Number of texts, evenly spaced, that markup and windows are chosen by.
 LOOKED_AT = 2000
 
 Data: TypeAlias = ImageData | TextData
@@ -113,7 +113,7 @@ def text_input_of(config: TrainConfig, source: Source | None = None) -> TextInpu
 
     Args:
         config: The settings.
-        source: The texts, where they are opened: they decide what is left open.
+        source: The texts, if they are opened: they decide what the settings leave open.
     """
     truncate, markup = config.truncate, config.markup
     some: list[Any] = []
@@ -177,7 +177,7 @@ def micro_batches_of(config: TrainConfig, data: Data) -> int:
         return config.micro_batches
     if len(data.train) < config.batch_size:
         return 1
-    # Parts that divide the batch, or it would become another one.
+    # The number of parts must divide the batch, or its size would change.
     parts = range(min(data.windows, config.batch_size), config.batch_size + 1)
     return next(count for count in parts if config.batch_size % count == 0)
 
@@ -203,13 +203,13 @@ def keras_settings(config: TrainConfig) -> Iterator[None]:
 
 @contextmanager
 def module_told(config: TrainConfig) -> Iterator[None]:
-    """Says in one line that a TF-Hub module, which was tried on two inputs, fails on others.
+    """Turns the failure of a TF-Hub module, which was tried on only two inputs, into one line.
 
     Args:
-        config: The settings; with another backbone nothing is done.
+        config: The settings; errors of other backbones are left alone.
 
     Raises:
-        InputError: It does.
+        InputError: The module failed.
     """
     try:
         yield
@@ -265,7 +265,7 @@ def data_for(config: TrainConfig, data: Data) -> Data:
 
 
 def training_options(config: TrainConfig, data: Data) -> dict[str, Any]:
-    """What `run_phases` and `find_learning_rate` are told of a configuration."""
+    """The arguments of `run_phases` and `find_learning_rate` that a configuration decides."""
     return {
         "task": data.task,
         "batch_size": config.batch_size,

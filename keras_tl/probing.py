@@ -1,7 +1,7 @@
 """What a backbone's features are worth, and what it would cost to fine-tune it.
 
 The features are those that training the head stores and reads, computed in the same pass as those
-that the fine-tuning will read: so what is looked at here costs a later run nothing again.
+that the fine-tuning will read: so a later run need not compute them again.
 """
 
 import logging
@@ -29,12 +29,12 @@ from keras_tl.training.passes import SMALL_ITEM, PrefixPass, batch_loss, item_by
 from keras_tl.training.phases import Phase
 from keras_tl.training.planning import LaterPrefix, View, later_prefixes, views_of
 
-# Probes learn little more from more images than these.
+# Probes learn little from more images than this.
 MAX_IMAGES = 5000
-# Of more classes a probe would have next to no images of each, and take hours.
+# With more classes, a probe would have hardly any images of each, and take hours.
 MOST_CLASSES = 500
 READ_ITEMS = 256
-# A step is timed so often, the least counts; one that takes seconds is not warmed up for.
+# Times a step is timed, of which the shortest counts; seconds after which that is enough.
 MOST_STEPS, LONG_ENOUGH = 3, 2.0
 
 log = logging.getLogger("keras_tl")
@@ -59,9 +59,9 @@ class ProbedFeatures:
 
     Attributes:
         last: Float32 `[images, features]`: what the head gets.
-        early: Float32 `[images, channels]`: what the blocks get that fine-tuning would train,
-            averaged over places; None where nothing is in front of them, as of a TF-Hub module.
-        images_per_second: Of the pass, decoding included, conversion not; None where too few
+        early: Float32 `[images, channels]`: the input of the blocks that fine-tuning would train,
+            averaged over positions; None if nothing precedes them, as in a TF-Hub module.
+        images_per_second: Speed of the pass, including decoding but not conversion; None if too few
             images were left to compute.
         computed: How many images were not stored before.
     """
@@ -82,9 +82,8 @@ def settle_plan(
     """Makes the plan of a run, and for "auto" decides whether it has a fine-tuning.
 
     That is decided on the training images alone, in the first view that training reads, at most
-    `MAX_IMAGES` of them: neither the validation nor the test split has a say, and what is
-    computed is what training would compute first. A deterministic run counts no time: it would be
-    another each time.
+    `MAX_IMAGES` of them: neither the validation nor the test split is used, and what is computed is
+    what training would compute first. A deterministic run does not count time, which varies.
 
     Args:
         model: The model to be trained.
@@ -124,7 +123,7 @@ def settle_plan(
 
 
 def _why_not_probed(data: Data, store: FeatureStore | None) -> str:
-    """Why a probe of the training images would say nothing, or not in good time; "" if it can."""
+    """Why a probe of the training images would be useless or too slow; "" if it is neither."""
     if store is None:
         return "without a feature store"
     if data.task == "single-label" and len(data.class_names) > MOST_CLASSES:
@@ -166,7 +165,7 @@ def weigh(
     features = features_of(
         model, phases, parts, task=task, store=store, engine=engine, verbose=verbose
     )
-    # A part of a batch that needs no more memory than training will.
+    # A batch small enough to need no more memory than training will.
     windows = getattr(train.input_spec, "windows", 1)
     items = max(config.batch_size // windows, 1)
     seconds = None
@@ -176,7 +175,7 @@ def weigh(
 
 
 def sample(samples: Samples, count: int, seed: int) -> Samples:
-    """So many of the images at most, in their order, each class with its share."""
+    """Up to `count` of the images, in their order, each class with its share."""
     if len(samples) <= count:
         return samples
     parts = -(-len(samples) // count)
@@ -187,7 +186,7 @@ def sample(samples: Samples, count: int, seed: int) -> Samples:
 def first_view(images: Images, phases: Sequence[Phase]) -> View:
     """The view that the first epoch of training reads.
 
-    Where views show a box of another image, it is the images as they are.
+    If views show a box of another image, None is returned: the images as they are.
     """
     return None if images.mixes else views_of(images, phases[0].epochs)[0]
 
@@ -252,7 +251,7 @@ def features_of(
 def seconds_to_fine_tune(
     model: keras.Model, phase: Phase, images: Images, *, task: str, batch_size: int
 ) -> float:
-    """Times one training step behind the cut of a phase, and counts the phase's steps.
+    """Estimates a phase's training time from one timed step after the cut.
 
     Nothing is updated and no random state moves: forward and backward in inference mode.
 
@@ -324,10 +323,10 @@ def decide(
 
 
 def groups_of(source: Source) -> np.ndarray | None:
-    """What must not be divided between folds; None where each item may go anywhere."""
+    """Groups that must not be divided between folds; None if each item may go anywhere."""
     hashes = source.hashes.astype(str)
     if source.groups is not None:
-        # Those of no group are on their own, not one group together.
+        # Items without a group are not one group together.
         return np.where(source.groups != "", source.groups, hashes).astype(str)
     return hashes if len(np.unique(hashes)) < len(hashes) else None
 
@@ -344,7 +343,7 @@ def _early(prefix: keras.Model) -> keras.Model:
 
 
 def _pooled(features: Features) -> np.ndarray:
-    """All items, averaged over places: float32 `[items, channels of all tensors]`."""
+    """All items, averaged over positions: float32 `[items, channels of all tensors]`."""
     rows = []
     for start in range(0, len(features), READ_ITEMS):
         indices = np.arange(start, min(start + READ_ITEMS, len(features)))
@@ -363,7 +362,7 @@ def _speed(computed: Sequence[int], seconds: Sequence[float]) -> float | None:
 
 
 def _per_class(labels: np.ndarray, task: str) -> float:
-    """Images of a class, in the mean; for a regression all images."""
+    """Mean number of images of a class; for a regression, the number of all images."""
     if task == "regression":
         return float(len(labels))
     if task == "multi-label":

@@ -1,4 +1,4 @@
-"""Keeps back what other libraries print where no setting of theirs does."""
+"""Suppresses output of other libraries that none of their settings suppresses."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from typing import Any
 def load_quietly(name: str) -> Any:
     """Imports a module that works with TensorFlow.
 
-    What TensorFlow's C++ code logs while it is loaded obeys no setting, so it goes nowhere.
+    What TensorFlow's C++ code logs while it is loaded obeys no setting, so it is discarded.
     """
     with quiet():
         return import_module(name)
@@ -20,7 +20,7 @@ def load_quietly(name: str) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Sends the process's error output nowhere, C++ code's too, and ignores warnings.
+    """Discards the process's error output, also that of C++ code, and ignores warnings.
 
     Errors that are raised are not touched.
     """

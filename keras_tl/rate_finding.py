@@ -29,13 +29,13 @@ def find_rates(
     place: strategies.Place | None = None,
     verbose: int = 1,
 ) -> list[LearningRates]:
-    """Sweeps the rate of a run's first phase, and of its second behind it.
+    """Sweeps the rate of a run's first phase, and on request that of its second.
 
     The data are opened, divided, augmented and stored as `train` does it with the same settings.
 
     Args:
         config: The settings; `out` is not written to.
-        fine_tuning: Whether to train the first phase too, and to sweep the one behind it.
+        fine_tuning: Whether to train the first phase too, and to sweep the one after it.
         steps: Steps of each sweep.
         source: The images or texts, where they are already opened; else `config.data` is.
         place: Where to train, see `keras_tl.strategies.choose`. Several processes share the steps,

@@ -2,7 +2,7 @@
 
 Keras finds a class by the name that it was registered under, which happens when its module is
 imported. Importing keras_tl must not import Keras, so the modules are imported as soon as both are:
-at once where Keras is there already, else right behind it.
+at once if Keras is imported already, else right after it.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# Those that have layers which a saved model of keras_tl may consist of.
+# Modules with layers that a saved model of keras_tl may contain.
 MODULES = (
     "keras_tl.backbones.byte_pair",
     "keras_tl.backbones.encoder_layers",
@@ -36,9 +36,9 @@ def _import_modules() -> None:
 
 
 class _BehindKeras(importlib.abc.MetaPathFinder):
-    """Finds nothing itself, but has the layers imported behind Keras.
+    """Finds nothing itself, but has the layers imported right after Keras.
 
-    It stays until Keras is imported: TensorFlow first asks only where Keras is.
+    It stays until Keras is imported: TensorFlow first only looks up where Keras is.
     """
 
     def find_spec(
@@ -55,7 +55,7 @@ class _BehindKeras(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    """Keras' own loader, and then the layers."""
+    """Runs Keras' own loader, and then imports the layers."""
 
     def __init__(self, loader: importlib.abc.Loader, finder: _BehindKeras):
         self._loader, self._finder = loader, finder
@@ -67,7 +67,7 @@ class _Loader(importlib.abc.Loader):
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
         self._loader.exec_module(module)
-        # Whoever asks where Keras comes from is told the truth.
+        # The spec of Keras must name its own loader.
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         _import_modules()

@@ -1,14 +1,14 @@
 """A remote copy of the store, `KERAS_TL_CACHE_REMOTE`, which machines without a shared disk share.
 
-Shards are mapped into memory, so they must be files of this machine. Opening an entry copies those
-here that it lacks; one that is finished here is copied there. Either way the manifest comes last,
-and each file is written aside and renamed: what was cut short does not count, and is removed by a
-run that opens its entry a day later. What counts is what the checksums say, here as for any shard
+Shards are mapped into memory, so they must be files of this machine. Opening an entry fetches the
+shards that it lacks here; a shard finished here is sent there. Either way the manifest comes last,
+and each file is written under a temporary name and renamed: an interrupted copy does not count, and
+is removed by a run that opens its entry a day later. Checksums decide what counts, as for any shard
 (see `keras_tl.shards`).
 
-A run begins with a file written there and removed, so that a remote that cannot be used is told
-before the prefix computes anything. What fails later costs the run nothing that it needs: one line
-says so, it goes on without the remote, and the next run sends what is missing there.
+A run first writes a file there and removes it, so that an unusable remote is reported before the
+prefix computes anything. A later failure costs the run nothing that it needs: one line says so, it
+goes on without the remote, and the next run sends what is missing there.
 """
 
 import logging
@@ -28,7 +28,7 @@ from keras_tl.shards import DamagedShardError
 
 VARIABLE = "KERAS_TL_CACHE_REMOTE"
 BLOCK = 2**23
-# Of a file that is sent, the name until all of it is there; who takes longer for it is dead.
+# Ending of a file until all of it is sent; seconds after which its sender is taken for dead.
 ASIDE, LONGEST_SENDING = ".aside", 24 * 3600.0
 
 log = logging.getLogger("keras_tl")
@@ -47,7 +47,7 @@ class Remote:
         self._root = address and address.rstrip("/") + "/features"
         self._in_use = bool(address)
         self._begun = False
-        # By name. What was found damaged is not fetched again at each opening.
+        # Names of shards, so that a damaged one is not fetched again at each opening.
         self._tried: set[str] = set()
         self._too_large: set[Path] = set()
 
@@ -57,7 +57,7 @@ class Remote:
         return cls(os.environ.get(VARIABLE, ""))
 
     def begin(self) -> None:
-        """Sees, once, that files can be written there.
+        """Checks, once, that files can be written there.
 
         Raises:
             InputError: They cannot.
@@ -75,14 +75,14 @@ class Remote:
         self._begun = True
 
     def fetch(self, folder: Path, fits: Callable[[int], bool]) -> set[str]:
-        """Copies shards of an entry that are not here, each once in a run.
+        """Fetches shards of an entry that this machine lacks, each once in a run.
 
         Args:
             folder: The entry's folder; it is made where there is something to fetch.
             fits: Whether the store takes so many bytes more.
 
         Returns:
-            Names of all shards that are there.
+            Names of all shards on the remote.
 
         Raises:
             OSError: The disk is full or not writable.
@@ -105,7 +105,7 @@ class Remote:
         return there
 
     def send(self, manifest: Path) -> None:
-        """Copies a shard there, unless its entry does not fit here: its rows may be there."""
+        """Sends a shard, unless its entry did not fit here: its rows may be there already."""
         if not self._in_use or manifest.parent in self._too_large:
             return
         with self._or_without():
@@ -117,7 +117,7 @@ class Remote:
                 gfile.rename(aside, f"{there}/{path.name}", overwrite=True)
 
     def send_others(self, folder: Path, there: set[str]) -> None:
-        """Copies the shards of an entry there, but for those of these names."""
+        """Sends the shards of an entry whose names are not in `there`."""
         for manifest in shard_files.manifests(folder) if self._in_use else ():
             if manifest.stem not in there:
                 self.send(manifest)
@@ -126,8 +126,8 @@ class Remote:
         try:
             found = gfile.listdir(f"{self._root}/{entry}")
         except tf.errors.NotFoundError:
-            # The folder is made with the first shard. But `listdir` also says so where it failed
-            # to look, and this raises what was wrong then.
+            # Without shards there is no folder. But `listdir` raises this for other failures too,
+            # and `exists` then raises the actual error.
             gfile.exists(f"{self._root}/{entry}")
             return set()
         for name in found:
@@ -136,7 +136,7 @@ class Remote:
         return {path.stem for path in map(Path, found) if shard_files.is_manifest(path)}
 
     def _fetch_if_whole(self, folder: Path, name: str, fits: Callable[[int], bool]) -> int:
-        """Copies a shard here; how many bytes did not fit."""
+        """Fetches a shard; returns how many bytes did not fit."""
         there = f"{self._root}/{folder.name}"
         try:
             with gfile.GFile(f"{there}/{name}.json", "rb") as file:
@@ -152,7 +152,7 @@ class Remote:
 
     @contextmanager
     def _or_without(self) -> Iterator[None]:
-        """Says that the remote failed, and leaves it alone from then on."""
+        """If the remote fails, says so and does not use it any more."""
         try:
             yield
         except tf.errors.OpError as error:
@@ -168,9 +168,9 @@ class Remote:
 
 
 def _make_folder(path: str) -> None:
-    """Makes a folder; in a bucket, which has none, sees that names can be listed."""
-    # Where TensorFlow makes a folder of gs:// it asks what the bucket is, and who may do anything
-    # with its objects need not have the right to know that.
+    """Makes a folder; for a bucket, which has none, only checks the access."""
+    # To make a folder on gs://, TensorFlow reads the bucket's metadata, which even an account with
+    # all rights to its objects may not be allowed to.
     if path.startswith("gs://"):
         gfile.exists(path)
     else:
@@ -178,11 +178,11 @@ def _make_folder(path: str) -> None:
 
 
 def _remove_if_old(path: str) -> None:
-    """Removes what a process that was killed long ago had not sent wholly."""
-    # Its own run may have ended it, or another one removed it, since it was listed.
+    """Removes a file that a process killed long ago had sent only in part."""
+    # Since it was listed, its own run may have finished it, or another one removed it.
     with suppress(tf.errors.NotFoundError):
         written = gfile.stat(path).mtime_nsec / 1e9
-        # A file system that does not know says 0 (ram://).
+        # A file system that does not know the time reports 0 (ram://).
         if 0 < written < time.time() - LONGEST_SENDING:
             gfile.remove(path)
 
@@ -208,7 +208,7 @@ def _fetch(there: str, folder: Path, name: str, bins: int, manifest: bytes) -> N
 @contextmanager
 def _aside(path: Path) -> Iterator[IO[bytes]]:
     """Writes a file that is renamed when the block ends, and removed where it raises."""
-    # Under the shard's name, so that what a kill leaves is found as what any shard left.
+    # With the shard's name, so that after a kill it is found as any shard's leftovers are.
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{ASIDE}")
     try:
         with aside.open("wb") as file:

@@ -1,10 +1,10 @@
 """The sum of arrays over the processes of a training, through sockets of their own.
 
-Between processors TensorFlow's collectives cost several times what the bytes cost on their way: the
-2.4 million gradients of four blocks of EfficientNetLite0 about 20 ms of processor, through a plain
-socket 4. The way is a ring (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for
-clusters of workstations", J. Parallel Distrib. Comput. 69(2), 2009): each process sends to the next
-one only, so much in all as there is to add, and every process gets the same bits.
+Between CPUs, TensorFlow's collectives cost several times what sending the bytes costs: for the 2.4
+million gradients of four blocks of EfficientNetLite0 about 20 ms of CPU time, through a plain
+socket 4. The processes form a ring (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms
+for clusters of workstations", J. Parallel Distrib. Comput. 69(2), 2009): each sends only to the
+next one, in all less than twice what there is to add, and every process gets the same bits.
 """
 
 import ipaddress
@@ -21,12 +21,12 @@ import numpy as np
 
 from keras_tl.workers import Workers
 
-# Seconds to meet in; who does not come is behind a wall with doors for TensorFlow only.
+# Seconds to connect in; who cannot may be behind a firewall that is open for TensorFlow only.
 PATIENCE = 10.0
-# So much of it for one guest to say the word, which the right one does at once.
+# Share of it for one connection to send the secret, which the right one does at once.
 SHARE_OF_A_GUEST = 0.1
 WORD_BYTES = 16
-# A machine that goes without a word is missed after about a minute.
+# A machine that vanishes silently is noticed after about a minute.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 GONE = "Collective sum: another worker is gone"
 
@@ -64,7 +64,7 @@ class Ring:
         try:
             self._add_up(np.array_split(total, self.count))
         except OSError as error:
-            # Those behind the neighbours are to hear of it too.
+            # The processes beyond the neighbours must notice it too.
             for end in (self._before, self._after):
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
@@ -74,7 +74,7 @@ class Ring:
         return [part.reshape(array.shape) for part, array in zip(sums, arrays, strict=True)]
 
     def _add_up(self, parts: list[np.ndarray]) -> None:
-        """Each process adds up one part, as it comes by; then all parts go round."""
+        """Reduce-scatter: each process sums up one part; then all-gather: all sums go round."""
         received = np.empty_like(parts[0])
         for step in range(self.count - 1):
             own, other = self._part(parts, step), self._part(parts, step + 1)
@@ -84,7 +84,7 @@ class Ring:
             self._exchange(self._part(parts, step - 1), self._part(parts, step))
 
     def _part(self, parts: list[np.ndarray], back: int) -> np.ndarray:
-        """The part of the process that is so many places before this one."""
+        """The part of the process that is `back` places before this one."""
         return parts[(self.index - back) % self.count]
 
     def _exchange(self, out: np.ndarray, into: np.ndarray) -> None:
@@ -112,7 +112,7 @@ def join(workers: Workers) -> Ring | None:
         workers: The processes, two or more.
 
     Returns:
-        This process's place; None in all of them where one does not reach another.
+        This process's place; None in all processes if one cannot reach its neighbour.
     """
     word = bytes.fromhex(workers.share(secrets.token_hex(WORD_BYTES)))
     following = (workers.index + 1) % workers.count
@@ -133,11 +133,11 @@ def _close(*ends: socket.socket) -> None:
 
 
 def _door(hosts: Sequence[str], index: int) -> socket.socket:
-    """Where the one before knocks: at the name by which this machine is known, if it is its own."""
+    """Listens for the previous process, if possible only at this machine's known address."""
     with suppress(OSError):
         found = socket.getaddrinfo(hosts[index], 0, type=socket.SOCK_STREAM)[0]
         family, address = found[0], str(found[4][0])
-        # To itself a machine may be 127.0.1.1 (Debian), where only it can knock.
+        # A machine may resolve its own name to 127.0.1.1 (Debian), which others cannot reach.
         if len(set(hosts)) == 1 or not ipaddress.ip_address(address).is_loopback:
             return socket.create_server((address, 0), family=family)
     if socket.has_dualstack_ipv6():
@@ -146,7 +146,7 @@ def _door(hosts: Sequence[str], index: int) -> socket.socket:
 
 
 def _ends(door: socket.socket, after: tuple[str, int], word: bytes) -> tuple[socket.socket, ...]:
-    """Connections from the one before and to the one after; none if either does not come."""
+    """Connections from the previous and to the next process; none if either fails."""
     until = time.monotonic() + PATIENCE
     try:
         sending = socket.create_connection(after, PATIENCE)
@@ -169,10 +169,10 @@ def _ends(door: socket.socket, after: tuple[str, int], word: bytes) -> tuple[soc
 
 
 def _let_in(door: socket.socket, word: bytes, until: float) -> socket.socket:
-    """The first one that knows the word.
+    """The first connection that sends the secret word.
 
     Raises:
-        TimeoutError: Nobody did in time.
+        TimeoutError: None did in time.
     """
     while (left := until - time.monotonic()) > 0:
         door.settimeout(left)

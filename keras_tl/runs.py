@@ -30,7 +30,7 @@ from keras_tl.errors import InputError, in_one_line
 from keras_tl.files import finish_changes, has_others, remove_leftovers
 from keras_tl.locks import LOCK, Hold
 
-# Settings that decide nothing of the training, so that a run may go on with others.
+# Settings that do not affect training, so that a resumed run may have others.
 FREE = ("out", "strict", "tensorboard", "baseline")
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Run:
         """Refuses a folder that a run must not write to.
 
         Args:
-            config: The settings of the run; those of one that goes on must be the same.
+            config: The settings of the run; an unfinished run must have the same.
 
         Raises:
             InputError: It holds a whole run, files that no run wrote, or an unfinished run with
@@ -169,7 +169,7 @@ class Run:
             )
 
     def _remove_checkpoint(self) -> None:
-        """Removes what a whole run was killed before removing; where that cannot be, it stays."""
+        """Removes the checkpoint that a killed process left beside a whole run, if it can be."""
         if not self.path(self.CHECKPOINT).is_dir():
             return
         with suppress(InputError, OSError):
@@ -194,7 +194,7 @@ class Run:
         return [f"{name} {now[name]!r} (it has {then[name]!r})" for name in names]
 
     def begin(self) -> None:
-        """Makes the folder, for this process alone until `close`; what a kill left is tidied.
+        """Makes the folder, locks it until `close`, and removes what a killed process left.
 
         Raises:
             InputError: It cannot be written, another process trains in it, or has just finished.
@@ -214,7 +214,7 @@ class Run:
             ) from error
 
     def close(self) -> None:
-        """Lets go of the folder."""
+        """Releases the folder."""
         if self._hold and self._hold.alone:
             self.path(LOCK).unlink(missing_ok=True)
             self._hold.release()
@@ -236,13 +236,13 @@ class Run:
 
 
 def check_outside(config: TrainConfig) -> None:
-    """Refuses a run in the folder of its data, where it would be taken for one of their classes.
+    """Refuses a run inside its data folder, where it would be taken for a class.
 
     Args:
         config: The settings.
 
     Raises:
-        InputError: `out` is in `data`, wherever links lead.
+        InputError: `out` is in `data`, after links are resolved.
     """
     data, out = (Path(os.path.realpath(path)) for path in (config.data, config.out))
     if data.is_dir() and data in out.parents:
@@ -252,7 +252,7 @@ def check_outside(config: TrainConfig) -> None:
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
-    """The figures; what an older version did not write is not missed."""
+    """The figures; those that an older version did not write may be missing."""
     facts = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(facts, dict):
         raise ValueError(f"a {type(facts).__name__} rather than an object")
@@ -266,7 +266,7 @@ def _read_metrics(path: Path) -> dict[str, Any]:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Opens a finished run; a change of its thresholds that was cut short is finished.
+    """Opens a finished run; an interrupted change of its thresholds is completed.
 
     Args:
         folder: What `keras-tl train --out` was given.

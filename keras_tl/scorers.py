@@ -1,7 +1,7 @@
-"""What is computed of each item of a large data set: embeddings, or a run's predictions.
+"""What is computed for each item of a large data set: embeddings, or a run's predictions.
 
-Either is a model with a description of what it takes and gives; of embeddings, that is a
-regression whose targets are the features. So both are read, run, exported and written alike.
+Both are a model with a description of its inputs and outputs; embeddings are described as a
+regression whose targets are the features. So items are read, run, exported and written alike.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -50,7 +50,7 @@ class Scorer:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All that decides the outputs beside the items, JSON-ready."""
+        """All that decides the outputs, apart from the items, JSON-ready."""
         return {
             "kind": self.kind,
             "model": {**self.origin, "sha256": fingerprint(behind_host(self.model))},
@@ -78,7 +78,7 @@ def computed(outputs: np.ndarray, info: ModelInfo, kind: str) -> Columns:
     if kind == EMBEDDINGS:
         return {EMBEDDING: outputs}
     frame = predictions_frame([""] * len(outputs), outputs, None, info).drop(columns="id")
-    # By name: of no items a column says nothing of what it would hold.
+    # Decided by name: a column without items does not show its type.
     return {
         name: frame[name].tolist() if _is_text(name) else frame[name].to_numpy(np.float32)
         for name in frame.columns
@@ -86,7 +86,7 @@ def computed(outputs: np.ndarray, info: ModelInfo, kind: str) -> Columns:
 
 
 def _is_text(column: str) -> bool:
-    """Whether a column of `predictions_frame` has names; those of numbers all begin otherwise."""
+    """Whether a column of `predictions_frame` has class names rather than numbers."""
     return column == "predicted" or column.startswith("class_")
 
 
@@ -173,7 +173,7 @@ def _at(model: keras.Model, layer: str) -> keras.Model:
 
 
 def _before_head(model: keras.Model) -> keras.Model:
-    """A model of keras_tl's without its head, but with what pools a feature map for it."""
+    """A keras_tl model without its head, but with the pooling of a feature map before it."""
     head = next((node for node in calls(model) if node.operation.name.startswith(HEAD)), None)
     if head is None:
         raise InputError("a model with a head", "one without", "Name a layer: --layer NAME.")
@@ -198,5 +198,5 @@ def _last_layer(model: keras.Model) -> str:
 
 
 def _numbered(model: keras.Model) -> tuple[str, ...]:
-    """Names of features, by which they are the targets of a regression."""
+    """Names for features as the targets of a regression."""
     return tuple(map(str, range(model.output_shape[-1])))

@@ -1,4 +1,4 @@
-"""The values that settings may have, and what is said of others."""
+"""The values that settings may have, and the errors for others."""
 
 from contextlib import suppress
 from typing import NamedTuple
@@ -66,7 +66,7 @@ RANGES = {
 
 
 def choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> None:
-    """Refuses a setting that is none of its values; `more` says what else it may be."""
+    """Refuses a value that is not among `choices`; `more` says what else it may be."""
     if value not in choices:
         listed = f"{', '.join(choices)} {more}".strip()
         hint = did_you_mean(value, choices, f"Choose {listed}.")
@@ -74,7 +74,7 @@ def choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> N
 
 
 def in_utf8(name: str, value: str) -> None:
-    """Refuses a text that no file can hold, or that no file can be called."""
+    """Refuses a text that cannot be written to a file or be the name of one."""
     with suppress(UnicodeEncodeError):
         if b"\0" not in value.encode():
             return

@@ -1,13 +1,13 @@
-"""A folder of shards that is filled one shard at a time, and gone on with after a kill.
+"""A folder of shards that is filled one shard at a time, and resumed after a kill.
 
     extract.json              what was computed, of what, with what; `complete` when it is all there
     embeddings-00000.parquet  the items, in their order, so many in each shard
     skipped.csv               what could not be read, and why; written at the end
     progress/00000.json       one for each whole shard, until the end
 
-A shard is written aside and renamed, then its file in `progress`: where that is there, so is the
-shard. It holds a SHA-256 of what is known of its items before they are read, texts included, which
-shows where data have changed meanwhile.
+A shard is written under a temporary name and renamed, then its file in `progress`: if that exists,
+so does the shard. It holds a SHA-256 of what is known of the items before they are read, texts
+included, which shows whether the data have changed since.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class ShardFacts:
     Attributes:
         file: Its name.
         items: How many items it has.
-        skipped: Ids and reasons of those that should be in it.
+        skipped: Ids of the items that could not be read, with the reasons.
         sha256: Of both, see `items_digest`.
         computed_in: The engine; "" where nothing could be read.
     """
@@ -66,7 +66,7 @@ class ShardFolder:
         path: The folder; it is made.
         name: What files of shards are called.
         form: Their format.
-        settings: JSON-ready facts that decide what is in the shards. What is gone on with must
+        settings: JSON-ready facts that decide what is in the shards. A folder that is resumed must
             have the same.
 
     Raises:
@@ -78,7 +78,7 @@ class ShardFolder:
         in_utf8("out", str(path))
         self._name, self._form = name, form
         self._settings = json.loads(json.dumps(settings))
-        # Before anything is written there, and again when nobody else can write there any more.
+        # Checked before anything is written there, and again once the folder is locked.
         self._before()
         self.path.mkdir(parents=True, exist_ok=True)
         self._hold = Hold(self.path / LOCK, shared=False, fix="Choose another --out.")
@@ -93,20 +93,20 @@ class ShardFolder:
             raise
 
     def done(self, number: int) -> ShardFacts | None:
-        """What is known of a shard that is whole; None where it is to be made.
+        """What is known of a whole shard; None if it is still to be made.
 
         Raises:
-            InputError: The file that says it is damaged.
+            InputError: Its file in `progress` is damaged.
         """
         path = self._progress(number)
         return _read(path, _shard_facts) if path.is_file() else None
 
     def pass_over(self, items: Iterator[Item], shard_items: int) -> int:
-        """Goes past the items of the whole shards that the folder begins with.
+        """Skips the items of the whole shards at the folder's beginning.
 
         Args:
             items: All items.
-            shard_items: How many a shard was made of.
+            shard_items: How many items each shard was made of.
 
         Returns:
             How many shards there are.
@@ -138,7 +138,7 @@ class ShardFolder:
         Args:
             number: Its number.
             columns: What is in it.
-            read: The items of all of these, in order.
+            read: The items of the rows, in order.
             skipped: The items that could not be read, with the reason.
             computed_in: The engine.
         """
@@ -179,13 +179,13 @@ class ShardFolder:
         return json.loads((self.path / INDEX).read_text(encoding="utf-8"))
 
     def close(self) -> None:
-        """Lets others fill the folder, also where an error's traceback keeps this object."""
+        """Lets others fill the folder, even while a traceback keeps this object alive."""
         self._hold.release()
 
     def _begin(self) -> None:
         before = self._before()
         remove_leftovers(self.path)
-        # Of the first start: what decides outputs is in the settings.
+        # Versions at the first start: what decides outputs is in the settings.
         self._facts = before or {"versions": versions()}
         if not before:
             self._write_index(complete=False)
@@ -193,7 +193,7 @@ class ShardFolder:
         remove_leftovers(self.path / PROGRESS)
 
     def _before(self) -> dict[str, Any] | None:
-        """What an extraction that was stopped wrote into the folder; None where it is new."""
+        """What a stopped extraction noted in the folder; None if the folder is new."""
         fix = "Choose another --out."
         if self.path.exists() and not self.path.is_dir():
             raise InputError("a folder", f"the file {self.path}", fix)

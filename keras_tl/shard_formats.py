@@ -47,7 +47,7 @@ class ShardFormat:
 
 
 def columns_of(items: Sequence[Item], computed: Columns) -> Columns:
-    """What is known of items, beside what was computed of them."""
+    """Columns of what is known of items, and of what was computed for them."""
     return {
         "id": [item.id for item in items],
         "label": [item.label for item in items],
@@ -105,9 +105,9 @@ def _feature(cell: Any) -> tf.train.Feature:
 def _write_parquet(columns: Columns, path: Path) -> None:
     import pyarrow.parquet as pq
 
-    # Numbers of a network hardly shrink, and their dictionary only costs time.
+    # A network's outputs hardly compress, and a dictionary of them only costs time.
     texts = [name for name, values in columns.items() if not isinstance(values, np.ndarray)]
-    # Of a name with a colon pyarrow would make an address.
+    # pyarrow would take a name with a colon for an address.
     with path.open("wb") as file:
         pq.write_table(arrow_table(columns), file, use_dictionary=texts)
 
@@ -118,7 +118,7 @@ def _write_tfrecord(columns: Columns, path: Path) -> None:
             for example in examples(columns):
                 writer.write(example)
     except tf.errors.OpError as error:
-        # "path; reason" without a number. Whoever renames the file knows its name.
+        # The message is "path; reason", without an errno. The caller adds the final name.
         raise OSError(errno.ENOSPC, str(error.message).rpartition("; ")[2]) from error
 
 

@@ -1,11 +1,11 @@
 """Shards of stored features: whole and of the entry they lie in, or they do not count.
 
 A shard is a file of plain numbers for each tensor and a manifest beside them, written last: the
-entry, the rows' names, each file's dtype, shape and CRC-32, and a SHA-256 over all that. What a
-crash, a full disk or a hand leaves half done, moved or changed has no manifest that fits it. There
-is no wait for the disk: a power cut can lose a shard, and then its checksums tell. CRC-32 finds
-every damage of up to 32 bits in a row, and of others all but one in four thousand million; it is
-no defence against malice.
+entry, the rows' names, each file's dtype, shape and CRC-32, and a SHA-256 over all that. Whatever a
+crash, a full disk or a user leaves half done, moved or changed has no manifest that fits. Files are
+not flushed to disk: a power cut can lose a shard, and its checksums then show that. CRC-32 detects
+all damage within 32 bits in a row, and of other damage all but one case in four thousand million;
+it is no defence against malice.
 
 float16 and not bfloat16: it rounds eight times as finely, and what overflows it is kept as float32.
 """
@@ -30,13 +30,12 @@ from keras_tl.errors import CheckError, InputError
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 BLOCK = 2**20
-# What the disk says of a file that is gone or cannot be got back, or of something that was put in
-# its place: a folder, or a link to nothing.
+# Errors of a file that is gone or unreadable, or replaced by a folder or a broken link.
 LOST = (errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
-# What comes of a manifest that is none; brackets within brackets go deeper than Python does.
+# Errors of an invalid manifest; deeply nested brackets exceed Python's recursion limit.
 BROKEN = (ValueError, KeyError, TypeError, RecursionError)
-# Files of this process whose bytes were seen to be what their manifest says, by name and by
-# everything that a change of them changes.
+# Files whose bytes this process has compared with their manifest, by name and by everything that a
+# change of the file would change.
 _verified: set[tuple[Any, ...]] = set()
 
 
@@ -76,7 +75,7 @@ class ShardFiles:
         self._keys: list[str] = []
         self._crc32 = [0 for _ in tensors]
         self._like = [(tensor.dtype.str, tensor.shape[1:]) for tensor in tensors]
-        # Without buffers, which would hold back what a full disk does not take.
+        # Unbuffered, since a buffer would hide that the disk is full.
         self._files = [self._path(i).open("wb", buffering=0) for i in range(len(tensors))]
 
     def add(self, keys: Sequence[str], tensors: Sequence[np.ndarray]) -> None:
@@ -120,7 +119,7 @@ class ShardFiles:
 
 
 def read(manifest: Path) -> Shard:
-    """Reads a shard, having compared its bytes with its checksums once in this process.
+    """Reads a shard, and once per process compares its bytes with its checksums.
 
     Args:
         manifest: Its manifest.
@@ -149,7 +148,7 @@ def read(manifest: Path) -> Shard:
 
 
 def sizes(manifest: bytes, entry: str) -> list[int]:
-    """How many bytes each file of a shard has, by what its manifest says.
+    """The size in bytes of each file of a shard, by its manifest.
 
     Raises:
         DamagedShardError: It is not what was written, or it was written to another entry.
@@ -167,7 +166,7 @@ def manifests(folder: Path) -> list[Path]:
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a file is called as a manifest is."""
+    """Whether a file has a manifest's name."""
     return path.suffix == ".json" and _is_name(path.stem)
 
 
@@ -181,13 +180,13 @@ def remove(folder: Path, name: str) -> None:
 
 
 def leftovers(folder: Path) -> set[str]:
-    """Names of shards that were begun and not ended."""
+    """Names of unfinished shards."""
     begun = {path.name.split(".")[0] for path in folder.glob("*.*")}
     return {name for name in begun if _is_name(name)} - {path.stem for path in manifests(folder)}
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what was begun and not ended in a folder that nobody writes to, or a file there."""
+    """Removes unfinished shards from a folder that nobody writes to, or a file in its place."""
     if not folder.is_dir():
         folder.unlink(missing_ok=True)
         return
@@ -226,7 +225,7 @@ def no_room(folder: Path, error: OSError) -> InputError:
 
 
 def _body(manifest: bytes, entry: str) -> dict[str, Any]:
-    """What a manifest says; any error but an `OSError` where it is damaged."""
+    """The content of a manifest; raises any error but an `OSError` if it is damaged."""
     facts = json.loads(manifest)
     body: dict[str, Any] = facts["body"]
     if facts["sha256"] != _digest(body) or body["entry"] != entry:

@@ -1,8 +1,8 @@
 """A store of features that several processes fill together: each item is computed by one of them.
 
-Where the store's folder is the same one for all, as on a shared disk, or has one remote copy, what
-one writes all read. Where each has a folder of its own, they tell each other what they computed.
-Every function is called by all processes, in the same order, and gives all the same.
+If all have the same store folder, as on a shared disk, or the same remote copy, all read what one
+writes. If each has its own folder, they send each other what they computed. Every function is
+called by all processes, in the same order, and gives all the same.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from keras_tl.agreement import check_facts
 from keras_tl.feature_cache import Entry, ShardWriter
 from keras_tl.workers import Workers
 
-# So many bytes of features are told at once.
+# Bytes of features sent at once.
 CHUNK_BYTES = 32 * 2**20
 SAME = "Give all processes the same data, weights and settings."
 
@@ -34,7 +34,7 @@ def exchange(entry: Entry, keys: list[str], workers: Workers) -> None:
     """Gives every process the rows that another one has.
 
     Args:
-        entry: An entry; rows that others have written or tell are added to it.
+        entry: An entry; rows that others have written or send are added to it.
         keys: Content hashes; each one's row is in the entry of at least one process.
         workers: The processes.
 
@@ -44,7 +44,7 @@ def exchange(entry: Entry, keys: list[str], workers: Workers) -> None:
     """
     if workers.count == 1:
         return
-    # Behind it, what each wrote is in the shared folder, or in the remote copy.
+    # After this, what each wrote is in the shared folder, or in the remote copy.
     workers.barrier()
     entry.refresh()
     # What is still missing: everything, if processes have separate folders; otherwise what was not
@@ -57,7 +57,7 @@ def exchange(entry: Entry, keys: list[str], workers: Workers) -> None:
 
 
 def _tell(entry: Entry, keys: list[str], teller: int, have: np.ndarray, workers: Workers) -> None:
-    """One process tells the rows of some keys; those that lack them write them.
+    """One process sends the rows of some keys; those that lack them store them.
 
     Args:
         entry: The entry.
@@ -92,8 +92,8 @@ def _held(entry: Entry, keys: list[str], workers: Workers) -> np.ndarray:
     """Which distinct keys each process has rows of: bool `[processes, keys]`.
 
     Raises:
-        InputError: They have other keys, or another entry. Rows are told by their places in the
-            keys, and would be taken for those of others.
+        InputError: Their keys or entries differ. Rows are sent by their positions in the keys, so
+            they would be mixed up.
     """
     facts = {"items": len(keys), "their content": _digest(keys), "frozen part": entry.folder.name}
     check_facts(workers, "stored features of the same items in all processes", facts, SAME)

@@ -1,11 +1,10 @@
 """Where training runs, as a `tf.distribute.Strategy` by name.
 
 The rule for several devices: a batch is the batch over all of them, and rates are kept. So the
-same settings train the same model on one device and on many, which only divide the batch. Who
-makes the batch larger to use more devices raises the rate with it: by the same factor for "sgd"
-(Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, 2017), by its square root for
-Adam's kind (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms",
-NeurIPS 2022).
+same settings train the same model on one device and on many, which only divide the batch. If you
+enlarge the batch to use more devices, raise the rate with it: by the same factor for "sgd" (Goyal
+et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, 2017), by its square root for Adam's kind
+(Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022).
 """
 
 import functools
@@ -41,7 +40,7 @@ class Place:
             machines. "tpu": a TPU. "auto": several machines where the environment variable
             TF_CONFIG names them, else all GPUs, else what there is.
         workers: "multiworker": host:port of each process, the same in all of them; the first is
-            the chief, which writes the results. Where there are none, TF_CONFIG has them.
+            the chief, which writes the results. If empty, TF_CONFIG names them.
         worker_index: Which of them this process is.
         tpu: "tpu": the TPU's name; None or "local" takes that of a TPU VM.
         tpu_zone: Its zone, where TensorFlow cannot find it out.
@@ -85,7 +84,7 @@ DISTRIBUTING = (
     tf.distribute.MultiWorkerMirroredStrategy,
     tf.distribute.TPUStrategy,
 )
-# What was chosen in this process, in order; behind one that distributes there is no other.
+# Strategies chosen in this process, in order; none may follow one that distributes.
 _chosen: dict[Place, tf.distribute.Strategy] = {}
 
 
@@ -118,7 +117,7 @@ def choose(place: Place | None = None) -> tf.distribute.Strategy:
 
 
 def current() -> tf.distribute.Strategy:
-    """The strategy in whose scope this is; outside of any, what `choose` made for this process."""
+    """The strategy of the present scope; outside of any, the one that `choose` made last."""
     grow_memory_as_needed()
     if tf.distribute.has_strategy():
         return tf.distribute.get_strategy()
@@ -176,12 +175,12 @@ def _hide_gpus() -> None:
 
 @functools.cache
 def grow_memory_as_needed() -> None:
-    """Lets TensorFlow take a GPU's memory as it is needed; else it takes all of it at once.
+    """Lets TensorFlow take a GPU's memory as needed; by default it takes all of it at once.
 
-    To be called before it computes anything; where it has, memory is as it was set.
+    To be called before it computes anything; afterwards it has no effect.
     """
     for device in tf.config.list_physical_devices("GPU"):
-        # Of one that was divided up each part has its share.
+        # A GPU divided into logical devices has its memory set already.
         if tf.config.get_logical_device_configuration(device) is None:
             try:
                 tf.config.experimental.set_memory_growth(device, True)
@@ -229,9 +228,9 @@ def members(resolver: Any) -> tuple[list[str], int]:
 
 
 def _refuse_late_start() -> None:
-    """Raises the `RuntimeError` that TensorFlow would raise behind the waiting."""
+    """Raises the `RuntimeError` that TensorFlow would raise only after the wait."""
     threads = tf.config.threading.get_inter_op_parallelism_threads()
-    # What is there already it takes at any time.
+    # TensorFlow accepts the present value at any time, so a different one is set first.
     tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
@@ -274,10 +273,10 @@ def _listed(tasks: Any) -> list[Any]:
 
 
 def _check_task(task: Any, cluster: dict[str, list[str]]) -> None:
-    """Refuses what does not say which process of a cluster this one is."""
+    """Refuses a task that does not say which process of a cluster this one is."""
     kind, index = (task.get(n) for n in ("type", "index")) if isinstance(task, dict) else ("", "")
     known, number = list(cluster), str(index)
-    # TensorFlow takes a number's text too.
+    # TensorFlow accepts a number as text too.
     if kind in known and number.isdecimal() and int(number) < len(cluster[kind]):
         return
     counts = " and ".join(f"{len(cluster[name])} {name}" for name in known)

@@ -45,12 +45,12 @@ class Task:
             label_smoothing: Share of each target spread over all classes, in [0, 1)
                 (Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, p. 2822).
                 Classification only.
-            target_scale: Regression only: float `[outputs]`, what an error of 1 is in the loss,
-                so that every target counts the same and rates do not depend on units.
+            target_scale: Regression only: float `[outputs]`, the error that counts as 1 in the
+                loss, so that every target counts the same and rates do not depend on units.
             focal_gamma: At least 0: cross-entropy is weighted by (1 - p)^gamma, with p the
-                probability given to what is true, so that what is known already counts less
-                (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, without their
-                alpha). 0 is cross-entropy. Classification only.
+                probability given to the true label, so that easy samples count less (Lin et al.,
+                "Focal Loss for Dense Object Detection", ICCV 2017, without their alpha). 0 is
+                cross-entropy. Classification only.
 
         Returns:
             A fresh `keras.losses.Loss`.

@@ -40,8 +40,8 @@ def texts_of(
         id_column: The tables' column of ids; None names the lines.
 
     Returns:
-        The texts, without labels, in their order; what shows nothing is listed as skipped. Of
-        several arguments the lines of a table have its path before them.
+        The texts, without labels, in their order; blank texts are listed as skipped. With several
+        arguments, the lines of a table are named with its path before them.
 
     Raises:
         InputError: A file is not there or cannot be read, or there is no text.
@@ -60,7 +60,7 @@ def texts_of(
 def _read_table(
     path: str, text_column: str, id_column: str | None, several: bool, **how: Any
 ) -> Source:
-    """The texts of a table. Its labels and splits decide nothing here: they need not be right."""
+    """The texts of a table. Its labels and splits are not used, so they need not be valid."""
     columns: dict[str, Any] = {"label_column": None, "split_column": None, "id_column": id_column}
     source = from_text_csv(path, text_column, **columns, **how)
     if not several or id_column is not None:
@@ -90,7 +90,7 @@ def _read(argument: str, text_column: str, pair: bool, encoding: str) -> Source:
 
 
 def _lines(text: str) -> Source:
-    """A text a line; lines without one are passed over, but counted."""
+    """One text per line; blank lines are skipped, but counted."""
     lines = {f"line {i}": line for i, line in enumerate(io.StringIO(text, newline=None), 1)}
     texts = {name: line.rstrip("\n") for name, line in lines.items() if line.strip()}
     if not texts:

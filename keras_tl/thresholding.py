@@ -28,7 +28,7 @@ WITH_SHARE = {
     "precision": rules.at_precision,
 }
 WITHOUT_SHARE = {"f1": rules.best_f1, "youden": rules.best_youden}
-# From fewer positives or negatives a threshold is mostly chance.
+# With fewer positives or negatives, a threshold is mostly chance.
 FEW = 30
 
 log = logging.getLogger("keras_tl")
@@ -39,8 +39,8 @@ def choose_thresholds(
 ) -> tuple[float, ...]:
     """Chooses thresholds on a run's val split and stores them.
 
-    See `set_thresholds` for where. Of several labels each class gets a threshold of its own; one
-    for which the rule cannot be followed keeps what it has, which is said.
+    See `set_thresholds` for where. With several labels, each class gets its own threshold; if the
+    rule cannot be followed for a class, it keeps its threshold, with a warning.
 
     Args:
         run: A finished run that tells two classes apart, or has several labels.
@@ -88,8 +88,9 @@ def set_thresholds(
     """Stores thresholds in a run, and measures it again with them.
 
     `model.json`, the SavedModel (written anew, and compared with the Keras model), exports in
-    the run's folder, the tables of predictions, the figures, the report and the model card follow
-    them, all together: a kill leaves the run as it was, or `load_run` finds it changed wholly.
+    the run's folder, the tables of predictions, the figures, the report and the model card are
+    updated with them, all together: after a kill the run is as it was, or `load_run` finds it
+    wholly changed.
 
     Args:
         run: A finished run.
@@ -110,7 +111,7 @@ def set_thresholds(
 
 
 class _Changed(Run):
-    """A run as it will be with the files of another folder in the place of its own."""
+    """A run with files of another folder in place of its own."""
 
     def __init__(self, folder: Path, changed: Path):
         super().__init__(folder)
@@ -122,10 +123,10 @@ class _Changed(Run):
 
 
 def _write_descriptions(run: Run, info: ModelInfo, out: Path) -> None:
-    """The run's `model.json`, and those of exports that were like it."""
+    """Writes the run's `model.json`, and those of exports that were equal to it."""
     before = run.info
     for path in sorted(run.folder.glob(f"*/{FILE_NAME}")):
-        # What is hidden is being written, or was when its process was killed.
+        # Hidden folders are being written, or are left from a killed process.
         if not path.parent.name.startswith(".") and ModelInfo.read(path) == before:
             log.info("%s follows the new thresholds too", path.parent)
             info.write(out / path.parent.name)
@@ -149,7 +150,7 @@ def _write_figures(run: Run, info: ModelInfo, chosen_by: dict[str, Any] | None, 
     atomic_write_text(out / Run.METRICS, json.dumps(metrics, indent=2) + "\n")
 
 
-# What is in the figures only where thresholds were set.
+# Figures that exist only if thresholds were set.
 _REPLACED = ("threshold", "thresholds_chosen_by")
 
 
@@ -190,14 +191,14 @@ def _between_two(
     *,
     must_hold: bool,
 ) -> float:
-    """The probability of the second class from which on it is predicted.
+    """The probability of the second class at or above which it is predicted.
 
-    Where a share was asked for it must hold; no probability above 1 can be asked of the second.
+    If a share was asked for it must be met, which fails if the threshold would be above 1.
     """
     truth, second = val.present[:, positive], _outputs(val)[:, 1]
     if positive == 1:
         return choose(truth, second)
-    # The first class from a threshold on is the second one strictly above the rest.
+    # First class at or above t means: second class not strictly above 1 - t.
     rest = np.float32(1.0 - choose(truth, 1.0 - second.astype(np.float64)))
     if rest >= 1 and must_hold:
         received = "items of the class of which the model is wholly sure that they are none"
@@ -235,7 +236,7 @@ def _outputs(outcome: Outcome) -> np.ndarray:
 
 
 def _write_predictions(path: Path, outcome: Outcome | None, info: ModelInfo) -> None:
-    # Nothing decides between very many classes but which is the most probable.
+    # With very many classes, only the most probable one counts, whatever the thresholds.
     if outcome is not None and not outcome.is_sparse:
         frame = predictions_frame(outcome.ids, _outputs(outcome), outcome.truth, info)
         atomic_write_text(path, csv_text(frame))

@@ -23,14 +23,14 @@ def calls(model: keras.Model) -> list[Any]:
 
 
 def call_again(model: keras.Model, given: Mapping[int, Any]) -> Any:
-    """Makes a functional model's calls again, from other tensors in the place of some of its own.
+    """Repeats a functional model's calls, with other tensors in place of some of its own.
 
-    `keras.Function` does so too, but starts inside a model only since Keras 3.14.
+    `keras.Function` does the same, but starts inside a model only since Keras 3.14.
 
     Args:
         model: A functional model; its layers are shared.
-        given: What stands for a tensor of the model, by the tensor's `id`. The outputs must depend
-            on no input but through these.
+        given: Replacements by the `id` of the model's tensor. The outputs must depend on the inputs
+            only through these.
 
     Returns:
         The new outputs, in the structure of `model.output`.
@@ -85,10 +85,10 @@ def is_nested(operation: Any) -> bool:
 
 
 def graph_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yields the layers of a model's graph in its order, a nested model's in the place of it.
+    """Yields the layers of a model's graph in order, with nested models' layers in their place.
 
-    A layer that is made of layers (`keras.layers.MultiHeadAttention`) is one: names of what is
-    within it tell nothing, since each such layer has the same.
+    A layer made of layers (`keras.layers.MultiHeadAttention`) counts as one: the names within it
+    identify nothing, since each such layer has the same.
     """
     for layer in model.layers:
         if is_nested(layer):

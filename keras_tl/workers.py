@@ -1,7 +1,7 @@
-"""The processes of a training as one: what each knows, all can be told.
+"""The processes of a training as one: what each knows, it can send to all.
 
-Every method is called by all processes, in the same order. One that is lost ends the others at
-once, with `LostWorkerError`.
+Every method is called by all processes, in the same order. A lost process ends the others at once,
+with `LostWorkerError`.
 """
 
 import functools
@@ -25,11 +25,11 @@ from keras_tl.strategies import members
 R = TypeVar("R")
 # Collectives move numbers of 32 bits on every kind of network.
 WORD = 4
-# So many are told at once: a state of a large model has more than an int32 counts.
+# Bytes sent at once: the state of a large model has more than an int32 can count.
 MOST_BYTES = 2**28
-# How TensorFlow says that another process has something else.
+# TensorFlow's message if another process has other tensors.
 OTHERS = "Shape mismatch in the collective"
-# How it says that one is gone.
+# TensorFlow's errors if a process is gone.
 GONE = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -68,7 +68,7 @@ class Workers:
 
     @contextmanager
     def chief_speaks(self) -> Iterator[None]:
-        """Keeps back what others than the chief print and log, but for warnings."""
+        """Suppresses what all but the chief print and log, except warnings."""
         if self.is_chief:
             yield
             return
@@ -82,7 +82,7 @@ class Workers:
 
     @contextmanager
     def results_in(self, folder: str | Path) -> Iterator[Path]:
-        """The folder of results; for who is not the chief one that goes, and `chief_speaks`."""
+        """The folder of results, temporary for all but the chief; includes `chief_speaks`."""
         with self.chief_speaks():
             if self.is_chief:
                 yield Path(folder)
@@ -91,7 +91,7 @@ class Workers:
                     yield Path(own)
 
     def gather(self, array: np.ndarray) -> list[np.ndarray]:
-        """Tells all processes an array.
+        """Gathers an array from every process in all processes.
 
         Args:
             array: `[n, ...]`, of the same dtype and inner shape in all processes; n may differ.
@@ -111,21 +111,21 @@ class Workers:
         return found
 
     def share(self, value: Any, teller: int = 0) -> Any:
-        """Gives what one process has, ready for JSON, to all; a tuple becomes a list."""
+        """Sends one process's JSON-ready value to all; a tuple becomes a list."""
         if self.count == 1:
             return value
         text = json.dumps(value).encode() if self.index == teller else b""
         return json.loads(self.share_bytes(text, teller))
 
     def share_bytes(self, value: bytes, teller: int = 0) -> bytes:
-        """Gives the bytes of one process, the chief if not said otherwise, to all."""
+        """Sends the bytes of one process, by default the chief, to all."""
         mine = np.frombuffer(value if self.index == teller else b"", np.uint8)
         size = int(self.gather(np.array([len(mine)]))[teller][0])
         parts = (self.gather(mine[at : at + MOST_BYTES]) for at in range(0, size, MOST_BYTES))
         return b"".join(part[teller].tobytes() for part in parts)
 
     def share_files(self, folder: Path, *names: str) -> None:
-        """Gives files of the chief's folder to all: those named, or all in it and below."""
+        """Sends files of the chief's folder to all: those named, or all in it and below."""
         if self.count == 1:
             return
         mine = [folder / name for name in names] or [p for p in folder.rglob("*") if p.is_file()]
@@ -137,7 +137,7 @@ class Workers:
                 path.write_bytes(content)
 
     def made_by_chief(self, make: Callable[[Path], Any], folder: Path) -> Path:
-        """A folder of files that the chief makes with a function, and all get."""
+        """A folder that the chief fills with `make`, and whose files all get."""
         if self.is_chief:
             make(folder)
         self.share_files(folder)
@@ -149,11 +149,12 @@ class Workers:
 
     @contextmanager
     def losses_told(self) -> Iterator[None]:
-        """Says in one line that another process is gone, in whichever way TensorFlow says it.
+        """Turns the various errors of TensorFlow for a lost process into one line.
 
         Raises:
-            LostWorkerError: It is.
-            InputError: It is not, but has other tensors, as of a model for other classes.
+            LostWorkerError: Another process is gone.
+            InputError: Another process has other tensors, such as those of a model for other
+                classes.
         """
         try:
             yield
@@ -194,7 +195,7 @@ class Workers:
         """Int32 `[n]` of each process."""
         lengths = self._told(np.array([len(words)], np.int32))
         parts = np.split(self._told(words), np.cumsum(lengths)[:-1])
-        # Each device of a process tells the same.
+        # All devices of a process send the same.
         return parts[:: self._strategy.num_replicas_in_sync // self.count]
 
     def _told(self, words: np.ndarray) -> np.ndarray:
@@ -203,7 +204,7 @@ class Workers:
 
 
 def _interruptibly(wait: Callable[[], R]) -> R:
-    """Waits in another thread, so that signals end it: within TensorFlow Python heeds none."""
+    """Waits in another thread, so that signals end it: inside TensorFlow, Python handles none."""
     if threading.current_thread() is not threading.main_thread():
         return wait()
     done: Future[R] = Future()
@@ -214,6 +215,6 @@ def _interruptibly(wait: Callable[[], R]) -> R:
         except BaseException as error:
             done.set_exception(error)
 
-    # A daemon, or the process would wait for it in the end.
+    # A daemon, or the process would wait for it at exit.
     threading.Thread(target=run, daemon=True).start()
     return done.result()
