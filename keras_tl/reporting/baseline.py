@@ -51,6 +51,9 @@ def _distance(gain: tuple[float, float, float], is_share: bool) -> str:
         return f"{words} (95 % interval {number(low)} to {number(high)})"
     points = f"{100 * value:.1f} points {'less' if behind else 'more'} than this model"
     words = "as this model does" if value == 0 else points
+    if low == high:
+        # Both are right on the same samples: no resample says how sure that is.
+        return words
     return f"{words} (95 % interval {100 * low:z.1f} to {100 * high:z.1f})"
 
 

@@ -332,6 +332,7 @@ def baseline_facts(value, low, high, figure="accuracy", reached=0.986, p=0.02):
             "2.0 points more than this model (95 % interval 1.0 to 3.0): transfer was not worth it",
         ),
         ((0.0, -0.01, 0.01), "as this model does (95 % interval -1.0 to 1.0)"),
+        ((0.0, 0.0, 0.0), "as this model does: these"),
     ],
 )
 def test_the_sentence_on_the_baseline(gap, told):
