@@ -151,7 +151,7 @@ def reference_model(spec, size, path):
     arguments = {"include_top": False, "input_shape": (size, size, 3)}
     model = build(weights=None, **arguments)
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
             # As in published weights: it is by this that they are told.
             set_weights(layer, [np.full(3, 0.5), np.full(3, 0.25), np.array(0)])
     make_lively(model, preprocess_input(spec, images(size)))
