@@ -23,6 +23,7 @@ from keras_tl.compare_config import CompareConfig
 from keras_tl.config import NAMED_WEIGHTS
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
+from keras_tl.data.targets import standardised
 from keras_tl.errors import InputError, KerasTLError, LostWorkerError
 from keras_tl.evaluation.probes import FewShot, few_shot, tied
 from keras_tl.evaluation.transferability import h_score, log_me
@@ -286,8 +287,7 @@ def _standardised_targets(source: Source) -> np.ndarray:
     targets = source.targets()
     if source.task != "regression":
         return targets
-    deviation = targets.std(axis=0)
-    return (targets - targets.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    return standardised(targets)
 
 
 def _few_shot(config: CompareConfig, features: np.ndarray, source: Source) -> tuple[FewShot, ...]:

@@ -63,6 +63,8 @@ class ModelInfo:
 
     def __post_init__(self) -> None:
         tasks.get(self.task)
+        for name in ("class_names", "thresholds"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if (self.image_input is None) == (self.text_input is None):
             kinds = "both" if self.image_input else "neither"
             raise InputError("either image_input or text_input", kinds, "Give the model's own.")

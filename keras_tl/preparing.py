@@ -30,6 +30,7 @@ from keras_tl.data.open import open_data
 from keras_tl.data.prepare import ImageData, prepare
 from keras_tl.data.prepare_texts import TextData, prepare_texts
 from keras_tl.data.source import Source
+from keras_tl.data.targets import target_unit
 from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError, did_you_mean, in_one_line
 from keras_tl.model_info import ModelInfo
@@ -302,5 +303,5 @@ def _target_unit(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
     targets = data.train.targets()
     if data.task != "regression":
         return (0.0,), (1.0,)
-    deviations = np.where(targets.std(axis=0) > 0, targets.std(axis=0), 1.0)
-    return tuple(map(float, targets.mean(axis=0))), tuple(map(float, deviations))
+    mean, deviation = target_unit(targets)
+    return tuple(mean.tolist()), tuple(deviation.tolist())

@@ -198,12 +198,16 @@ def _between_two(
     truth, second = val.present[:, positive], _outputs(val)[:, 1]
     if positive == 1:
         return choose(truth, second)
-    # First class at or above t means: second class not strictly above 1 - t.
-    rest = np.float32(1.0 - choose(truth, 1.0 - second.astype(np.float64)))
-    if rest >= 1 and must_hold:
+    first = 1.0 - second.astype(np.float64)
+    is_first = first >= choose(truth, first)
+    # The threshold parts the items' own float32 numbers: 1 - t may be rounded past one of them.
+    below = np.max(second[is_first], initial=0.0).astype(np.float32)
+    above = np.min(second[~is_first], initial=1.0).astype(np.float32)
+    if below >= 1 and must_hold:
         received = "items of the class of which the model is wholly sure that they are none"
         raise InputError("a threshold that gives what was asked for", received, "Ask for less.")
-    return float(min(np.nextafter(rest, np.float32(2.0)), np.float32(1.0)))
+    middle = np.float32((float(below) + float(above)) / 2)
+    return float(middle if middle > below else above)
 
 
 def _one_each(

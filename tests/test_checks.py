@@ -127,6 +127,17 @@ def test_numbers_for_a_model_of_names_are_answered_with_its_order():
         assert "in which order" not in str(error.value)
 
 
+@pytest.mark.parametrize("classes", [3, 300])
+def test_classes_of_which_some_are_missing_are_refused(classes):
+    names = tuple(f"class {number}" for number in range(classes))
+    with pytest.raises(InputError, match=rf"model's {classes} labels .* received {classes - 1}: "):
+        check_class_names(names[1:], info_of(names))
+
+
+def test_class_names_may_be_a_list():
+    check_class_names(("cat", "dog"), ModelInfo(ImageInput(size=8), ["cat", "dog"], "single-label"))
+
+
 def test_classes_in_another_order_are_refused(warned):
     info = info_of(("cat", "dog", "emu"))
     with pytest.raises(InputError, match="received 'dog', 'cat', 'emu'"):

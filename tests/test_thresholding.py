@@ -270,6 +270,20 @@ def test_a_first_class_of_which_nothing_is_left_has_no_threshold():
     assert thresholding._between_two(outcome, 0, lambda *_: 0.0, must_hold=False) == 1.0
 
 
+def test_a_threshold_of_the_first_class_parts_neighbouring_numbers():
+    below = np.float32(0.75)
+    for _ in range(50):
+        above = np.nextafter(below, np.float32(1))
+        second = np.array([0.1, below, above, 0.9], np.float32)
+        truth = np.eye(2)[[0, 0, 1, 1]]
+        scores = np.stack([1 - second, second], axis=1)
+        outcome = Outcome(np.arange(4).astype(object), scores, truth, truth > 0)
+        rule = thresholding._rule("sensitivity", 1.0)
+        found = np.float32(thresholding._between_two(outcome, 0, rule, must_hold=True))
+        assert (second >= found).tolist() == [False, False, True, True]
+        below = above
+
+
 def test_labels_that_are_rare_or_not_there_are_named(caplog):
     random = np.random.default_rng(0)
     scores = random.random((200, 3))

@@ -58,7 +58,7 @@ class Augmentation:
             1..4. A small crop then keeps the photograph's detail. Above 2, a picture that is hardly
             cropped is shrunk by skipping pixels.
         cycle: How many views the epochs cycle through if their number is unlimited; it changes no
-            pixel.
+            pixel. With `dihedral` 8 show all symmetries.
 
     Raises:
         InputError: A setting is out of range.
@@ -144,7 +144,7 @@ def _check_within(name: str, values: tuple[float, ...], low: float, high: float)
 PRESETS = {
     preset.name: preset
     for preset in (
-        Augmentation("none"),
+        Augmentation("none", cycle=8),
         Augmentation("light", horizontal_flip=True, scale=(0.8, 1.0), brightness=0.1, contrast=0.1),
         Augmentation(
             "strong",
@@ -158,7 +158,7 @@ PRESETS = {
             erasing=0.25,
             cycle=8,
         ),
-        Augmentation("dihedral", dihedral=True),
+        Augmentation("dihedral", dihedral=True, cycle=SYMMETRIES),
         Augmentation(
             "randaugment",
             horizontal_flip=True,

@@ -4,6 +4,8 @@ from collections import Counter
 
 import numpy as np
 
+from keras_tl.data.targets import standardised
+
 # A combination of labels that fewer items share is stratified by its rarest label instead.
 RARE_COMBINATION = 10
 REGRESSION_BINS = 10
@@ -101,9 +103,7 @@ def _combinations(labels: np.ndarray) -> np.ndarray:
 
 def _quantile_bins(values: np.ndarray) -> np.ndarray:
     """Bins of about equal size along the mean of the standardised targets."""
-    spread = values.std(axis=0)
-    standard = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    score = standard.mean(axis=1)
+    score = standardised(values).mean(axis=1)
     bins = min(REGRESSION_BINS, max(len(values) // REGRESSION_BINS, 1))
     edges = np.unique(np.quantile(score, np.arange(1, bins) / bins))
     return np.digitize(score, edges)

@@ -30,15 +30,17 @@ def check_class_names(names: tuple[str, ...], info: ModelInfo) -> None:
         info: The model's.
 
     Raises:
-        InputError: They are the same in another order.
+        InputError: They are the same in another order, or of another number.
     """
     if names == info.class_names:
         return
     shown = first_few([repr(name) for name in info.class_names], 10)
-    if sorted(names) == sorted(info.class_names):
+    others = len(names) != len(info.class_names)
+    if others or sorted(names) == sorted(info.class_names):
+        listed = first_few([repr(name) for name in names], 10)
         raise InputError(
-            f"labels in the model's order, {shown}",
-            first_few([repr(name) for name in names], 10),
+            f"the model's {len(info.class_names)} labels in its order, {shown}",
+            f"{len(names)}: {listed}" if others else listed,
             "Open the data with class_names=info.class_names, or use keras_tl.data.open."
             "align_classes(source, info.class_names).",
         )

@@ -10,6 +10,7 @@ import numpy as np
 from keras_tl import freezing
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
+from keras_tl.data.targets import target_unit
 from keras_tl.evaluation.baseline import Baseline
 from keras_tl.evaluation.predictions import predict_images
 from keras_tl.heads import add_head
@@ -95,8 +96,7 @@ def small_network(size: int, targets: np.ndarray, task: str) -> keras.Model:
         x = keras.layers.MaxPooling2D(padding="same", name=f"{name}_halve")(x)
     unit = {}
     if task == "regression":
-        deviation = targets.std(axis=0)
-        scale = np.where(deviation > 0, deviation, 1.0)
-        unit = {"target_mean": targets.mean(axis=0).tolist(), "target_scale": scale.tolist()}
+        mean, scale = target_unit(targets)
+        unit = {"target_mean": mean.tolist(), "target_scale": scale.tolist()}
     body = keras.Model(pixels, x, name="small_network")
     return add_head(body, targets.shape[1], task=task, dropout=DROPOUT, **unit)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_tl import freezing, tasks
+from keras_tl.data.targets import target_unit
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.training.anchors import L2SP
 from keras_tl.training.averaging import EMA, Averaging
@@ -148,8 +149,7 @@ class Phase:
         row = tasks.get(task)
         if row.classifies:
             return row.build_loss(self.label_smoothing, focal_gamma=self.focal_gamma)
-        deviations = targets.std(axis=0)
-        scale = np.where(deviations > 0, deviations, 1.0)
+        _, scale = target_unit(targets)
         return row.build_loss(self.label_smoothing, scale, self.focal_gamma)
 
     def build_optimizer(
