@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
-from keras_tl.setting_values import Range, within
+from keras_tl.setting_values import Range, as_written, within
 
 # Default backbones to compare, for images and for texts.
 BACKBONES = {
@@ -91,6 +91,8 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         """Fills in what is left out; refuses what is known to be wrong before any work is done."""
+        for field in fields(self):
+            object.__setattr__(self, field.name, as_written(getattr(self, field.name)))
         has_texts = self.training("").has_texts
         if self.backbones is None:
             object.__setattr__(self, "backbones", BACKBONES[has_texts])

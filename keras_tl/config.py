@@ -8,7 +8,7 @@ import yaml
 
 from keras_tl.backbones.hub_handles import HUB, parted
 from keras_tl.errors import InputError
-from keras_tl.setting_values import CHOICES, RANGES, choice, in_utf8, within
+from keras_tl.setting_values import CHOICES, RANGES, as_written, choice, in_utf8, within
 from keras_tl.versions import versions
 
 SCHEMA_VERSION = 1
@@ -242,7 +242,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Fills in what is left out; refuses what is known to be wrong before any work is done."""
-        for name, value in asdict(self).items():
+        for name in asdict(self):
+            value = as_written(getattr(self, name))
+            object.__setattr__(self, name, value)
             if isinstance(value, str):
                 in_utf8(name, value)
         for name in DEFAULTS[self.has_texts]:

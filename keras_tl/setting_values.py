@@ -1,7 +1,8 @@
 """The values that settings may have, and the errors for others."""
 
+import os
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras_tl.errors import InputError, did_you_mean
 
@@ -71,6 +72,13 @@ def choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> N
         listed = f"{', '.join(choices)} {more}".strip()
         hint = did_you_mean(value, choices, f"Choose {listed}.")
         raise InputError(f"{name} to be one of {listed}", repr(value), hint)
+
+
+def as_written(value: Any) -> Any:
+    """A setting as a configuration file has it: of a path its text, of NumPy a plain number."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0 else value
 
 
 def in_utf8(name: str, value: str) -> None:

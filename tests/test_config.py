@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 import yaml
 
@@ -47,6 +48,15 @@ def test_defaults_of_a_file_follow_what_is_given(tmp_path, file, given, name, va
     settings = read_config(path)
     assert make_config(beside(settings, {})) == make_config(settings)
     assert getattr(make_config(beside(settings, given)), name) == value
+
+
+def test_paths_and_numbers_of_numpy_are_written_as_plain_ones(tmp_path):
+    given = {"epochs": np.int64(3), "learning_rate": np.float64(1e-3)}
+    config = TrainConfig(tmp_path, tmp_path / "run", **given)
+    assert config == TrainConfig(str(tmp_path), str(tmp_path / "run"), epochs=3, learning_rate=1e-3)
+    assert yaml.safe_load(config.to_yaml())["epochs"] == 3
+    compared = CompareConfig(tmp_path, max_bad_fraction=np.float32(0.5))
+    assert (compared.data, type(compared.max_bad_fraction)) == (str(tmp_path), float)
 
 
 @pytest.mark.parametrize(
