@@ -1,11 +1,12 @@
 """Images that are in memory already as a `Source`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_tl.data.checks import other_pixels, refuse_scaled_pixels
+from keras_tl.data.in_memory import image_list
 from keras_tl.data.label_cells import is_missing, plain
 from keras_tl.data.labels import Labels, class_text, read_label_columns, read_labels
 from keras_tl.data.source import SPLITS, Source
@@ -16,7 +17,7 @@ CHANNELS = (1, 3, 4)
 
 
 def from_arrays(
-    images: np.ndarray | Sequence[np.ndarray | bytes],
+    images: np.ndarray | Iterable[np.ndarray | bytes],
     labels: np.ndarray | Sequence[Any],
     *,
     class_names: Sequence[str] | None = None,
@@ -30,7 +31,7 @@ def from_arrays(
     Args:
         images: uint8 0..255, `[items, height, width, channels]` with 1 (grey), 3 (RGB) or 4
             (RGBA) channels, or `[items, height, width]`; or a list of such images of any sizes;
-            or a list of encoded images (`bytes`).
+            or a list of encoded images (`bytes`). Tensors and images of PIL are understood.
         labels: One label for each item (class names, class indices, numbers, lists of class
             names), or numbers `[items, outputs]` with a column for each class or target.
         class_names: The classes in order. Whole numbers as labels are then indices into them;
@@ -45,9 +46,10 @@ def from_arrays(
         A source whose items are uint8 arrays `[height, width, channels]` or `bytes`.
 
     Raises:
-        InputError: Lengths differ, pixels are no uint8, all 0 or 1, or of another shape, ids
-            repeat, or the labels do not fit the task.
+        InputError: Lengths differ, images are paths or pairs with labels, pixels are no uint8,
+            all 0 or 1, or of another shape, ids repeat, or the labels do not fit the task.
     """
+    images = image_list(images)
     count = len(images)
     if not count:
         raise InputError("at least one image", "none", "Pass images.")

@@ -1,0 +1,66 @@
+"""What stands in memory for images, as arrays and lists that are read by position."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from keras_tl.errors import InputError
+
+# Modes of PIL whose arrays are no grey, RGB or RGBA, and what they are converted to.
+MODES = {"1": "L", "LA": "RGBA", "P": "RGB", "PA": "RGBA"}
+MODES |= {"CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
+
+
+def listed(values: Any) -> np.ndarray | list[Any]:
+    """Makes an array or a list of what may be a tensor, a pandas object or an iterable.
+
+    Args:
+        values: One value for each item. `[i]` of a pandas Series reads by label, not by position.
+
+    Returns:
+        Arrays as they are, tensors as arrays, anything else as a list without tensors in it.
+
+    Raises:
+        InputError: It does not end.
+    """
+    if hasattr(values, "__array__") and not isinstance(values, pd.Series | pd.Index):
+        return np.asarray(values)
+    if hasattr(values, "cardinality") and int(values.cardinality()) == -1:
+        raise InputError("data that end", "an endless tf.data.Dataset", "Leave out repeat().")
+    return [np.asarray(x)[()] if hasattr(x, "__array__") else x for x in values]
+
+
+def image_list(images: Any) -> np.ndarray | Sequence[Any]:
+    """Brings images into the order in which labels are read, and refuses what is no image.
+
+    Args:
+        images: See `from_arrays`; images of PIL too.
+
+    Returns:
+        An array, or a list of arrays, encoded images, and images of PIL as grey, RGB or RGBA.
+
+    Raises:
+        InputError: There are paths, or pairs of an image and a label.
+    """
+    images = listed(images)
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "OU":
+        return images
+    return [_image(image) for image in images]
+
+
+def _image(image: Any) -> Any:
+    if isinstance(image, str | os.PathLike):
+        fix = "Use from_folder, or from_dataframe with a column of paths."
+        raise InputError("images", f"a path or a name, {str(image)!r}", fix)
+    if isinstance(image, tuple):
+        data = "data.unbatch()" if np.ndim(image[-1]) else "data"
+        fix = f"Pass [x for x, _ in {data}] as images and [y for _, y in {data}] as labels."
+        raise InputError("images", f"a tuple of {len(image)}, as if with its label", fix)
+    mode = getattr(image, "mode", None)
+    if mode not in MODES:
+        return image
+    # An index into a palette is no grey, and ink is no light.
+    return image.convert("RGBA" if "transparency" in image.info else MODES[mode])
