@@ -4,11 +4,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from keras_tl.data.checks import other_pixels, refuse_scaled_pixels
-from keras_tl.data.in_memory import image_list
+from keras_tl.data.in_memory import image_list, label_list
 from keras_tl.data.label_cells import is_missing, plain
-from keras_tl.data.labels import Labels, class_text, read_label_columns, read_labels
+from keras_tl.data.labels import (
+    Labels,
+    class_text,
+    read_label_columns,
+    read_labels,
+    refuse_unknown_classes,
+)
 from keras_tl.data.source import SPLITS, Source
 from keras_tl.data.splits import parse_split
 from keras_tl.errors import InputError
@@ -18,7 +25,7 @@ CHANNELS = (1, 3, 4)
 
 def from_arrays(
     images: np.ndarray | Iterable[np.ndarray | bytes],
-    labels: np.ndarray | Sequence[Any],
+    labels: np.ndarray | pd.DataFrame | Iterable[Any],
     *,
     class_names: Sequence[str] | None = None,
     groups: Sequence[Any] | None = None,
@@ -33,7 +40,8 @@ def from_arrays(
             (RGBA) channels, or `[items, height, width]`; or a list of such images of any sizes;
             or a list of encoded images (`bytes`). Tensors and images of PIL are understood.
         labels: One label for each item (class names, class indices, numbers, lists of class
-            names), or numbers `[items, outputs]` with a column for each class or target.
+            names), or numbers `[items, outputs]` with a column for each class or target, in a
+            DataFrame with their names. Tensors are understood.
         class_names: The classes in order. Whole numbers as labels are then indices into them;
             None takes the classes that occur, sorted. With a column for each class, the columns'
             names.
@@ -49,17 +57,17 @@ def from_arrays(
         InputError: Lengths differ, images are paths or pairs with labels, pixels are no uint8,
             all 0 or 1, or of another shape, ids repeat, or the labels do not fit the task.
     """
-    images = image_list(images)
+    images, read = image_list(images), label_list(labels)
     count = len(images)
     if not count:
         raise InputError("at least one image", "none", "Pass images.")
-    check_lengths(count, "image", labels=labels, groups=groups, splits=splits, ids=ids)
+    check_lengths(count, "image", labels=read, groups=groups, splits=splits, ids=ids)
     items = [_item(images, i) for i in range(count)]
     refuse_scaled_pixels(items)
     return labelled(
         _ids(ids, count),
         items,
-        labels,
+        read,
         class_names=class_names,
         groups=groups,
         splits=splits,
@@ -82,7 +90,7 @@ def check_lengths(count: int, noun: str, **given: Any) -> None:
 def labelled(
     ids: np.ndarray,
     items: list[Any],
-    labels: np.ndarray | Sequence[Any] | None,
+    labels: np.ndarray | pd.DataFrame | Sequence[Any] | None,
     *,
     class_names: Sequence[str] | None,
     groups: Sequence[Any] | None,
@@ -92,6 +100,7 @@ def labelled(
     """Makes a source of items and `from_arrays`' other arguments; no labels: to predict."""
     unlabelled = Labels(np.zeros(len(items), np.int64), (), "single-label")
     read = unlabelled if labels is None else _read_labels(labels, class_names, task)
+    check_lengths(len(items), "item", labels=read.values)
     given = [""] * len(items) if splits is None else splits
     parsed = [parse_split(str(name or "")) for name in given]
     return Source(
@@ -125,24 +134,47 @@ def _item(images: np.ndarray | Sequence[Any], index: int) -> np.ndarray | bytes:
 
 
 def _read_labels(
-    labels: np.ndarray | Sequence[Any], class_names: Sequence[str] | None, task: str
+    labels: np.ndarray | pd.DataFrame | Sequence[Any],
+    class_names: Sequence[str] | None,
+    task: str,
 ) -> Labels:
+    columns = None
+    if isinstance(labels, pd.DataFrame):
+        columns, labels = [str(name) for name in labels.columns], labels.to_numpy()
     table = _table(labels)
-    is_column = table is not None and table.shape[1] == 1 and task in ("auto", "single-label")
-    if table is not None and is_column and (class_names is None or len(class_names) > 1):
+    is_column = table is None or (
+        task in ("auto", "single-label") and (class_names is None or len(class_names) > 1)
+    )
+    if is_column and (column := _only_column(labels, table)) is not None:
         # One label for each item, as Keras' own data sets have them.
-        labels, table = table[:, 0], None
+        labels, table = column, None
     if table is not None:
-        names = class_names if class_names is not None else [str(i) for i in range(table.shape[1])]
-        if len(names) != table.shape[1]:
-            fix = "Name every column."
-            raise InputError(f"{table.shape[1]} class names", str(len(names)), fix)
-        columns = {name: table[:, i].tolist() for i, name in enumerate(names)}
-        return read_label_columns(columns, task=task)
+        return _read_table(table, columns, class_names, task)
     cells = list(labels)
     if class_names is not None and task != "regression" and _all_integers(cells):
         cells = _named(np.array(cells), class_names)
     return read_labels(cells, task=task, class_names=class_names)
+
+
+def _only_column(labels: np.ndarray | Sequence[Any], table: np.ndarray | None) -> Any:
+    """The column of labels `[items, 1]`, words or numbers; None if they are otherwise."""
+    array = labels if isinstance(labels, np.ndarray) else table
+    return array[:, 0] if array is not None and array.shape[1:] == (1,) else None
+
+
+def _read_table(
+    table: np.ndarray, columns: list[str] | None, class_names: Sequence[str] | None, task: str
+) -> Labels:
+    """Reads a column for each class or target, by name if the columns have the classes' names."""
+    if columns is None or (class_names is not None and set(class_names) != set(columns)):
+        columns = None if class_names is None else list(class_names)
+    names = [str(i) for i in range(table.shape[1])] if columns is None else columns
+    if len(names) != table.shape[1]:
+        fix = "Name every column."
+        raise InputError(f"{table.shape[1]} class names", str(len(names)), fix)
+    refuse_unknown_classes({}, names)
+    cells = {name: table[:, i].tolist() for i, name in enumerate(names)}
+    return read_label_columns(cells, task=task, class_names=class_names)
 
 
 def _table(labels: np.ndarray | Sequence[Any]) -> np.ndarray | None:
@@ -159,7 +191,19 @@ def _table(labels: np.ndarray | Sequence[Any]) -> np.ndarray | None:
     if labels.ndim > 2:
         shape = list(labels.shape)
         raise InputError("labels [items] or [items, outputs]", f"shape {shape}", "Reshape them.")
+    if labels.dtype == object:
+        labels = _of_numbers(labels)
     return labels if labels.dtype.kind in "biuf" else None
+
+
+def _of_numbers(table: np.ndarray) -> np.ndarray:
+    """The same cells as numbers, if all that are filled are numbers or booleans."""
+    cells = [plain(cell) for cell in table.flat]
+    filled = [cell for cell in cells if not is_missing(cell)]
+    if not filled or not all(isinstance(cell, int | float) for cell in filled):
+        return table
+    numbers = [float("nan") if is_missing(cell) else cell for cell in cells]
+    return np.array(numbers).reshape(table.shape)
 
 
 def _all_integers(labels: Sequence[Any]) -> bool:

@@ -1,7 +1,7 @@
-"""What stands in memory for images, as arrays and lists that are read by position."""
+"""What stands in memory for images, labels and texts, as arrays and lists read by position."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,51 @@ def image_list(images: Any) -> np.ndarray | Sequence[Any]:
     if isinstance(images, np.ndarray) and images.dtype.kind not in "OU":
         return images
     return [_image(image) for image in images]
+
+
+def label_list(labels: Any) -> np.ndarray | list[Any] | pd.DataFrame | None:
+    """Brings labels into a form that has a length and is read by position.
+
+    Args:
+        labels: See `from_arrays`.
+
+    Returns:
+        An array or a list; a DataFrame, whose columns have names, and None as they are.
+
+    Raises:
+        InputError: They are a text or a mapping.
+    """
+    if labels is None or isinstance(labels, pd.DataFrame):
+        return labels
+    _refuse_one("a label for each item", labels)
+    return listed(labels)
+
+
+def text_list(texts: Any) -> list[Any]:
+    """Brings texts into a list, and refuses what only looks like one.
+
+    Args:
+        texts: See `from_texts`.
+
+    Returns:
+        The texts, or pairs of them.
+
+    Raises:
+        InputError: They are one text, a table, or have labels beside them.
+    """
+    _refuse_one("several texts", texts)
+    if isinstance(texts, pd.DataFrame):
+        raise InputError("a list of texts", "a DataFrame", "Use from_text_dataframe.")
+    if isinstance(getattr(texts, "element_spec", None), tuple | dict):
+        fix = "Pass [x.numpy().decode() for x, _ in data] as texts and the labels likewise."
+        raise InputError("texts", "a tf.data.Dataset of several values each", fix)
+    return list(listed(texts))
+
+
+def _refuse_one(expected: str, values: Any) -> None:
+    """Refuses what can be iterated over, but not item by item."""
+    if isinstance(values, str | bytes | Mapping):
+        raise InputError(expected, f"one {type(values).__name__}", "Pass a list of them.")
 
 
 def _image(image: Any) -> Any:

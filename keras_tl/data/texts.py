@@ -12,6 +12,7 @@ import pandas as pd
 
 from keras_tl.data.arrays import check_lengths, labelled
 from keras_tl.data.folders import TEXTS, class_folders
+from keras_tl.data.in_memory import label_list, text_list
 from keras_tl.data.inspection import check_bad_fraction, refuse_too_many_bad
 from keras_tl.data.labels import class_text, first_few, refuse_emptied_classes
 from keras_tl.data.source import Skipped, Source, content_hash
@@ -190,7 +191,7 @@ def from_text_folder(
 
 def from_texts(
     texts: Sequence[str | Sequence[str]],
-    labels: Sequence[Any] | np.ndarray | None = None,
+    labels: Sequence[Any] | np.ndarray | pd.DataFrame | None = None,
     *,
     ids: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
@@ -214,10 +215,10 @@ def from_texts(
         `skipped` as bad.
 
     Raises:
-        InputError: Lengths differ, the labels do not fit the task, or texts are bytes or partly
-            pairs.
+        InputError: Lengths differ, the labels do not fit the task, or texts are a single one, a
+            table, bytes, or partly pairs.
     """
-    texts = list(texts)
+    texts, labels = text_list(texts), label_list(labels)
     check_lengths(len(texts), "text", labels=labels, splits=splits, groups=groups, ids=ids)
     if not texts:
         raise InputError("at least one text", "none", "Pass texts.")

@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_tl.data.arrays import from_arrays
+from keras_tl.data.arrays import from_arrays, labelled
+from keras_tl.data.texts import from_texts
 from keras_tl.errors import InputError
 
 PIXELS = np.arange(4 * 2 * 3 * 3, dtype=np.uint8).reshape(4, 2, 3, 3)
@@ -55,3 +56,83 @@ def pairs():
 def test_what_is_no_image_is_refused(images, message):
     with pytest.raises(InputError, match=message):
         from_arrays(images, [0, 1])
+
+
+def test_numbers_of_mixed_types_are_a_label_matrix():
+    frame = pd.DataFrame({"a": [True, False, True, True], "b": [1, 0, 0, 1]})
+    for labels in (frame.values, frame.astype({"b": "Int64"}).values):
+        source = from_arrays(PIXELS, labels, class_names=["a", "b"])
+        assert source.task == "multi-label"
+        assert source.labels.tolist() == [[1, 1], [0, 0], [1, 0], [1, 1]]
+    frame["c"] = [0.5, 1.5, 2, 3]
+    assert from_arrays(PIXELS, frame.values).task == "regression"
+    frame["c"] = [0, 1, None, 1]
+    with pytest.raises(InputError, match="1 without one"):
+        from_arrays(PIXELS, frame.astype(object).values)
+
+
+def test_data_frames_of_labels():
+    frame = pd.DataFrame({"label": LABELS, "index": [1, 0, 1, 0]})
+    source = from_arrays(PIXELS, frame[["label"]])
+    assert source.class_names == ("a", "b") and source.labels.tolist() == [1, 0, 1, 0]
+    assert from_arrays(PIXELS, frame[["label"]].values).labels.tolist() == [1, 0, 1, 0]
+    named = from_arrays(PIXELS, frame[["index"]].astype(object), class_names=["x", "y"])
+    assert named.class_names == ("x", "y") and named.labels.tolist() == [1, 0, 1, 0]
+
+
+def test_columns_of_a_data_frame_name_the_classes():
+    dummies = pd.get_dummies(pd.Series(LABELS))
+    source = from_arrays(PIXELS, dummies)
+    assert source.class_names == ("a", "b") and source.labels.tolist() == [1, 0, 1, 0]
+    turned = from_arrays(PIXELS, dummies, class_names=["b", "a"])
+    assert turned.class_names == ("b", "a") and turned.labels.tolist() == [0, 1, 0, 1]
+    renamed = from_arrays(PIXELS, dummies, class_names=["x", "y"])
+    assert renamed.class_names == ("x", "y") and renamed.labels.tolist() == [1, 0, 1, 0]
+    with pytest.raises(InputError, match="different class names"):
+        from_arrays(PIXELS, dummies, class_names=["x", "x"])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        tf.constant(LABELS),
+        [tf.constant(label) for label in LABELS],
+        tf.data.Dataset.from_tensor_slices(LABELS),
+        pd.Categorical(LABELS),
+    ],
+)
+def test_labels_of_other_types(labels):
+    assert from_arrays(PIXELS, labels).class_names == ("a", "b")
+    assert from_texts(["p", "q", "r", "s"], labels).labels.tolist() == [1, 0, 1, 0]
+
+
+def test_texts_with_data_frames_and_tensors():
+    texts = ["p", "q", "r", "s"]
+    frame = pd.DataFrame({"label": LABELS}, index=[3, 2, 1, 0])
+    assert from_texts(texts, frame).labels.tolist() == [1, 0, 1, 0]
+    with pytest.raises(InputError, match="Decode"):
+        from_texts(tf.constant(texts))
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("hello", "one str. Pass a list"),
+        ({"text": ["a"]}, "one dict"),
+        (pd.DataFrame({"text": ["a"]}), "from_text_dataframe"),
+        (tf.data.Dataset.from_tensor_slices((["a", "b"], [0, 1])), "for x, _ in data"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused(texts, message):
+    with pytest.raises(InputError, match=message):
+        from_texts(texts)
+
+
+def test_labels_are_as_many_as_items():
+    with pytest.raises(InputError, match="a label for each item, received one str"):
+        from_arrays(PIXELS, "abab")
+    with pytest.raises(InputError, match="4 labels, received 3"):
+        from_arrays(PIXELS, pd.DataFrame({"label": LABELS[:3]}))
+    options = {"class_names": None, "groups": None, "splits": None, "task": "auto"}
+    with pytest.raises(InputError, match="4 labels, received 3"):
+        labelled(np.arange(4), list(PIXELS), LABELS[:3], **options)
