@@ -8,10 +8,9 @@ import pandas as pd
 
 from keras_tl.data.checks import other_pixels, refuse_scaled_pixels
 from keras_tl.data.in_memory import image_list, label_list
-from keras_tl.data.label_cells import is_missing, plain
+from keras_tl.data.label_cells import as_class_names, class_text, is_missing, plain
 from keras_tl.data.labels import (
     Labels,
-    class_text,
     read_label_columns,
     read_labels,
     refuse_unknown_classes,
@@ -138,7 +137,7 @@ def _read_labels(
     class_names: Sequence[str] | None,
     task: str,
 ) -> Labels:
-    columns = None
+    columns, class_names = None, as_class_names(class_names)
     if isinstance(labels, pd.DataFrame):
         columns, labels = [str(name) for name in labels.columns], labels.to_numpy()
     table = _table(labels)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_tl.data.label_cells import as_class_names
 from keras_tl.data.labels import TASK_NAMES, first_few, refuse_unknown_classes
 from keras_tl.data.source import SPLITS, Skipped, Source
 from keras_tl.data.splits import SPLIT_ALIASES
@@ -106,12 +107,13 @@ def class_folders(
     walk = _Walk(root, kind)
     found, classes = _find_files(walk)
     counts = Counter(file.class_name for file in found)
-    if class_names is None:
+    wanted = as_class_names(class_names)
+    if wanted is None:
         _refuse_empty_classes(classes, counts, kind)
         names = tuple(sorted(classes))
     else:
-        refuse_unknown_classes(counts, class_names)
-        names = tuple(class_names)
+        refuse_unknown_classes(counts, wanted)
+        names = wanted
     index = {name: i for i, name in enumerate(names)}
     return Source(
         ids=np.array([walk.id(file.path) for file in found], dtype=object),

@@ -1,4 +1,4 @@
-"""What a cell of a label column is: missing, a number, a list."""
+"""What a cell of a label column is: missing, a number, a list, and how a class is written."""
 
 import re
 import sys
@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_tl.errors import InputError
+
 # Types of `pandas.NA`, which cannot be compared, and `pandas.NaT`.
 PANDAS_NOTHING = ("NAType", "NaTType")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_WHOLE_WITH_POINT = re.compile(r"([+-]?\d+)\.0*")
 
 
 def plain(value: Any) -> Any:
@@ -52,3 +55,33 @@ def as_numbers(cells: Sequence[Any]) -> list[float] | None:
     if all(is_number(cell) for cell in cells):
         return [float(cell) for cell in cells]
     return None
+
+
+def class_text(cell: Any, numeric: bool = False) -> str:
+    """Names a class or a group by its cell: 3.0 is "3", so is "3.0" where all are `numeric`."""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    text = str(cell)
+    whole = _WHOLE_WITH_POINT.fullmatch(text) if numeric else None
+    return whole.group(1) if whole else text
+
+
+def as_class_names(class_names: Sequence[Any] | None) -> tuple[str, ...] | None:
+    """Class names as text: pandas and NumPy have lists that are neither true nor false.
+
+    Args:
+        class_names: A list, array or pandas Index of names, or of numbers; or None.
+
+    Returns:
+        The names, or None.
+
+    Raises:
+        InputError: They are one text.
+    """
+    if class_names is None:
+        return None
+    if isinstance(class_names, str):
+        raise InputError("a list of class names", repr(class_names), "Pass a list of them.")
+    return tuple(
+        str(name) if isinstance(name, str) else class_text(plain(name)) for name in class_names
+    )

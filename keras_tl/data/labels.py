@@ -1,7 +1,6 @@
 """From raw label values to a task, its class names and its label array."""
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_tl.data.label_cells import as_numbers, is_list, is_missing, is_number, plain
+from keras_tl.data.label_cells import (
+    as_class_names,
+    as_numbers,
+    class_text,
+    is_list,
+    is_missing,
+    is_number,
+    plain,
+)
 from keras_tl.errors import InputError, did_you_mean
 
 log = logging.getLogger("keras_tl")
@@ -18,7 +25,6 @@ TASK_NAMES = ("single-label", "multi-label", "regression")
 
 # What is written between the classes of an item, in splits and predictions.
 _BETWEEN_CLASSES = "|"
-_WHOLE_WITH_POINT = re.compile(r"([+-]?\d+)\.0*")
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ def read_labels(
             several classes holds "|".
     """
     _check_task(task)
+    class_names = as_class_names(class_names)
     cells = [plain(value) for value in values]
     _refuse_missing(cells, rows)
     numbers = as_numbers(cells)
@@ -109,6 +116,7 @@ def read_label_columns(
             name of one of several classes holds "|".
     """
     _check_task(task)
+    class_names = as_class_names(class_names)
     numbers = {name: _column_numbers(name, values, rows) for name, values in columns.items()}
     table = np.array([numbers[name] or [] for name in numbers], np.float64).T
     binary = bool(np.isin(table, (0, 1)).all())
@@ -177,15 +185,6 @@ def refuse_emptied_classes(
             f"none in {first_few([repr(name) for name in lost])}",
             f"Repair or add {noun}s of that class, or leave the class out.",
         )
-
-
-def class_text(cell: Any, numeric: bool = False) -> str:
-    """Names a class or a group by its cell: 3.0 is "3", so is "3.0" where all are `numeric`."""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    text = str(cell)
-    whole = _WHOLE_WITH_POINT.fullmatch(text) if numeric else None
-    return whole.group(1) if whole else text
 
 
 def first_few(names: Sequence[str], shown: int = 3) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_tl.data.folders import from_folder, require_utf8
 from keras_tl.data.frames import from_csv
+from keras_tl.data.label_cells import as_class_names
 from keras_tl.data.source import Source
 from keras_tl.data.texts import from_text_csv, from_text_folder
 from keras_tl.data.tfds import from_text_tfds, from_tfds
@@ -65,6 +66,7 @@ def open_data(
         InputError: There is no such data, it is of no known kind, its path is no UTF-8, it has
             classes beside those that were given, or columns are named that it cannot have.
     """
+    class_names = as_class_names(class_names)
     named: dict[str, Any] = {
         "path_column": path_column,
         "label_column": label_column,

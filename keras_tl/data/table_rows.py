@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Literal
 
 import pandas as pd
 
-from keras_tl.data.labels import class_text
+from keras_tl.data.label_cells import class_text
 from keras_tl.data.splits import SPLIT_ALIASES, parse_split
 from keras_tl.data.tables import (
     JSON_EXTENSIONS,

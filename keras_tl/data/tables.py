@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from keras_tl.data.label_cells import class_text
 from keras_tl.data.labels import (
     Labels,
-    class_text,
     first_few,
     read_label_columns,
     read_labels,

@@ -14,7 +14,8 @@ from keras_tl.data.arrays import check_lengths, labelled
 from keras_tl.data.folders import TEXTS, class_folders
 from keras_tl.data.in_memory import label_list, text_list
 from keras_tl.data.inspection import check_bad_fraction, refuse_too_many_bad
-from keras_tl.data.labels import class_text, first_few, refuse_emptied_classes
+from keras_tl.data.label_cells import class_text
+from keras_tl.data.labels import first_few, refuse_emptied_classes
 from keras_tl.data.source import Skipped, Source, content_hash
 from keras_tl.data.tables import (
     LARGEST_CELL,

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,9 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_tl.data.arrays import from_arrays, labelled
-from keras_tl.data.texts import from_texts
+from keras_tl.data.labels import read_label_columns, read_labels
+from keras_tl.data.open import open_data
+from keras_tl.data.texts import from_text_folder, from_texts
 from keras_tl.errors import InputError
 
 PIXELS = np.arange(4 * 2 * 3 * 3, dtype=np.uint8).reshape(4, 2, 3, 3)
@@ -136,3 +140,37 @@ def test_labels_are_as_many_as_items():
     options = {"class_names": None, "groups": None, "splits": None, "task": "auto"}
     with pytest.raises(InputError, match="4 labels, received 3"):
         labelled(np.arange(4), list(PIXELS), LABELS[:3], **options)
+
+
+@pytest.mark.parametrize("form", [list, np.array, pd.Index, pd.Series])
+def test_class_names_of_any_kind_of_list(form):
+    names = form(["b", "a"])
+    for source in (
+        from_arrays(PIXELS, LABELS, class_names=names),
+        from_arrays(PIXELS, [0, 1, 0, 1], class_names=names),
+        from_arrays(PIXELS, np.eye(2)[[0, 1, 0, 1]], class_names=names),
+        from_texts(["p", "q", "r", "s"], LABELS, class_names=names),
+    ):
+        assert source.class_names == ("b", "a") and source.labels.tolist() == [0, 1, 0, 1]
+    for name in source.class_names:
+        assert type(name) is str
+    assert read_labels(LABELS, class_names=names).class_names == ("b", "a")
+    columns = {"a": [0, 1], "b": [1, 0]}
+    assert read_label_columns(columns, class_names=names).class_names == ("b", "a")
+
+
+def test_class_names_that_are_numbers_or_one_text():
+    source = from_arrays(PIXELS, ["10", "2", "10", "2"], class_names=np.array([2, 10]))
+    assert source.class_names == ("2", "10") and source.labels.tolist() == [1, 0, 1, 0]
+    with pytest.raises(InputError, match="a list of class names"):
+        from_arrays(PIXELS, LABELS, class_names="ab")
+
+
+@pytest.mark.parametrize("form", [list, np.array, pd.Index])
+def test_class_names_of_folders(tmp_path, form):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text.txt").write_text(name)
+    for opened in (from_text_folder, partial(open_data, text_column="text")):
+        source = opened(str(tmp_path), class_names=form(["b", "a"]))
+        assert source.class_names == ("b", "a") and source.labels.tolist() == [1, 0]

@@ -4,9 +4,9 @@ import re
 import numpy as np
 import pytest
 
+from keras_tl.data.label_cells import class_text
 from keras_tl.data.labels import (
     class_counts,
-    class_text,
     first_few,
     read_label_columns,
     read_labels,
