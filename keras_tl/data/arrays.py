@@ -45,7 +45,7 @@ def from_arrays(
             None takes the classes that occur, sorted. With a column for each class, the columns'
             names.
         groups: One group for each item, "" or None for an item on its own.
-        splits: "train", "val" or "test" for each item, "" for what is to be assigned.
+        splits: "train", "val" or "test" for each item, "" or None for what is to be assigned.
         task: "auto" or a task's name.
         ids: Unique names of the items; None numbers them.
 
@@ -101,7 +101,8 @@ def labelled(
     read = unlabelled if labels is None else _read_labels(labels, class_names, task)
     check_lengths(len(items), "item", labels=read.values)
     given = [""] * len(items) if splits is None else splits
-    parsed = [parse_split(str(name or "")) for name in given]
+    cells = [plain(name) for name in given]
+    parsed = [parse_split("" if is_missing(cell) else str(cell)) for cell in cells]
     return Source(
         ids=ids,
         items=items,

@@ -206,7 +206,7 @@ def from_texts(
         texts: The texts, or pairs of them.
         labels: As for `from_arrays`: one label for each, or a column for each class or target.
         ids: Unique names of the texts; None numbers them: "text 0".
-        splits: "train", "val" or "test" for each; "" for what is to be assigned.
+        splits: "train", "val" or "test" for each; "" or None for what is to be assigned.
         groups: One group for each, "" or None for a text on its own.
         task: "auto" or a task's name.
         class_names: See `from_arrays`.

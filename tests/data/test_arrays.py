@@ -113,3 +113,12 @@ def test_missing_groups_are_none_whatever_stands_for_them():
     assert source.groups.tolist() == ["p", "", "", "", ""]
     with pytest.raises(InputError, match="label"):
         from_arrays(images, ["a", pd.NA, "a", "b", "a"])
+
+
+@pytest.mark.parametrize("form", [list, pd.Series])
+def test_missing_splits_are_to_be_assigned(form):
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3)).astype(np.uint8)
+    given = form(["train", float("nan"), None, pd.NA, "test"])
+    source = from_arrays(images, ["a", "b", "a", "b", "a"], splits=given)
+    assert source.splits.tolist() == ["train", "", "", "", "test"]
+    assert source.given_splits == ("train", "test")
