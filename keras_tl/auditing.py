@@ -7,6 +7,7 @@ labels away.
 
 import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from keras_tl.data.audit.near import BLANK
 from keras_tl.data.audit.text_judging import SeenTexts, judge_texts, look_through_texts
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
-from keras_tl.data.open import open_data
+from keras_tl.data.open import as_source
 from keras_tl.data.prepare import ImageData
 from keras_tl.data.prepare_texts import TextData
 from keras_tl.data.source import SPLITS, Source
@@ -62,7 +63,7 @@ log = logging.getLogger("keras_tl")
 
 
 def audit(
-    data: str | Source,
+    data: str | os.PathLike[str] | Source,
     *,
     labels: bool = True,
     backbone: str | None = None,
@@ -103,7 +104,7 @@ def audit(
     Raises:
         InputError: The data cannot be opened, or no item of a class can be read.
     """
-    source = open_data(data, **options) if isinstance(data, str) else data
+    source = as_source(data, **options)
     config = TrainConfig(
         data="",
         out="",

@@ -1,5 +1,6 @@
 """One word for any data: a folder, a table or a TFDS name."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ _OF_TABLES = {
 
 
 def open_data(
-    data: str,
+    data: str | os.PathLike[str],
     *,
     task: str = "auto",
     path_column: str = "path",
@@ -66,7 +67,7 @@ def open_data(
         InputError: There is no such data, it is of no known kind, its path is no UTF-8, it has
             classes beside those that were given, or columns are named that it cannot have.
     """
-    class_names = as_class_names(class_names)
+    data, class_names = os.fspath(data), as_class_names(class_names)
     named: dict[str, Any] = {
         "path_column": path_column,
         "label_column": label_column,
@@ -100,6 +101,29 @@ def open_data(
     if Path(data).is_dir():
         return from_text_folder(data, **options)
     return from_text_csv(data, text_column, pair=pair, id_column=id_column, **columns, **options)
+
+
+def as_source(data: str | os.PathLike[str] | Source, **options: Any) -> Source:
+    """Opens data unless they are open already.
+
+    Args:
+        data: See `open_data`, or an opened source.
+        **options: See `open_data`; an opened source has them.
+
+    Returns:
+        The items.
+
+    Raises:
+        InputError: They are neither, or cannot be opened.
+    """
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return open_data(data, **options)
+    fix = "Make a source: from_dataframe(frame), or from_arrays(images, labels)."
+    if isinstance(getattr(data, "source", None), Source):
+        fix = "Pass its .source."
+    raise InputError("a path, a name of TFDS, or an opened source", type(data).__name__, fix)
 
 
 def is_table(data: str) -> bool:

@@ -1,5 +1,6 @@
 """From opened data to three splits that are ready to train on."""
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -8,7 +9,7 @@ from keras_tl.data.audit.findings import Audit
 from keras_tl.data.audit.judging import Seen, judge, look_through
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
-from keras_tl.data.open import open_data
+from keras_tl.data.open import as_source
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.prepared import Prepared, divide
 from keras_tl.data.source import Source
@@ -44,7 +45,7 @@ class ImageData(Prepared):
 
 
 def prepare(
-    data: str | Source,
+    data: str | os.PathLike[str] | Source,
     *,
     image_size: int = 224,
     resize: str = "squash",
@@ -85,8 +86,7 @@ def prepare(
     augmentation = augmentations.get(augment) if isinstance(augment, str) else augment
     if views is not None:
         augmentation = replace(augmentation, cycle=views)
-    source = open_data(data) if isinstance(data, str) else data
-    source = inspect(source, image_input, max_bad_fraction=max_bad_fraction)
+    source = inspect(as_source(data), image_input, max_bad_fraction=max_bad_fraction)
     seen = look_through(source, image_input) if audit or strict else None
     how: dict[str, Any] = {"val_fraction": val_fraction, "test_fraction": test_fraction}
     source, found = divide(source, seen, judge, strict=strict, seed=seed, **how)

@@ -1,7 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from keras_tl.auditing import audit
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.open import align_classes, open_data
 from keras_tl.data.prepare import prepare
@@ -78,6 +80,18 @@ def test_classes_are_matched_by_name():
     )
     with pytest.raises(InputError, match="also b"):
         align_classes(source, ("a", "c"))
+
+
+def test_what_is_open_or_can_be_opened(photos):
+    data = prepare(photos, image_size=8, seed=1)
+    assert data.counts == prepare(str(photos), image_size=8, seed=1).counts
+    assert audit(photos, labels=False) == audit(str(photos), labels=False)
+    for opened in (prepare, audit):
+        with pytest.raises(InputError, match=r"received ImageData. Pass its \.source"):
+            opened(data)
+        for other in (pd.DataFrame({"path": ["a.png"]}), np.zeros((2, 4, 4, 3), np.uint8), None):
+            with pytest.raises(InputError, match=r"opened source.*from_dataframe.*from_arrays"):
+                opened(other)
 
 
 def test_prepare_divides_what_can_be_read(photos):
