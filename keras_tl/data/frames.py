@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from keras_tl.data.columns import named_by_text
 from keras_tl.data.labels import first_few, refuse_emptied_classes
 from keras_tl.data.source import Skipped, Source
 from keras_tl.data.tables import (
@@ -39,7 +40,8 @@ def from_dataframe(
     label, split and group counts once; with others it is refused.
 
     Args:
-        frame: The rows. Text or numbers; pandas' own missing values are understood.
+        frame: The rows. Text or numbers; pandas' own missing values are understood. Columns may
+            be numbered: 0 is named as 0, or as "0".
         root: What relative paths are relative to.
         path_column: The column of image paths, relative or absolute.
         label_column: The column of labels, or several: zeros and ones for each class, or the
@@ -61,6 +63,8 @@ def from_dataframe(
         InputError: A column is missing, a cell is empty or cannot be read, no file exists, a
             class has no file left, or a path has contradicting rows.
     """
+    frame, named = named_by_text(frame, path_column, label_column, split_column, group_column)
+    path_column, label_column, split_column, group_column = named
     notes = read_notes(
         frame,
         [path_column],

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from keras_tl.data.arrays import check_lengths, labelled
+from keras_tl.data.columns import named_by_text
 from keras_tl.data.folders import TEXTS, class_folders
 from keras_tl.data.in_memory import label_list, text_list
 from keras_tl.data.inspection import check_bad_fraction, refuse_too_many_bad
@@ -104,7 +105,7 @@ def from_text_dataframe(
     never divided between splits.
 
     Args:
-        frame: The rows.
+        frame: The rows; their columns may be numbered, see `from_dataframe`.
         text_column: The column of texts; or several, in a list or separated by commas.
         label_column: The column of labels, or several, see `from_dataframe`; None reads none (to
             predict).
@@ -127,6 +128,9 @@ def from_text_dataframe(
     """
     if not frame.index.is_unique:
         frame = frame.reset_index(drop=True)
+    asked = (text_column, label_column, split_column, group_column, id_column)
+    frame, named = named_by_text(frame, *asked)
+    text_column, label_column, split_column, group_column, id_column = named
     columns = _named(text_column)
     if pair and len(columns) != 2:
         fix = "Name two: --text-column title,body."

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from keras_tl.data.frames import from_csv, from_dataframe
+from keras_tl.data.texts import from_text_dataframe
 from keras_tl.errors import InputError
 
 
@@ -196,3 +197,22 @@ def test_csv_that_cannot_be_read(folder):
 def test_named_split_column_must_exist(folder):
     with pytest.raises(InputError, match="a column 'fold'"):
         from_csv(write(folder, "path,label\na.jpg,x\nb.jpg,y\n"), split_column="fold")
+
+
+@pytest.mark.parametrize("kind", [int, str, np.int64])
+def test_columns_with_numbers_for_names(folder, kind):
+    frame = pd.DataFrame([["y", "b.jpg", "g", "val"], ["x", "a.jpg", "h", "train"]])
+    columns = {"path_column": 1, "label_column": 0, "group_column": 2, "split_column": 3}
+    columns = {name: kind(number) for name, number in columns.items()}
+    source = from_dataframe(frame, root=folder, **columns)
+    assert (source.class_names, source.labels.tolist()) == (("x", "y"), [1, 0])
+    assert source.groups.tolist() == ["g", "h"] and source.splits.tolist() == ["val", "train"]
+    texts = from_text_dataframe(
+        frame, columns["path_column"], label_column=columns["label_column"], id_column=kind(2)
+    )
+    assert texts.items == [("b.jpg",), ("a.jpg",)] and texts.labels.tolist() == [1, 0]
+    assert texts.ids.tolist() == ["g", "h"]
+    both = from_text_dataframe(frame, [kind(1), kind(2)], label_column=None, pair=True)
+    assert both.items == [("b.jpg", "g"), ("a.jpg", "h")]
+    with pytest.raises(InputError, match="a column '7', received the columns 0, 1, 2"):
+        from_text_dataframe(frame, kind(7))
