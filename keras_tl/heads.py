@@ -37,12 +37,15 @@ def add_head(
         A `keras.Model` from the backbone's input to float32 `[batch, outputs]`.
 
     Raises:
-        InputError: An unknown task or pooling, fewer than one output, or a backbone with another
+        InputError: An unknown task or pooling, too few outputs, or a backbone with another
             kind of output.
     """
     row = tasks.get(task)
     if outputs < 1:
         raise InputError("at least 1 output", str(outputs), "Give the number of classes.")
+    if task == "single-label" and outputs < 2:
+        # A softmax of one output is always 1.
+        raise InputError("at least 2 classes", "1 output", "For two classes give outputs=2.")
     x = _pool(backbone.output, pooling)
     for index, units in enumerate(hidden, start=1):
         x = _dropout(x, dropout, f"head_dropout_{index}")

@@ -76,3 +76,10 @@ def test_a_built_model_is_flat_and_takes_pixels():
 def test_wrong_values_are_refused(wrong):
     with pytest.raises(InputError):
         add_head(backbone(), **{"outputs": 2, **wrong})
+
+
+def test_one_output_is_no_choice_between_classes():
+    with pytest.raises(InputError, match=r"at least 2 classes.*For two classes give outputs=2"):
+        add_head(backbone(), 1)
+    for task in ("multi-label", "regression"):
+        assert add_head(backbone(), 1, task=task).output_shape == (None, 1)
