@@ -43,8 +43,11 @@ def image_list(images: Any) -> np.ndarray | Sequence[Any]:
         An array, or a list of arrays, encoded images, and images of PIL as grey, RGB or RGBA.
 
     Raises:
-        InputError: There are paths, or pairs of an image and a label.
+        InputError: There are paths, batches, or pairs of an image and a label.
     """
+    if isinstance(images, pd.DataFrame):
+        fix = "Pass its column of images, or use from_dataframe with a column of paths."
+        raise InputError("images", "a DataFrame", fix)
     images = listed(images)
     if isinstance(images, np.ndarray) and images.dtype.kind not in "OU":
         return images
@@ -104,6 +107,8 @@ def _image(image: Any) -> Any:
         data = "data.unbatch()" if np.ndim(image[-1]) else "data"
         fix = f"Pass [x for x, _ in {data}] as images and [y for _, y in {data}] as labels."
         raise InputError("images", f"a tuple of {len(image)}, as if with its label", fix)
+    if getattr(image, "ndim", 0) == 4:
+        raise InputError("single images", "a batch of them", "Pass data.unbatch().")
     mode = getattr(image, "mode", None)
     if mode not in MODES:
         return image

@@ -54,6 +54,8 @@ def pairs():
         ("photos", "from_folder"),
         (pairs(), r"Pass \[x for x, _ in data\] as images"),
         (pairs().batch(2), r"Pass \[x for x, _ in data.unbatch\(\)\] as images"),
+        (pairs().map(lambda x, _: x).batch(2), r"Pass data.unbatch\(\)"),
+        (pd.DataFrame({"image": list(PIXELS)}), "Pass its column of images"),
         (pairs().repeat(), r"Leave out repeat"),
     ],
 )
