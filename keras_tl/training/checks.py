@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_tl import freezing, tasks
 from keras_tl.backbones.adapters import adapter_weights
 from keras_tl.errors import InputError, sentence
+from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
 from keras_tl.training.rates import variable_rates
 from keras_tl.training.sampling import check_sampling
@@ -31,7 +32,11 @@ def are_pretrained(phases: Sequence[Phase]) -> bool:
 
 
 def check_task(
-    task: str, phases: Sequence[Phase], class_weights: Sequence[float] | None, targets: Any
+    task: str,
+    phases: Sequence[Phase],
+    class_weights: Sequence[float] | None,
+    train: Images,
+    val: Images | None = None,
 ) -> None:
     """Refuses what a task has no use for, before the first of the phases trains.
 
@@ -39,15 +44,25 @@ def check_task(
         task: A name in `keras_tl.tasks`.
         phases: The phases.
         class_weights: What each class counts, or None.
-        targets: Float32 `[items, outputs]`, of the training items.
+        train: The training items.
+        val: The validation items, or None.
 
     Raises:
-        InputError: A regression was asked for what only classes have.
+        InputError: The data have another task, or a regression was asked for what only classes
+            have.
     """
+    classifies = tasks.get(task).classifies
+    for images in (train, val):
+        # Items of another kind than `Samples` need not know their task.
+        known = getattr(getattr(images, "source", None), "task", task)
+        if known != task:
+            received, fix = f"task={task!r}", "Give the task of the data."
+            raise InputError(f"task={known!r}, as the data are", received, fix)
+    targets = train.targets()
     for phase in phases:
         phase.build_loss(task, targets)
         check_sampling(phase.sampling, task)
-    if class_weights is not None and not tasks.get(task).classifies:
+    if class_weights is not None and not classifies:
         raise InputError("classes for class weights", "a regression", "Leave them out.")
 
 

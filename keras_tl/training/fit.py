@@ -103,8 +103,8 @@ def run_phases(
         History and reports.
 
     Raises:
-        InputError: No training images, or fewer than the devices; a phase or class weights that
-            the task has no use for; a checkpoint of another training.
+        InputError: No training images, or fewer than the devices; another task than the data's; a
+            phase or class weights that it has no use for; a checkpoint of another training.
         CheckError: Something frozen moved, or something trainable cannot learn.
         LostWorkerError: Another process of the training is gone.
     """
@@ -116,7 +116,7 @@ def run_phases(
     val = val if val is not None and len(val) else None
     batch_size = whole_batch(batch_size, len(train), sharing.devices * micro_batches)
     sharing.check_alike(model, phases, train, val, store, batch_size, seed, class_weights)
-    check_task(task, phases, class_weights, train.targets())
+    check_task(task, phases, class_weights, train, val)
     weights = sample_weights(train.targets(), class_weights)
     data = _Data(train, val, task, batch_size, weights)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}
