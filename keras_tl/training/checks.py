@@ -31,6 +31,31 @@ def are_pretrained(phases: Sequence[Phase]) -> bool:
     return any(phase.freezing != freezing.Nothing(batch_norm="trained") for phase in phases)
 
 
+def check_fit(model: keras.Model, *parts: Images | None) -> None:
+    """Refuses items that a model has another input or other outputs for.
+
+    Args:
+        model: A functional model of one input and one output.
+        *parts: The training and the validation items; None is passed over.
+
+    Raises:
+        InputError: Images of another size, or targets of another number than the outputs.
+    """
+    shape, outputs = model.inputs[0].shape, model.outputs[0].shape[-1]
+    for images in parts:
+        size = getattr(getattr(images, "input_spec", None), "size", None)
+        if size and len(shape) == 4 and not {*shape[1:3]} <= {size, None}:
+            square = shape[1] == shape[2]
+            asked = shape[1] if square else f"{shape[1]}x{shape[2]}"
+            fix = f"Give prepare image_size={asked}, or build" if square else "Build"
+            fix += f" the model with image_size={size}."
+            raise InputError(f"images of {asked} pixels for this model", str(size), fix)
+        targets = None if images is None else images.targets().shape[1]
+        if targets and outputs and targets != outputs:
+            received, fix = f"a model of {outputs}", f"Build it with outputs={targets}."
+            raise InputError(f"{targets} outputs, as the data have targets", received, fix)
+
+
 def check_task(
     task: str,
     phases: Sequence[Phase],

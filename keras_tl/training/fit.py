@@ -24,6 +24,7 @@ from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
 from keras_tl.training.checks import (
     are_pretrained,
+    check_fit,
     check_task,
     memory_told,
     warn_of_fast_rate,
@@ -103,8 +104,8 @@ def run_phases(
         History and reports.
 
     Raises:
-        InputError: No training images, or fewer than the devices; another task than the data's; a
-            phase or class weights that it has no use for; a checkpoint of another training.
+        InputError: No training images, or fewer than the devices; a task or a model that the data
+            are not for; what the task has no use for; a checkpoint of another training.
         CheckError: Something frozen moved, or something trainable cannot learn.
         LostWorkerError: Another process of the training is gone.
     """
@@ -117,6 +118,7 @@ def run_phases(
     batch_size = whole_batch(batch_size, len(train), sharing.devices * micro_batches)
     sharing.check_alike(model, phases, train, val, store, batch_size, seed, class_weights)
     check_task(task, phases, class_weights, train, val)
+    check_fit(model, train, val)
     weights = sample_weights(train.targets(), class_weights)
     data = _Data(train, val, task, batch_size, weights)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}

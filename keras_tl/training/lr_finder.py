@@ -15,7 +15,7 @@ from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.freezing import Policy
 from keras_tl.topology import layers_within
-from keras_tl.training.checks import check_task
+from keras_tl.training.checks import check_fit, check_task
 from keras_tl.training.fit import run_phases
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
@@ -183,6 +183,7 @@ def find_learning_rate(
     """
     _check_sweep(low, high, steps)
     check_task(task, [phase], class_weights, train)
+    check_fit(model, train)
     parts = (strategy or strategies.current()).num_replicas_in_sync * micro_batches
     epochs = _epochs_of(steps, len(train), batch_size, parts)
 
