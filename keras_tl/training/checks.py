@@ -1,8 +1,9 @@
 """One-line errors and warnings of what would ruin a training before it begins."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from keras_tl import freezing, tasks
 from keras_tl.backbones.adapters import adapter_weights
+from keras_tl.data.prepared import Prepared
 from keras_tl.errors import InputError, sentence
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
@@ -29,6 +31,90 @@ log = logging.getLogger("keras_tl")
 def are_pretrained(phases: Sequence[Phase]) -> bool:
     """Whether phases are for a pretrained backbone: random weights have only one kind of phase."""
     return any(phase.freezing != freezing.Nothing(batch_norm="trained") for phase in phases)
+
+
+def functional(model: Any) -> keras.Model:
+    """Takes a model that can be trained in parts.
+
+    Args:
+        model: What was given as one.
+
+    Returns:
+        The model; of a `Sequential`, or of one that takes or gives a list, a model with the same
+        layers from one tensor to one.
+
+    Raises:
+        InputError: It is no functional model, or has several inputs or outputs.
+    """
+    expected = "a functional keras.Model of one input and one output"
+    sequential, kind = isinstance(model, keras.Sequential), type(model).__name__
+    if not isinstance(model, keras.Model):
+        raise InputError(expected, kind, "build_image_model makes one.")
+    if not hasattr(model, "inputs" if sequential else "operations"):
+        fix = "Begin it with keras.Input." if sequential else "Make keras.Model(inputs, outputs)."
+        raise InputError(expected, f"{kind}, whose input is not known", fix)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        received = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise InputError(expected, received, "Train the part that has one of each.")
+    if sequential or isinstance(model.input, list) or isinstance(model.output, list):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return model
+
+
+def as_phases(phases: Any) -> list[Phase]:
+    """Takes phases in order, or a single one.
+
+    Raises:
+        InputError: Something else is among them.
+    """
+    several = phases if isinstance(phases, Sequence) else [phases]
+    for phase in several:
+        if not isinstance(phase, Phase):
+            fix = "Each is keras_tl.Phase(freezing, epochs, learning_rate)."
+            raise InputError("a list of phases", type(phase).__name__, fix)
+    return list(several)
+
+
+def check_items(train: Any, val: Any = None) -> None:
+    """Refuses what is no split: all splits at once, arrays, a `tf.data.Dataset`.
+
+    Raises:
+        InputError: It is.
+    """
+    for items in (train,) if val is None else (train, val):
+        kind = type(items).__name__
+        if isinstance(items, Prepared):
+            raise InputError("one split", f"{kind} as a whole", "Pass data.train, data.val.")
+        if not hasattr(items, "targets"):
+            fix = "First data = keras_tl.prepare(keras_tl.from_arrays(images, labels))."
+            raise InputError("a split, such as data.train", kind, fix)
+
+
+def in_order(class_weights: Any, task: str, train: Images) -> Sequence[float] | None:
+    """Takes class weights in order, or by the class's index as in Keras' `fit`.
+
+    Raises:
+        InputError: The indices are not those of the classes.
+    """
+    if not isinstance(class_weights, Mapping) or not tasks.get(task).classifies:
+        return class_weights
+    classes = range(train.targets().shape[1])
+    if set(class_weights) != set(classes):
+        received = ", ".join(map(repr, class_weights)) or "none"
+        fix = "Give one for each class, or a list in order."
+        raise InputError(f"class weights for classes 0 to {classes[-1]}", received, fix)
+    return [class_weights[index] for index in classes]
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Refuses what is no function: each phase has callbacks of its own.
+
+    Raises:
+        InputError: It is none.
+    """
+    if callbacks is not None and not callable(callbacks):
+        kind, fix = type(callbacks).__name__, "Give callbacks=lambda phase: [...]."
+        raise InputError("a function from a phase to its callbacks", kind, fix)
 
 
 def check_fit(model: keras.Model, *parts: Images | None) -> None:
@@ -210,8 +296,11 @@ def whole_batch(batch_size: int, images: int, parts: int) -> int:
     """The largest batch that the images can fill and that divides into so many equal parts.
 
     Raises:
-        InputError: There are fewer training images than parts.
+        InputError: A number is below 1; there are fewer training images than parts.
     """
+    for name, number in (("batch_size", batch_size), ("micro_batches", parts)):
+        if not isinstance(number, Integral) or number < 1:
+            raise InputError(f"{name} of at least 1", str(number), "Give a whole number.")
     _check_enough(images, parts)
     fits = min(batch_size, images)
     if fits < batch_size:

@@ -8,7 +8,7 @@ in the strategy's scope, and batches are whole: so the same call runs on one dev
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -19,18 +19,10 @@ from keras_tl import frozen_prefix, strategies, tasks
 from keras_tl.backbones.host import behind_host
 from keras_tl.feature_cache import Features, FeatureStore
 from keras_tl.freezing import FreezingSummary
+from keras_tl.training import checks
 from keras_tl.training.anchors import start_values
 from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
-from keras_tl.training.checks import (
-    are_pretrained,
-    check_fit,
-    check_task,
-    memory_told,
-    warn_of_fast_rate,
-    warn_of_scaled_pixels,
-    whole_batch,
-)
 from keras_tl.training.feeds import feature_batches, features_of, run_in_batches
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.head_start import start_fitted
@@ -52,7 +44,7 @@ log = logging.getLogger("keras_tl")
 
 def run_phases(
     model: keras.Model,
-    phases: Sequence[Phase],
+    phases: Sequence[Phase] | Phase,
     train: Images,
     val: Images | None = None,
     *,
@@ -60,7 +52,7 @@ def run_phases(
     batch_size: int = 32,
     micro_batches: int = 1,
     seed: int = 0,
-    class_weights: Sequence[float] | None = None,
+    class_weights: Sequence[float] | Mapping[int, float] | None = None,
     feature_store: FeatureStore | bool = True,
     engine: str = "auto",
     each_step: bool = False,
@@ -76,7 +68,8 @@ def run_phases(
     each image and view, and only the rest is trained; the result is that of training the whole.
 
     Args:
-        model: A functional model from a builder; trained in place.
+        model: A functional model from a builder, or another of one input and one output; trained in
+            place.
         phases: What to do, in order.
         train: The images to learn from.
         val: The images that choose the best epoch; None or none keeps the last epoch's weights.
@@ -86,7 +79,7 @@ def run_phases(
             `keras_tl.training.model.TrainingModel`.
         seed: Decides the order of the images. For initial weights and dropout call
             `keras.utils.set_random_seed` before the model is built.
-        class_weights: What each class counts in the loss, for classes in order.
+        class_weights: What each class counts in the loss, for classes in order or by their index.
         feature_store: Where the frozen prefix's outputs are kept; True is the store in the
             user's cache folder, False computes the whole model at every step.
         engine: What runs the frozen prefix: "auto" takes the fastest engine that agrees with
@@ -109,16 +102,20 @@ def run_phases(
         CheckError: Something frozen moved, or something trainable cannot learn.
         LostWorkerError: Another process of the training is gone.
     """
+    model, phases = checks.functional(model), checks.as_phases(phases)
+    checks.check_items(train, val)
+    checks.check_callbacks(callbacks)
+    class_weights = checks.in_order(class_weights, task, train)
     strategy = strategy or strategies.current()
     strategies.check_supported(strategy)
     sharing = Sharing(strategy)
     store = FeatureStore() if feature_store is True else feature_store or None
     store = store and store.for_a_run().among(sharing.workers)
     val = val if val is not None and len(val) else None
-    batch_size = whole_batch(batch_size, len(train), sharing.devices * micro_batches)
+    batch_size = checks.whole_batch(batch_size, len(train), sharing.devices * micro_batches)
     sharing.check_alike(model, phases, train, val, store, batch_size, seed, class_weights)
-    check_task(task, phases, class_weights, train, val)
-    check_fit(model, train, val)
+    checks.check_task(task, phases, class_weights, train, val)
+    checks.check_fit(model, train, val)
     weights = sample_weights(train.targets(), class_weights)
     data = _Data(train, val, task, batch_size, weights)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}
@@ -139,13 +136,13 @@ def run_phases(
             result.phases.append(PhaseReport.read(phase.name, summary, done[index]))
             continue
         log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
-        if are_pretrained(phases):
-            warn_of_fast_rate(model, phase)
+        if checks.are_pretrained(phases):
+            checks.warn_of_fast_rate(model, phase)
         place = (checkpoint, index)
         runner = _PhaseRun(model, phase, data, store, later[index], engine, place, sharing, verbose)
         runner.compile(micro_batches, starts, each_step)
         extra = [*own, PhaseLog(phase.name, result.history, on_epoch)]
-        with sharing.workers.losses_told(), memory_told(batch_size, micro_batches):
+        with sharing.workers.losses_told(), checks.memory_told(batch_size, micro_batches):
             seconds = runner.run(seed + 7919 * index, extra)
         result.phases.append(runner.report(summary, seconds))
         if checkpoint:
@@ -343,7 +340,7 @@ class _PhaseRun:
         first = next(iter(batches.take(1)))
         self.fitted.sample = first
         if not self.cut:
-            warn_of_scaled_pixels(first[0])
+            checks.warn_of_scaled_pixels(first[0])
         part = parts_of(first, self.fitted.micro_batches)[0]
         guard = FreezingGuard(self.whole, part, self.phase.allow_zero_gradient)
         chosen: list[keras.callbacks.Callback] = []

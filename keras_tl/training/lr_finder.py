@@ -1,7 +1,7 @@
 """The learning-rate range test: what a phase's loss does while the rate rises."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +15,7 @@ from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.freezing import Policy
 from keras_tl.topology import layers_within
-from keras_tl.training.checks import check_fit, check_task
+from keras_tl.training import checks
 from keras_tl.training.fit import run_phases
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
@@ -140,7 +140,7 @@ def find_learning_rate(
     batch_size: int = 32,
     micro_batches: int = 1,
     seed: int = 0,
-    class_weights: Sequence[float] | None = None,
+    class_weights: Sequence[float] | Mapping[int, float] | None = None,
     feature_store: FeatureStore | bool = True,
     engine: str = "auto",
     strategy: tf.distribute.Strategy | None = None,
@@ -182,8 +182,11 @@ def find_learning_rate(
         InputError: Rates or steps out of range, or what `run_phases` refuses.
     """
     _check_sweep(low, high, steps)
-    check_task(task, [phase], class_weights, train)
-    check_fit(model, train)
+    model, [phase] = checks.functional(model), checks.as_phases([phase])
+    checks.check_items(train)
+    class_weights = checks.in_order(class_weights, task, train)
+    checks.check_task(task, [phase], class_weights, train)
+    checks.check_fit(model, train)
     parts = (strategy or strategies.current()).num_replicas_in_sync * micro_batches
     epochs = _epochs_of(steps, len(train), batch_size, parts)
 
