@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -88,6 +89,7 @@ class Phase:
     allow_zero_gradient: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if self.epochs < 1:
             raise InputError("at least 1 epoch", str(self.epochs), "Leave the phase out instead.")
         if not self.learning_rate > 0:
@@ -108,6 +110,31 @@ class Phase:
             raise InputError("a clip_norm above 0", str(self.clip_norm), "None does not clip.")
         check_sampling(self.sampling)
         check_head_start(self.head_start)
+
+    def _check_kinds(self) -> None:
+        """Refuses what is of another kind than the attribute, such as objects of Keras."""
+
+        def refuse(expected: str, value: Any, fix: str) -> NoReturn:
+            if isinstance(value, type):
+                raise InputError(expected, f"the class {value.__name__}", fix)
+            plain = value is None or isinstance(value, str | Real)
+            raise InputError(expected, repr(value) if plain else type(value).__name__, fix)
+
+        if not isinstance(self.freezing, freezing.Policy):
+            refuse("a freezing policy", self.freezing, "Give one such as freezing.All().")
+        if isinstance(self.epochs, bool) or not isinstance(self.epochs, Integral):
+            refuse("a whole number of epochs", self.epochs, "Give one such as 5.")
+        if isinstance(self.learning_rate, bool) or not isinstance(self.learning_rate, Real):
+            fix = "How it goes over the phase is said by schedule=."
+            refuse("a number as learning rate", self.learning_rate, fix)
+        if isinstance(self.schedule, type) or not hasattr(self.schedule, "build"):
+            refuse("a schedule", self.schedule, "Give one such as schedules.Cosine().")
+        if not isinstance(self.optimizer, str):
+            fix = (
+                f"Choose from {', '.join(OPTIMIZERS)}; learning_rate, schedule, momentum, "
+                "weight_decay, clip_norm and averaging are the phase's."
+            )
+            refuse("an optimizer's name", self.optimizer, fix)
 
     def treatments(
         self, model: keras.Model, starts: Mapping[int, np.ndarray]

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 from keras_tl import freezing
@@ -55,3 +56,31 @@ def test_wrong_values_are_refused(wrong):
     values = {"freezing": freezing.All(), "epochs": 1, "learning_rate": 0.1, **wrong}
     with pytest.raises(InputError):
         Phase(**values)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"freezing": freezing.All}, r"the class All. Give one such as freezing.All\(\)"),
+        ({"freezing": "all"}, "a freezing policy"),
+        ({"epochs": True}, "a whole number of epochs"),
+        ({"epochs": 2.5}, "a whole number of epochs"),
+        ({"epochs": "2"}, "a whole number of epochs"),
+        ({"learning_rate": "0.1"}, "a number as learning rate"),
+        ({"learning_rate": keras.optimizers.schedules.CosineDecay(0.1, 9)}, "schedule="),
+        ({"schedule": Constant}, r"the class Constant. Give one such as schedules.Cosine\(\)"),
+        ({"schedule": keras.optimizers.schedules.CosineDecay(0.1, 9)}, "a schedule"),
+        ({"schedule": None}, "a schedule"),
+        ({"optimizer": keras.optimizers.SGD(0.1)}, "adamw, adam, sgd, rmsprop; learning_rate, "),
+        ({"optimizer": keras.optimizers.SGD}, "the class SGD"),
+    ],
+)
+def test_values_of_another_kind_are_refused(wrong, said):
+    values = {"freezing": freezing.All(), "epochs": 1, "learning_rate": 0.1, **wrong}
+    with pytest.raises(InputError, match=said) as error:
+        Phase(**values)
+    assert "object at 0x" not in str(error.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Phase(freezing.All(), np.int64(2), np.float32(0.5)).epochs == 2
