@@ -1,6 +1,7 @@
 """From settings to data and a model. Images and texts differ here, and nowhere after it."""
 
 import logging
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -192,14 +193,21 @@ def pooling_of(config: TrainConfig) -> str | None:
 
 @contextmanager
 def keras_settings(config: TrainConfig) -> Iterator[None]:
-    """Lets Keras compute as a configuration says: its precision, and its seed from here on."""
+    """Lets Keras compute as a configuration says: its precision, and its seed from here on.
+
+    Afterwards the precision and the generators of Python and NumPy are what they were; the global
+    seeds of TensorFlow and Keras stay set, since neither can be asked for the one before.
+    """
     previous = keras.config.dtype_policy()
+    drawn, drawn_by_numpy = random.getstate(), np.random.get_state()
     keras.config.set_dtype_policy(config.precision)
     keras.utils.set_random_seed(config.seed)
     try:
         yield
     finally:
         keras.config.set_dtype_policy(previous)
+        random.setstate(drawn)
+        np.random.set_state(drawn_by_numpy)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """What the data decide about a run, before anything of it is done."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -39,3 +41,18 @@ def test_keras_computes_as_a_configuration_says_until_it_is_done():
             raise ZeroDivisionError
         assert keras.config.dtype_policy().name == before == "float32"
     assert drawn[0] == drawn[1]
+
+
+def test_the_draws_of_a_notebook_go_on_after_a_run():
+    """A search that trains in a loop would draw the same settings again and again."""
+    random.seed(1)
+    np.random.seed(1)
+    alone = [(random.random(), np.random.random()) for _ in range(3)]
+    random.seed(1)
+    np.random.seed(1)
+    drawn = []
+    for _ in range(3):
+        with keras_settings(TrainConfig("-", "-", seed=7)):
+            random.random(), np.random.random()
+        drawn.append((random.random(), np.random.random()))
+    assert drawn == alone
