@@ -107,7 +107,9 @@ def _pools(targets: Any) -> list[np.ndarray]:
 
 
 def class_weights(counts: Sequence[int] | np.ndarray, beta: float | None = None) -> list[float]:
-    """Weights by which rare classes count more, with a mean of 1 over all images.
+    """Weights by which rare classes count more, with a mean of 1 over all labels.
+
+    With several labels an image, the mean is over the occurrences of labels, not over the images.
 
     A class counts with the inverse of its number of images, so that all classes count the same;
     or with the inverse of the effective number (1 - beta^n) / (1 - beta) (Cui et al.,
