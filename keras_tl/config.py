@@ -168,7 +168,8 @@ class TrainConfig:
             float16 where that moves the loss by less than a thousandth.
         engine: What computes it: "auto" (the fastest that agrees with Keras) or "tensorflow".
         deterministic: Whether two runs on one machine give the same bits, even if one was stopped
-            and resumed. It is slower; `engine` is then "tensorflow".
+            and resumed. It is slower; `engine` is then "tensorflow". It stays on for the rest of
+            the process, since TensorFlow has no call to switch it off.
         tensorboard: Whether to write TensorBoard logs.
         audit: Whether the images are looked through before they are divided, so that
             near-duplicates stay together, and what is wrong with them is said.

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import pandas as pd
 import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from keras_tl import strategies
 from keras_tl.agreement import check_data, check_settings, refused_together
@@ -20,7 +21,7 @@ from keras_tl.baselines import add_baseline
 from keras_tl.config import TrainConfig
 from keras_tl.data.source import Source
 from keras_tl.data.splits import write_splits
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, sentence
 from keras_tl.evaluation.many_classes import truth_of
 from keras_tl.evaluation.predictions import predict_images, predictions_frame
 from keras_tl.export.saved_model import export_saved_model
@@ -102,8 +103,7 @@ def train(
         if workers.share(done):
             log.info("The run in %s came to its end: nothing is left to do", config.out)
             return Run(config.out)
-        if config.deterministic:
-            tf.config.experimental.enable_op_determinism()
+        _set_determinism(config)
         checkpoint = Checkpoint(run.path(Run.CHECKPOINT), keeps=workers.is_chief)
         checkpoint.share(workers)
         with (
@@ -218,6 +218,16 @@ class _Job:
             # Also if only the report failed: a whole run is never resumed.
             if self.run.is_whole:
                 self.checkpoint.remove()
+
+
+def _set_determinism(config: TrainConfig) -> None:
+    """Switches deterministic kernels on; a process cannot leave them, which a later run is told."""
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    elif is_op_determinism_enabled():
+        fix = "The run is slower than it need be; begin it in a process of its own."
+        line = sentence("a process without determinism", "one in which it was switched on", fix)
+        log.warning("%s", line)
 
 
 def _about(data: Data, result: TrainingResult, decision: dict[str, Any] | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import random
 import keras
 import numpy as np
 import pytest
+from tensorflow.python.framework.config import disable_op_determinism
 
 from keras_tl import job
 from keras_tl.config import TrainConfig
@@ -56,3 +57,24 @@ def test_the_draws_of_a_notebook_go_on_after_a_run():
             random.random(), np.random.random()
         drawn.append((random.random(), np.random.random()))
     assert drawn == alone
+
+
+def test_a_run_without_determinism_is_told_that_it_is_on(caplog):
+    plain, asked = TrainConfig("-", "-"), TrainConfig("-", "-", deterministic=True)
+    try:
+        job._set_determinism(plain)
+        job._set_determinism(asked)
+        job._set_determinism(asked)
+        assert not caplog.messages
+        job._set_determinism(plain)
+        assert "a process without determinism" in caplog.text
+    finally:
+        disable_op_determinism()
+
+
+def test_a_run_asks_whether_determinism_is_on(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(job, "is_op_determinism_enabled", lambda: True)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(InputError):
+        job.train(TrainConfig(str(tmp_path / "data"), str(tmp_path / "run")), verbose=0)
+    assert "a process without determinism" in caplog.text
