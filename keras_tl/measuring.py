@@ -29,6 +29,7 @@ from keras_tl.export.saved_model import check_fit
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
 from keras_tl.runs import Run
+from keras_tl.training.checks import check_shapes
 
 log = logging.getLogger("keras_tl")
 
@@ -69,6 +70,7 @@ def _outputs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A model's outputs for labelled images or texts, and the targets."""
     check_class_names(samples.source.class_names, info)
+    check_shapes(model, samples)
     outputs = predict_images(model, samples, **how)
     targets = truth_of(samples.source)
     warn_of_outcome(outputs, targets, info)

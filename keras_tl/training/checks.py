@@ -117,7 +117,7 @@ def check_callbacks(callbacks: Any) -> None:
         raise InputError("a function from a phase to its callbacks", kind, fix)
 
 
-def check_fit(model: keras.Model, *parts: Images | None) -> None:
+def check_shapes(model: keras.Model, *parts: Images | None) -> None:
     """Refuses items that a model has another input or other outputs for.
 
     Args:

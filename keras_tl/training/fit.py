@@ -115,7 +115,7 @@ def run_phases(
     batch_size = checks.whole_batch(batch_size, len(train), sharing.devices * micro_batches)
     sharing.check_alike(model, phases, train, val, store, batch_size, seed, class_weights)
     checks.check_task(task, phases, class_weights, train, val)
-    checks.check_fit(model, train, val)
+    checks.check_shapes(model, train, val)
     weights = sample_weights(train.targets(), class_weights)
     data = _Data(train, val, task, batch_size, weights)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}

@@ -186,7 +186,7 @@ def find_learning_rate(
     checks.check_items(train)
     class_weights = checks.in_order(class_weights, task, train)
     checks.check_task(task, [phase], class_weights, train)
-    checks.check_fit(model, train)
+    checks.check_shapes(model, train)
     parts = (strategy or strategies.current()).num_replicas_in_sync * micro_batches
     epochs = _epochs_of(steps, len(train), batch_size, parts)
 

@@ -11,7 +11,9 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.prepare import prepare
 from keras_tl.errors import InputError
-from keras_tl.training.checks import check_fit
+from keras_tl.measuring import measure
+from keras_tl.model_info import ModelInfo
+from keras_tl.training.checks import check_shapes
 from keras_tl.training.fit import run_phases
 from keras_tl.training.lr_finder import find_learning_rate
 from keras_tl.training.phases import Phase
@@ -71,11 +73,20 @@ def test_images_of_another_size_than_the_model_has_are_refused(
         start(tiny_model, large, feature_store=store)
 
 
+def test_images_of_another_size_are_not_measured(tiny_model, three_colors, no_pass):
+    large = samples(*three_colors, size=24)
+    info = ModelInfo(large.input_spec, large.source.class_names, "single-label")
+    with pytest.raises(InputError, match="images of 16 pixels for this model, received 24"):
+        measure(tiny_model, large, info)
+
+
 def test_a_model_of_any_size_takes_any_images(three_colors):
     inputs = keras.Input((None, None, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(inputs)
     outputs = keras.layers.Dense(3, "softmax", name="head_predictions")(pooled)
-    check_fit(keras.Model(inputs, outputs), samples(*three_colors), samples(*three_colors, size=24))
+    check_shapes(
+        keras.Model(inputs, outputs), samples(*three_colors), samples(*three_colors, size=24)
+    )
 
 
 @pytest.mark.parametrize("start", [train, find])
