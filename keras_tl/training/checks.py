@@ -33,6 +33,40 @@ def are_pretrained(phases: Sequence[Phase]) -> bool:
     return any(phase.freezing != freezing.Nothing(batch_norm="trained") for phase in phases)
 
 
+def taken(
+    model: Any, phases: Any, train: Any, val: Any, task: str, class_weights: Any
+) -> tuple[keras.Model, list[Phase], Sequence[float] | None]:
+    """Takes the arguments of a training as they are meant, and refuses what is none.
+
+    Args:
+        model: See `functional`.
+        phases: See `as_phases`.
+        train: See `check_items`.
+        val: See `check_items`.
+        task: A name in `keras_tl.tasks`.
+        class_weights: See `in_order`.
+
+    Returns:
+        The model, the phases and the class weights.
+    """
+    model, phases = functional(model), as_phases(phases)
+    check_items(train, val)
+    return model, phases, in_order(class_weights, task, train)
+
+
+def check_training(
+    model: keras.Model,
+    phases: Sequence[Phase],
+    train: Images,
+    val: Images | None,
+    task: str,
+    class_weights: Sequence[float] | None,
+) -> None:
+    """Refuses parts of a training that do not go together; see `check_task`, `check_shapes`."""
+    check_task(task, phases, class_weights, train, val)
+    check_shapes(model, train, val)
+
+
 def functional(model: Any) -> keras.Model:
     """Takes a model that can be trained in parts.
 

@@ -70,7 +70,7 @@ def run_phases(
     Args:
         model: A functional model from a builder, or another of one input and one output; trained in
             place.
-        phases: What to do, in order.
+        phases: What to do, in order; a single phase may stand for a list of one.
         train: The images to learn from.
         val: The images that choose the best epoch; None or none keeps the last epoch's weights.
         task: A name in `keras_tl.tasks`.
@@ -102,10 +102,8 @@ def run_phases(
         CheckError: Something frozen moved, or something trainable cannot learn.
         LostWorkerError: Another process of the training is gone.
     """
-    model, phases = checks.functional(model), checks.as_phases(phases)
-    checks.check_items(train, val)
     checks.check_callbacks(callbacks)
-    class_weights = checks.in_order(class_weights, task, train)
+    model, phases, class_weights = checks.taken(model, phases, train, val, task, class_weights)
     strategy = strategy or strategies.current()
     strategies.check_supported(strategy)
     sharing = Sharing(strategy)
@@ -114,8 +112,7 @@ def run_phases(
     val = val if val is not None and len(val) else None
     batch_size = checks.whole_batch(batch_size, len(train), sharing.devices * micro_batches)
     sharing.check_alike(model, phases, train, val, store, batch_size, seed, class_weights)
-    checks.check_task(task, phases, class_weights, train, val)
-    checks.check_shapes(model, train, val)
+    checks.check_training(model, phases, train, val, task, class_weights)
     weights = sample_weights(train.targets(), class_weights)
     data = _Data(train, val, task, batch_size, weights)
     starts = start_values(model) if any(phase.l2_sp for phase in phases) else {}

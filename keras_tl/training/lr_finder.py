@@ -182,11 +182,8 @@ def find_learning_rate(
         InputError: Rates or steps out of range, or what `run_phases` refuses.
     """
     _check_sweep(low, high, steps)
-    model, [phase] = checks.functional(model), checks.as_phases([phase])
-    checks.check_items(train)
-    class_weights = checks.in_order(class_weights, task, train)
-    checks.check_task(task, [phase], class_weights, train)
-    checks.check_shapes(model, train)
+    model, [phase], class_weights = checks.taken(model, [phase], train, None, task, class_weights)
+    checks.check_training(model, [phase], train, None, task, class_weights)
     parts = (strategy or strategies.current()).num_replicas_in_sync * micro_batches
     epochs = _epochs_of(steps, len(train), batch_size, parts)
 
