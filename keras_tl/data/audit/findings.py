@@ -172,9 +172,10 @@ class Audit:
 
     def log(self) -> None:
         """Logs in a few lines what was found, without what is merely good to know."""
-        log.info("The audit found %s.", self.found)
         # Inspection has already reported what cannot be read.
         told = [finding for finding in self.findings if finding.kind != "unreadable"]
+        among = ", among them what cannot be read" if len(told) < len(self.findings) else ""
+        log.info("The audit found %s%s.", self.found, among)
         named = [finding for finding in told if finding.severity != SEVERITIES[-1]]
         for finding in named[:LOGGED]:
             is_serious = finding.severity == SEVERITIES[0]
