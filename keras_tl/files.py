@@ -103,7 +103,8 @@ def check_file_path(path: str | Path) -> None:
         InputError: It is a folder, or below a file, or in a folder that cannot be written to.
     """
     path = Path(path)
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    parents = path.absolute().parents
+    folder = next((parent for parent in parents if parent.exists()), path)
     received = ""
     if path.is_dir():
         received = f"the folder {path}"

@@ -16,7 +16,7 @@ from keras_tl.backbones.adapters import CONFIG_KEYS, merged_weights
 from keras_tl.backbones.encoder_layers import SelfAttention
 from keras_tl.backbones.host import behind_host
 from keras_tl.backbones.layers import FreezableDropout, FreezableStochasticDepth
-from keras_tl.topology import call_again, calls, producer
+from keras_tl.topology import call_again, calls, producer, sublayers
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def split(model: keras.Model) -> Split:
     that makes the tensors at the cut smallest in bytes.
 
     Args:
-        model: A flat functional model with its `trainable` flags set. Of a model of texts, only the
+        model: A functional model with its `trainable` flags set. Of a model of texts, only the
             part after the layer that makes tokens is cut.
 
     Returns:
@@ -78,7 +78,7 @@ def is_live(layer: Any) -> bool:
         return layer.trainable
     if isinstance(layer, keras.layers.BatchNormalization):
         return layer.trainable
-    inner = layer._flatten_layers(include_self=False, recursive=False)
+    inner = sublayers(layer)
     draws = _draws(layer) > sum(map(_draws, inner))
     return bool(layer.trainable_weights) or draws or any(map(is_live, inner))
 

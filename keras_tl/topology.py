@@ -100,3 +100,8 @@ def graph_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 def layers_within(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """A layer or model and all layers that it is made of, each before those within it."""
     return layer._flatten_layers(include_self=True, recursive=True)
+
+
+def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers that a layer is directly made of."""
+    return layer._flatten_layers(include_self=False, recursive=False)

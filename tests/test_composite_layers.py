@@ -10,10 +10,15 @@ from keras_tl.backbones.layers import FreezableDropout
 from keras_tl.backbones.load import load_backbone
 from keras_tl.backbones.spec import BackboneSpec, Block
 from keras_tl.builders.image import build_image_model
+from keras_tl.data.arrays import from_arrays
+from keras_tl.data.image_input import ImageInput
+from keras_tl.data.pipeline import Samples
 from keras_tl.errors import InputError
 from keras_tl.training import anchors
+from keras_tl.training.fit import run_phases
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.lr_finder import _restored
+from keras_tl.training.phases import Phase
 from keras_tl.training.rates import variable_rates
 
 
@@ -175,3 +180,25 @@ def test_recurrent_layers_with_dropout_are_refused(monkeypatch):
     registry.register(row("Reading", recurrent, stem="rows", blocks=(), output="read"))
     with pytest.raises(InputError, match="without dropout, received 'read' with it"):
         load_backbone("Reading", weights=None)
+
+
+def test_what_a_training_layer_keeps_beside_its_weights_may_move():
+    inputs = keras.Input((8, 8, 3))
+    layer = keras.layers.SpectralNormalization(keras.layers.Conv2D(4, 3), name="normalised")
+    x = keras.layers.GlobalAveragePooling2D()(layer(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, "softmax", name="head_predictions")(x))
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+    data = Samples(from_arrays(images, np.arange(8) % 2), ImageInput(size=8))
+    before = [weight.numpy() for weight in layer.non_trainable_weights]
+    phase = Phase(freezing.Nothing(), 1, 1e-3)
+    run_phases(model, [phase], data, batch_size=4, feature_store=False, verbose=0)
+    pairs = zip(before, layer.non_trainable_weights, strict=True)
+    assert any((old != new.numpy()).any() for old, new in pairs)
+
+
+def test_flags_within_a_layer_that_was_frozen_are_set(model):
+    scaled = model.get_layer("one_scaled")
+    scaled.trainable = False
+    scaled.inner.trainable = True
+    freezing.UpTo("one_scaled", batch_norm="trained").apply(model)
+    assert not scaled.inner.trainable

@@ -95,8 +95,9 @@ def test_where_no_file_can_be_written(tmp_path, monkeypatch):
     check_file_path(tmp_path / "new" / "file.json")
     (tmp_path / "file").touch()
     check_file_path(tmp_path / "file")
-    with pytest.raises(InputError, match="received the folder"):
-        check_file_path(tmp_path)
+    for folder in (tmp_path, "/"):
+        with pytest.raises(InputError, match="received the folder"):
+            check_file_path(folder)
     with pytest.raises(InputError, match=r"below, where .*file is a file"):
         check_file_path(tmp_path / "file" / "below")
     # What root may do, nobody is refused.

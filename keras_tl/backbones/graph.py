@@ -217,7 +217,7 @@ class _Copies:
         """
         for original, copy in self._made.values():
             if isinstance(original, keras.Layer):
-                pairs = zip(layers_within(original), layers_within(copy), strict=False)
+                pairs = zip(layers_within(original), layers_within(copy), strict=True)
                 for old, new in list(pairs)[1:]:
                     new.trainable = old.trainable
                     if layers.is_dropout(old):

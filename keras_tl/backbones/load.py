@@ -118,7 +118,7 @@ def _check_recurrent(model: keras.Model) -> None:
     """Refuses recurrent layers with dropout of their own, which would be active when frozen."""
     for layer in model.layers:
         for inner in layers_within(layer):
-            # Only cells with dropout have this attribute.
+            # Only recurrent layers and their cells have this attribute.
             if hasattr(inner, "recurrent_dropout") and (inner.dropout or inner.recurrent_dropout):
                 received = f"{layer.name!r} with it"
                 fix = "Put a Dropout layer before it."

@@ -138,9 +138,11 @@ def _read_labels(
     class_names: Sequence[str] | None,
     task: str,
 ) -> Labels:
-    columns, class_names = None, as_class_names(class_names)
+    class_names, name = as_class_names(class_names), "label"
     if isinstance(labels, pd.DataFrame):
-        columns, labels = [str(name) for name in labels.columns], labels.to_numpy()
+        if labels.shape[1] != 1:
+            return _read_frame(labels, class_names, task)
+        name, labels = str(labels.columns[0]), labels.iloc[:, [0]].to_numpy()
     table = _table(labels)
     is_column = table is None or (
         task in ("auto", "single-label") and (class_names is None or len(class_names) > 1)
@@ -149,11 +151,11 @@ def _read_labels(
         # One label for each item, as Keras' own data sets have them.
         labels, table = column, None
     if table is not None:
-        return _read_table(table, columns, class_names, task)
+        return _read_table(table, class_names, task, name)
     cells = list(labels)
     if class_names is not None and task != "regression" and _all_integers(cells):
         cells = _named(np.array(cells), class_names)
-    return read_labels(cells, task=task, class_names=class_names)
+    return read_labels(cells, task=task, class_names=class_names, name=name)
 
 
 def _only_column(labels: np.ndarray | Sequence[Any], table: np.ndarray | None) -> Any:
@@ -162,19 +164,28 @@ def _only_column(labels: np.ndarray | Sequence[Any], table: np.ndarray | None) -
     return array[:, 0] if array is not None and array.shape[1:] == (1,) else None
 
 
+def _read_frame(labels: pd.DataFrame, class_names: tuple[str, ...] | None, task: str) -> Labels:
+    """Reads a column for each class or target, which has its name unless pandas numbered it."""
+    names = [str(name) for name in labels.columns]
+    if class_names is not None and names == [str(number) for number in range(len(names))]:
+        return _read_table(labels.to_numpy(), class_names, task)
+    refuse_unknown_classes({}, names)
+    cells = {name: labels.iloc[:, i].tolist() for i, name in enumerate(names)}
+    return read_label_columns(cells, task=task, class_names=class_names)
+
+
 def _read_table(
-    table: np.ndarray, columns: list[str] | None, class_names: Sequence[str] | None, task: str
+    table: np.ndarray, class_names: Sequence[str] | None, task: str, name: str = "label"
 ) -> Labels:
-    """Reads a column for each class or target, by name if the columns have the classes' names."""
-    if columns is None or (class_names is not None and set(class_names) != set(columns)):
-        columns = None if class_names is None else list(class_names)
-    names = [str(i) for i in range(table.shape[1])] if columns is None else columns
-    if len(names) != table.shape[1]:
-        fix = "Name every column."
-        raise InputError(f"{table.shape[1]} class names", str(len(names)), fix)
+    """Reads a column for each class or target, in the order of the names."""
+    width = table.shape[1]
+    names = class_names or ([name] if width == 1 and name != "label" else map(str, range(width)))
+    names = list(names)
+    if len(names) != width:
+        raise InputError(f"{width} class names", str(len(names)), "Name every column.")
     refuse_unknown_classes({}, names)
     cells = {name: table[:, i].tolist() for i, name in enumerate(names)}
-    return read_label_columns(cells, task=task, class_names=class_names)
+    return read_label_columns(cells, task=task)
 
 
 def _table(labels: np.ndarray | Sequence[Any]) -> np.ndarray | None:

@@ -1,8 +1,8 @@
 """The names of a table's columns, as text: pandas numbers them where there is no header."""
 
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 
@@ -22,6 +22,6 @@ def named_by_text(frame: pd.DataFrame, *columns: Any) -> tuple[pd.DataFrame, lis
 
 
 def _as_text(column: Any) -> Any:
-    if isinstance(column, list | tuple | np.ndarray | pd.Index):
-        return [str(name) for name in column]
-    return None if column is None else str(column)
+    if column is None or isinstance(column, str):
+        return column
+    return [str(name) for name in column] if isinstance(column, Iterable) else str(column)

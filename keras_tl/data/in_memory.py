@@ -26,6 +26,8 @@ def listed(values: Any) -> np.ndarray | list[Any]:
     Raises:
         InputError: It does not end.
     """
+    if isinstance(values, np.ndarray):
+        return values
     if hasattr(values, "__array__") and not isinstance(values, pd.Series | pd.Index):
         return np.asarray(values)
     if hasattr(values, "cardinality") and int(values.cardinality()) == -1:
@@ -34,7 +36,7 @@ def listed(values: Any) -> np.ndarray | list[Any]:
 
 
 def image_list(images: Any) -> np.ndarray | Sequence[Any]:
-    """Brings images into the order in which labels are read, and refuses what is no image.
+    """Makes a list of images that can be read by position, and refuses what is no image.
 
     Args:
         images: See `from_arrays`; images of PIL too.

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from keras_tl.data import augment as augmentations
 from keras_tl.data.audit.findings import Audit
@@ -88,6 +88,6 @@ def prepare(
         augmentation = replace(augmentation, cycle=views)
     source = inspect(as_source(data), image_input, max_bad_fraction=max_bad_fraction)
     seen = look_through(source, image_input) if audit or strict else None
-    how: dict[str, Any] = {"val_fraction": val_fraction, "test_fraction": test_fraction}
-    source, found = divide(source, seen, judge, strict=strict, seed=seed, **how)
+    shares = {"val_fraction": val_fraction, "test_fraction": test_fraction}
+    source, found = divide(source, seen, judge, seed=seed, strict=strict, **shares)
     return ImageData(source, image_input, augmentation, seen, found)

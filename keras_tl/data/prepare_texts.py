@@ -1,5 +1,6 @@
 """From texts to three splits that are ready to train on."""
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -89,12 +90,7 @@ def prepare_texts(
     text_input = text_input or TextInput()
     source = inspect_texts(source, max_bad_fraction=max_bad_fraction)
     seen = look_through_texts(source, count_tokens) if audit or strict else None
-    how = {"val_fraction": val_fraction, "test_fraction": test_fraction, "seed": seed}
-    source, found = divide(
-        source,
-        seen,
-        lambda source, seen: judge_texts(source, seen, text_input),
-        strict=strict,
-        **how,
-    )
+    shares = {"val_fraction": val_fraction, "test_fraction": test_fraction}
+    judged = functools.partial(judge_texts, text_input=text_input)
+    source, found = divide(source, seen, judged, seed=seed, strict=strict, **shares)
     return TextData(source, text_input, tokenize, seen, found)

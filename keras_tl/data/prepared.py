@@ -18,8 +18,9 @@ def divide(
     seen: Seen | SeenTexts | None,
     judge: Callable[[Source, Any], Audit],
     *,
+    seed: int,
     strict: bool,
-    **how: Any,
+    **shares: float,
 ) -> tuple[Source, Audit | None]:
     """Makes the splits that a source lacks, and logs what is wrong with it.
 
@@ -28,14 +29,15 @@ def divide(
         seen: What was seen of them, near-duplicates among it; None where they were not looked
             through.
         judge: Judges the divided source by that.
+        seed: Decides the splits.
         strict: Whether to refuse data in which something serious is found.
-        **how: See `assign_splits`.
+        **shares: See `assign_splits`.
 
     Raises:
         InputError: See `assign_splits`.
         AuditError: It is strict, and something serious was found.
     """
-    source = assign_splits(source, near=seen.groups if seen else None, **how)
+    source = assign_splits(source, near=seen.groups if seen else None, seed=seed, **shares)
     if seen is None:
         warn_of_untrained_classes(source)
         return source, None

@@ -9,6 +9,7 @@ import numpy as np
 EPSILON = 1e-7
 # Confused pairs that are shown in a terminal at most.
 SHOWN_PAIRS = 10
+NONE_CONFUSED = "No class was taken for another."
 
 # True class, predicted class, samples.
 Pairs: TypeAlias = Sequence[Sequence[Any]]
@@ -80,7 +81,7 @@ def format_confused(pairs: Pairs, support: Mapping[str, int]) -> str:
         The ten most confused ones.
     """
     if not pairs:
-        return "No class was taken for another."
+        return NONE_CONFUSED
     lines = ["Most often confused (true -> predicted):"]
     for true, predicted, count in pairs[:SHOWN_PAIRS]:
         share = count / support[true]

@@ -86,13 +86,14 @@ def _set_flags(model: keras.Model, frozen: set[str]) -> None:
     # In a non-trainable model no weight trains, whatever the flags of its layers.
     model.trainable = True
     for layer in model.layers:
-        # Keras ignores a flag that does not change, even if the weights' flags differ.
-        layer.trainable = False
         if is_nested(layer):
             inside = {inner.name for inner in layers_within(layer)}
             _set_flags(layer, frozen | inside if layer.name in frozen else frozen)
-        else:
-            layer.trainable = layer.name not in frozen
+            continue
+        for inner in layers_within(layer):
+            # Keras ignores a flag that does not change, even if those within differ.
+            inner.trainable = False
+            inner.trainable = layer.name not in frozen
 
 
 def _hold_statistics(model: keras.Model) -> None:

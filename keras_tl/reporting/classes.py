@@ -20,7 +20,7 @@ from keras_tl.evaluation.calibration import (
     reliability,
     with_temperature,
 )
-from keras_tl.evaluation.class_figures import Pairs, pairs_of_matrix
+from keras_tl.evaluation.class_figures import NONE_CONFUSED, Pairs, pairs_of_matrix
 from keras_tl.evaluation.many_classes import KEPT, MANY_CLASSES
 from keras_tl.reporting.blocks import (
     Block,
@@ -61,14 +61,14 @@ def confusion(facts: Facts) -> Section:
     elif pairs:
         blocks.append(_pairs(facts, pairs))
     if not pairs:
-        blocks.append(Text("No class was taken for another."))
+        blocks.append(Text(NONE_CONFUSED))
     return Section("Confusion matrix", tuple(blocks))
 
 
 def confused(facts: Facts) -> Section:
     """The most confused pairs of very many classes."""
     pairs = facts.metrics["confused"]
-    found = _pairs(facts, pairs) if pairs else Text("No class was taken for another.")
+    found = _pairs(facts, pairs) if pairs else Text(NONE_CONFUSED)
     return Section("Confusion", (found,))
 
 

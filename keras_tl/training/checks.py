@@ -1,7 +1,7 @@
 """One-line errors and warnings of what would ruin a training before it begins."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from keras_tl import freezing, tasks
 from keras_tl.backbones.adapters import adapter_weights
-from keras_tl.data.prepared import Prepared
 from keras_tl.errors import InputError, sentence
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
@@ -33,27 +32,6 @@ def are_pretrained(phases: Sequence[Phase]) -> bool:
     return any(phase.freezing != freezing.Nothing(batch_norm="trained") for phase in phases)
 
 
-def taken(
-    model: Any, phases: Any, train: Any, val: Any, task: str, class_weights: Any
-) -> tuple[keras.Model, list[Phase], Sequence[float] | None]:
-    """Takes the arguments of a training as they are meant, and refuses what is none.
-
-    Args:
-        model: See `functional`.
-        phases: See `as_phases`.
-        train: See `check_items`.
-        val: See `check_items`.
-        task: A name in `keras_tl.tasks`.
-        class_weights: See `in_order`.
-
-    Returns:
-        The model, the phases and the class weights.
-    """
-    model, phases = functional(model), as_phases(phases)
-    check_items(train, val)
-    return model, phases, in_order(class_weights, task, train)
-
-
 def check_training(
     model: keras.Model,
     phases: Sequence[Phase],
@@ -65,90 +43,6 @@ def check_training(
     """Refuses parts of a training that do not go together; see `check_task`, `check_shapes`."""
     check_task(task, phases, class_weights, train, val)
     check_shapes(model, train, val)
-
-
-def functional(model: Any) -> keras.Model:
-    """Takes a model that can be trained in parts.
-
-    Args:
-        model: What was given as one.
-
-    Returns:
-        The model; of a `Sequential`, or of one that takes or gives a list, a model with the same
-        layers from one tensor to one.
-
-    Raises:
-        InputError: It is no functional model, or has several inputs or outputs.
-    """
-    expected = "a functional keras.Model of one input and one output"
-    sequential, kind = isinstance(model, keras.Sequential), type(model).__name__
-    if not isinstance(model, keras.Model):
-        raise InputError(expected, kind, "build_image_model makes one.")
-    if not hasattr(model, "inputs" if sequential else "operations"):
-        fix = "Begin it with keras.Input." if sequential else "Make keras.Model(inputs, outputs)."
-        raise InputError(expected, f"{kind}, whose input is not known", fix)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        received = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        raise InputError(expected, received, "Train the part that has one of each.")
-    if sequential or isinstance(model.input, list) or isinstance(model.output, list):
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return model
-
-
-def as_phases(phases: Any) -> list[Phase]:
-    """Takes phases in order, or a single one.
-
-    Raises:
-        InputError: Something else is among them.
-    """
-    several = phases if isinstance(phases, Sequence) else [phases]
-    for phase in several:
-        if not isinstance(phase, Phase):
-            fix = "Each is keras_tl.Phase(freezing, epochs, learning_rate)."
-            raise InputError("a list of phases", type(phase).__name__, fix)
-    return list(several)
-
-
-def check_items(train: Any, val: Any = None) -> None:
-    """Refuses what is no split: all splits at once, arrays, a `tf.data.Dataset`.
-
-    Raises:
-        InputError: It is.
-    """
-    for items in (train,) if val is None else (train, val):
-        kind = type(items).__name__
-        if isinstance(items, Prepared):
-            raise InputError("one split", f"{kind} as a whole", "Pass data.train, data.val.")
-        if not hasattr(items, "targets"):
-            fix = "First data = keras_tl.prepare(keras_tl.from_arrays(images, labels))."
-            raise InputError("a split, such as data.train", kind, fix)
-
-
-def in_order(class_weights: Any, task: str, train: Images) -> Sequence[float] | None:
-    """Takes class weights in order, or by the class's index as in Keras' `fit`.
-
-    Raises:
-        InputError: The indices are not those of the classes.
-    """
-    if not isinstance(class_weights, Mapping) or not tasks.get(task).classifies:
-        return class_weights
-    classes = range(train.targets().shape[1])
-    if set(class_weights) != set(classes):
-        received = ", ".join(map(repr, class_weights)) or "none"
-        fix = "Give one for each class, or a list in order."
-        raise InputError(f"class weights for classes 0 to {classes[-1]}", received, fix)
-    return [class_weights[index] for index in classes]
-
-
-def check_callbacks(callbacks: Any) -> None:
-    """Refuses what is no function: each phase has callbacks of its own.
-
-    Raises:
-        InputError: It is none.
-    """
-    if callbacks is not None and not callable(callbacks):
-        kind, fix = type(callbacks).__name__, "Give callbacks=lambda phase: [...]."
-        raise InputError("a function from a phase to its callbacks", kind, fix)
 
 
 def check_shapes(model: keras.Model, *parts: Images | None) -> None:
@@ -326,15 +220,24 @@ def memory_told(batch_size: int, micro_batches: int) -> Iterator[None]:
         ) from error
 
 
+def check_batch(batch_size: int, parts: int) -> None:
+    """Refuses sizes that are no numbers of items or of parts.
+
+    Raises:
+        InputError: One is.
+    """
+    for name, number in (("batch_size", batch_size), ("micro_batches", parts)):
+        if not isinstance(number, Integral) or number < 1:
+            raise InputError(f"{name} of at least 1", str(number), "Give a whole number.")
+
+
 def whole_batch(batch_size: int, images: int, parts: int) -> int:
     """The largest batch that the images can fill and that divides into so many equal parts.
 
     Raises:
         InputError: A number is below 1; there are fewer training images than parts.
     """
-    for name, number in (("batch_size", batch_size), ("micro_batches", parts)):
-        if not isinstance(number, Integral) or number < 1:
-            raise InputError(f"{name} of at least 1", str(number), "Give a whole number.")
+    check_batch(batch_size, parts)
     _check_enough(images, parts)
     fits = min(batch_size, images)
     if fits < batch_size:

@@ -19,7 +19,7 @@ from keras_tl import frozen_prefix, strategies, tasks
 from keras_tl.backbones.host import behind_host
 from keras_tl.feature_cache import Features, FeatureStore
 from keras_tl.freezing import FreezingSummary
-from keras_tl.training import checks
+from keras_tl.training import arguments, checks
 from keras_tl.training.anchors import start_values
 from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
@@ -72,7 +72,8 @@ def run_phases(
             place.
         phases: What to do, in order; a single phase may stand for a list of one.
         train: The images to learn from.
-        val: The images that choose the best epoch; None or none keeps the last epoch's weights.
+        val: The images that choose the best epoch; None, or a split without images, keeps the last
+            epoch's weights.
         task: A name in `keras_tl.tasks`.
         batch_size: Items in a batch over all devices; lowered to the number of training images.
         micro_batches: Number of parts in which each device computes its batch, to save memory; see
@@ -102,8 +103,8 @@ def run_phases(
         CheckError: Something frozen moved, or something trainable cannot learn.
         LostWorkerError: Another process of the training is gone.
     """
-    checks.check_callbacks(callbacks)
-    model, phases, class_weights = checks.taken(model, phases, train, val, task, class_weights)
+    given = arguments.read(model, phases, train, val, class_weights, callbacks)
+    model, phases, class_weights = given
     strategy = strategy or strategies.current()
     strategies.check_supported(strategy)
     sharing = Sharing(strategy)

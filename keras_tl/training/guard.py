@@ -112,12 +112,13 @@ class FreezingGuard(keras.callbacks.Callback):
 
 def _frozen_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     """What must not move; the states of random generators are not among a layer's weights."""
-    moving = {
-        id(weight)
-        for inner in layers_within(layer)
-        if isinstance(inner, (keras.layers.BatchNormalization, HubLayer)) and inner.trainable
-        for weight in inner.non_trainable_weights
-    }
+    moving: set[int] = set()
+    for inner in layers_within(layer):
+        if inner.trainable:
+            # A layer that trains may move what it made not to be trained: moving statistics.
+            is_hub = isinstance(inner, HubLayer)
+            own = inner.non_trainable_weights if is_hub else inner._non_trainable_variables
+            moving |= {id(weight) for weight in own}
     return [weight for weight in layer.non_trainable_weights if id(weight) not in moving]
 
 

@@ -15,7 +15,7 @@ from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.freezing import Policy
 from keras_tl.topology import layers_within
-from keras_tl.training import checks
+from keras_tl.training import arguments, checks
 from keras_tl.training.fit import run_phases
 from keras_tl.training.images import Images
 from keras_tl.training.phases import Phase
@@ -182,9 +182,10 @@ def find_learning_rate(
         InputError: Rates or steps out of range, or what `run_phases` refuses.
     """
     _check_sweep(low, high, steps)
-    model, [phase], class_weights = checks.taken(model, [phase], train, None, task, class_weights)
+    model, [phase], class_weights = arguments.read(model, [phase], train, None, class_weights, None)
     checks.check_training(model, [phase], train, None, task, class_weights)
     parts = (strategy or strategies.current()).num_replicas_in_sync * micro_batches
+    checks.check_batch(batch_size, parts)
     epochs = _epochs_of(steps, len(train), batch_size, parts)
 
     def losses(first: float, last: float, still: np.ndarray | None = None) -> np.ndarray:

@@ -212,7 +212,7 @@ def test_columns_with_numbers_for_names(folder, kind):
     )
     assert texts.items == [("b.jpg",), ("a.jpg",)] and texts.labels.tolist() == [1, 0]
     assert texts.ids.tolist() == ["g", "h"]
-    both = from_text_dataframe(frame, [kind(1), kind(2)], label_column=None, pair=True)
+    both = from_text_dataframe(frame, {kind(1): "", kind(2): ""}, label_column=None, pair=True)
     assert both.items == [("b.jpg", "g"), ("a.jpg", "h")]
     with pytest.raises(InputError, match="a column '7', received the columns 0, 1, 2"):
         from_text_dataframe(frame, kind(7))

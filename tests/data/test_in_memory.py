@@ -92,10 +92,34 @@ def test_columns_of_a_data_frame_name_the_classes():
     assert source.class_names == ("a", "b") and source.labels.tolist() == [1, 0, 1, 0]
     turned = from_arrays(PIXELS, dummies, class_names=["b", "a"])
     assert turned.class_names == ("b", "a") and turned.labels.tolist() == [0, 1, 0, 1]
-    renamed = from_arrays(PIXELS, dummies, class_names=["x", "y"])
+    # pandas' own numbers are no names.
+    numbered = dummies.set_axis([0, 1], axis=1)
+    renamed = from_arrays(PIXELS, numbered, class_names=["x", "y"])
     assert renamed.class_names == ("x", "y") and renamed.labels.tolist() == [1, 0, 1, 0]
     with pytest.raises(InputError, match="different class names"):
-        from_arrays(PIXELS, dummies, class_names=["x", "x"])
+        from_arrays(PIXELS, numbered, class_names=["x", "x"])
+    with pytest.raises(InputError, match="the label columns b, aa, received a, b"):
+        from_arrays(PIXELS, dummies, class_names=["b", "aa"])
+
+
+def test_cells_of_several_columns_are_numbers_also_as_text():
+    digits = pd.DataFrame({"a": list("0110"), "b": list("1001")})
+    source = from_arrays(PIXELS, digits)
+    assert source.class_names == ("a", "b") and source.labels.tolist() == [1, 0, 0, 1]
+    with pytest.raises(InputError, match="'b'"):
+        from_arrays(PIXELS, digits.assign(b=list("wxyz")))
+
+
+def test_the_column_of_a_data_frame_names_the_target():
+    ages = pd.DataFrame({"age": [1.5, 2, 3, 4]})
+    for task in ("auto", "regression"):
+        assert from_arrays(PIXELS, ages, task=task).class_names == ("age",)
+
+
+def test_a_masked_label_is_a_missing_one():
+    masked = np.ma.masked_array([0, 1, 0, 9], mask=[0, 0, 0, 1])
+    with pytest.raises(InputError, match="a label for every item"):
+        from_arrays(PIXELS, masked)
 
 
 @pytest.mark.parametrize(
