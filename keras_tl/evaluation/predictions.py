@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_tl import frozen_prefix
 from keras_tl.backbones.host import behind_host
+from keras_tl.evaluation.inference import traced
 from keras_tl.evaluation.many_classes import has_many, ranked_columns
 from keras_tl.evaluation.metrics import decide
 from keras_tl.feature_cache import FeatureStore
@@ -17,7 +18,6 @@ from keras_tl.model_info import ModelInfo
 from keras_tl.training.checks import warn_of_scaled_pixels
 from keras_tl.training.feeds import feature_batches
 from keras_tl.training.images import Images
-from keras_tl.training.inference import traced
 from keras_tl.training.passes import PrefixPass
 
 SEPARATOR = "|"

@@ -203,6 +203,7 @@ class _PhaseRun:
         with self.sharing.strategy.scope():
             self.fitted = training_model(self.part, self.whole)
             self.fitted.micro_batches = micro_batches
+            self.fitted.mean_over_workers = self.sharing.mean
             treatments = self.phase.treatments(self.whole, starts)
             self.fitted.compile(
                 optimizer=self.phase.build_optimizer(self.steps, treatments),
@@ -376,13 +377,13 @@ class _PhaseRun:
         """Callbacks that choose the best epoch, for exclusive classes by the refined loss."""
         targets = self._val_classes()
         best = functools.partial(BestWeights, self.phase.patience, good_start=self.head_is_fitted)
+        batches = self.sharing.distribute(validation)
+        how = {"steps": self._val_steps, "return_dict": True, "verbose": 0}
         if targets is None:
-            batches = self.sharing.distribute(validation)
-            how = {"steps": self._val_steps, "return_dict": True, "verbose": 0}
             start = self.fitted.evaluate(batches, **how)
             return [best(start["loss"])]
-        refined = RefinedLoss(validation, targets, self.sharing.workers)
-        refined.set_model(self.fitted)
+        refined = RefinedLoss(targets, self.sharing.workers)
+        self.fitted.evaluate(batches, callbacks=[refined], **how)
         return [refined, best(refined.measure(), REFINED_LOSS)]
 
     def _val_classes(self) -> np.ndarray | None:

@@ -1,5 +1,7 @@
 """What is fitted: a part of a model that saves as the whole."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,10 +20,18 @@ class TrainingModel(keras.Model):
         micro_batches: Number of parts in which a device computes its batch, one after the other, so
             that only one part needs to fit into its memory. The update is that of the whole batch;
             a BatchNormalization that trains sees the parts.
+        mean_over_workers: With several processes, makes one figure of each device's.
+        watch: Called in every step of a validation with the outputs of each device of this process,
+            in turn; None for nobody.
     """
 
     sample: tuple[Any, ...] | None = None
     micro_batches: int = 1
+    mean_over_workers: Callable[[Any], tf.Tensor] | None = None
+    watch: Callable[..., None] | None = None
+    # Keras', which declares no types.
+    train_function: Callable[[Any], Any] | None
+    test_function: Callable[[Any], Any] | None
 
     def train_step(self, data: tuple[Any, ...]) -> dict[str, Any]:
         """Keras' own step, or one with the mean of the parts' gradients."""
@@ -49,20 +59,85 @@ class TrainingModel(keras.Model):
             output = self(x, training=True)
             loss = self.compute_loss(x, y, output, weights, training=True)
             scaled = self.optimizer.scale_loss(loss)
+        self._track(loss, output)
+        gradients = tape.gradient(scaled, self.trainable_weights)
+        return [g if g is None else tf.convert_to_tensor(g) for g in gradients], output
+
+    def _track(self, loss: tf.Tensor, output: tf.Tensor) -> None:
+        """Adds a batch's loss to the mean that is reported, as Keras' own steps do."""
         # A strategy adds up the losses of its devices.
         of_device = loss * tf.distribute.get_strategy().num_replicas_in_sync
         self._loss_tracker.update_state(of_device, sample_weight=tf.shape(output)[0])
-        gradients = tape.gradient(scaled, self.trainable_weights)
-        return [g if g is None else tf.convert_to_tensor(g) for g in gradients], output
+
+    def make_train_function(self, force: bool = False) -> None:
+        """As in Keras; with several processes, a step of our own: see `_one_step`."""
+        if self._is_alone:
+            super().make_train_function(force)
+        elif self.train_function is None or force:
+            self.train_function = self._one_step(lambda data: (self.train_step(data), None))
+
+    def make_test_function(self, force: bool = False) -> None:
+        """As in Keras, but with the outputs for `watch`."""
+        if self._is_alone and self.watch is None:
+            super().make_test_function(force)
+        elif self.test_function is None or force:
+            self.test_function = self._one_step(self._tested, self.watch)
+
+    def _tested(self, data: tuple[Any, ...]) -> tuple[dict[str, Any], tf.Tensor]:
+        """Keras' own step of a validation, which also returns the outputs."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        output = self(x, training=False)
+        self._track(self.compute_loss(x, y, output, weights, training=False), output)
+        return self.compute_metrics(x, y, output, sample_weight=weights), output
+
+    def _one_step(
+        self,
+        step: Callable[[Any], tuple[dict[str, Any], Any]],
+        watch: Callable[..., None] | None = None,
+    ) -> Callable[[Any], dict[str, tf.Tensor]]:
+        """What Keras calls with an iterator for each step, or as many as it wants at once.
+
+        Keras' own has no place for outputs; and between processes it averages by two of
+        TensorFlow's collectives for each figure, and cannot average a number (keras#20585).
+
+        Args:
+            step: Makes figures and outputs of a device's batch.
+            watch: Takes the outputs of all devices.
+        """
+        strategy = self.distribute_strategy
+        mean = self.mean_over_workers or functools.partial(strategy.reduce, "MEAN", axis=None)
+
+        @tf.function(autograph=False, reduce_retracing=True, jit_compile=self.jit_compile)
+        def on_data(data: Any) -> tuple[dict[str, tf.Tensor], tuple[tf.Tensor, ...]]:
+            figures, outputs = strategy.run(step, args=(data,))
+            figures = {name: mean(figure) for name, figure in figures.items()}
+            return figures, strategy.experimental_local_results(outputs)
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def on_next(iterator: Any) -> Any:
+            return on_data(next(iterator))
+
+        def on_iterator(iterator: Any) -> dict[str, tf.Tensor]:
+            for number in range(self.steps_per_execution):
+                try:
+                    figures, outputs = on_next(iterator)
+                except tf.errors.OutOfRangeError:
+                    if number == 0:
+                        raise StopIteration from None
+                    break
+                if watch is not None:
+                    watch(*outputs)
+            return figures
+
+        return on_iterator
 
     def compute_metrics(self, *args: Any, **options: Any) -> dict[str, Any]:
         """As in Keras; but with several processes, steps return the loss alone.
 
-        Each figure costs a message to all others. At the end of an epoch all are returned. The loss
-        has the one shape that Keras can average there (keras#20585).
+        Each figure costs a message to all others. At the end of an epoch all are returned.
         """
         figures = super().compute_metrics(*args, **options)
-        return figures if self._is_alone else {"loss": tf.reshape(figures["loss"], [1])}
+        return figures if self._is_alone else {"loss": figures["loss"]}
 
     def _get_metrics_result_or_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
         if self._is_alone:

@@ -7,8 +7,6 @@ parts, and choose the epoch whose loss is lowest after one temperature is fitted
 split.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,15 +15,13 @@ import tensorflow as tf
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from keras_tl.training.inference import traced
+from keras_tl.training.model import TrainingModel
 from keras_tl.workers import Workers
 
 REFINED_LOSS = "val_refined_loss"
 # The least probability, to keep logarithms finite (of a softmax in float32), and the bound of the
 # temperatures' logarithms.
 SMALLEST, WIDEST = 1e-30, 3.0
-# Numbers in a batch of features: a head takes less time than its call from Python.
-BATCH_NUMBERS = 2**22
 # Probabilities scaled at once; if there are more, logarithms are kept in float32.
 LARGE = 2**22
 
@@ -63,42 +59,43 @@ def refined_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
 class RefinedLoss(keras.callbacks.Callback):
     """Adds `val_refined_loss` to each epoch's figures, for the callbacks behind it.
 
+    It takes the outputs that validation computes.
+
     Args:
-        validation: Validation batches; they begin with the inputs.
-        targets: See `refined_loss`; in the order of the batches.
+        targets: See `refined_loss`; in the order of the validation batches.
         workers: The processes, each of which has batches and targets of its own; all get the same
             loss.
     """
 
-    def __init__(
-        self, validation: tf.data.Dataset, targets: np.ndarray, workers: Workers | None = None
-    ):
+    def __init__(self, targets: np.ndarray, workers: Workers | None = None):
         super().__init__()
-        self.workers = workers or Workers()
-        self.validation = _in_large_batches(validation)
-        self.targets = targets
+        self.targets, self.workers = targets, workers or Workers()
+        self._outputs: list[tf.Tensor] = []
+        self._at_work = False
 
-    @functools.cached_property
-    def run(self) -> Callable[..., tf.Tensor]:
-        """The model in inference; `predict` would take a second input for targets."""
-        return traced(self.model, self.validation.element_spec[0])
+    def set_model(self, model: TrainingModel) -> None:
+        """Looks at the model's validations."""
+        super().set_model(model)
+        model.watch = self._see
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Begins anew."""
+        self._outputs, self._at_work = [], True
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Sees nothing of what other callbacks evaluate."""
+        self._at_work = False
+
+    def _see(self, *outputs: tf.Tensor) -> None:
+        if self._at_work:
+            self._outputs += outputs
 
     def measure(self) -> float:
-        """The refined loss of the model's present weights."""
-        outputs = [self.run(*tf.nest.flatten(batch[0])) for batch in self.validation]
-        both = (np.concatenate(outputs), self.targets)
+        """The refined loss of the last validation."""
+        both = (np.concatenate(self._outputs), self.targets)
         return refined_loss(*(np.concatenate(self.workers.gather(each)) for each in both))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures; Keras hands the same `logs` to all callbacks in turn."""
         if logs is not None:
             logs[REFINED_LOSS] = self.measure()
-
-
-def _in_large_batches(validation: tf.data.Dataset) -> tf.data.Dataset:
-    """The same in large batches, where inputs are features; images and tokens stay as they are."""
-    inputs = tf.nest.flatten(validation.element_spec[0])
-    if not all(spec.shape.rank == 2 and spec.dtype.is_floating for spec in inputs):
-        return validation
-    widths = [spec.shape[1] for spec in inputs]
-    return validation if None in widths else validation.rebatch(1 + BATCH_NUMBERS // sum(widths))

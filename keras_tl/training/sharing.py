@@ -194,6 +194,21 @@ class Sharing:
 
         return add_up
 
+    def mean(self, figure: Any) -> tf.Tensor:
+        """The mean of a step's figure over the devices of all processes.
+
+        Args:
+            figure: What `strategy.run` returned: float32 `[]` of each device.
+
+        Returns:
+            float32 `[]`, the same in all processes.
+        """
+        if (ring := self.ring) is None:
+            return self.strategy.reduce("MEAN", figure, axis=None)
+        own = self.strategy.experimental_local_results(figure)
+        [total] = tf.numpy_function(ring.sum, own, [tf.float32])
+        return tf.ensure_shape(total, ()) / self.workers.count
+
     @functools.cached_property
     def ring(self) -> Ring | None:
         """The ring of the processes; None for one process, and where GPUs have a better way.

@@ -6,8 +6,8 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from keras_tl import freezing
-from keras_tl.training import refinement
 from keras_tl.training.fit import run_phases
+from keras_tl.training.model import training_model
 from keras_tl.training.phases import Phase
 from keras_tl.training.refinement import REFINED_LOSS, RefinedLoss, refined_loss
 
@@ -48,29 +48,62 @@ def test_of_two_epochs_that_are_right_about_all_the_clearer_one_is_better():
     assert 0 < refined_loss(clear, targets) < refined_loss(near, targets)
 
 
-def test_a_model_of_several_inputs_is_measured():
+def with_two_inputs(steps_at_once):
+    """A compiled model, and the callback that measures it on batches of seven rows."""
     logits, targets = made(count=7)
     # As a text encoder is cut: the hidden state and the mask beside it.
     hidden, mask = keras.Input((3,)), keras.Input((1,))
     model = keras.Model([hidden, mask], keras.layers.Softmax()(hidden * mask))
+    fitted = training_model(model, model)
+    how = {"loss": "categorical_crossentropy", "metrics": ["accuracy"]}
+    model.compile(**how)
+    fitted.compile(**how, steps_per_execution=steps_at_once)
     inputs = (logits.astype(np.float32), np.full((7, 1), 2.0, np.float32))
-    callback = RefinedLoss(tf.data.Dataset.from_tensor_slices((inputs, targets)).batch(4), targets)
-    callback.set_model(model)
-    wanted = refined_loss(softmax(2 * logits, axis=1), targets)
+    batches = tf.data.Dataset.from_tensor_slices((inputs, targets)).batch(2)
+    callback = RefinedLoss(targets)
+    callback.set_model(fitted)
+    return model, fitted, batches, callback, refined_loss(softmax(2 * logits, axis=1), targets)
+
+
+@pytest.mark.parametrize("steps_at_once", [1, 3, 64])
+def test_it_is_measured_on_what_validation_computes(steps_at_once):
+    model, fitted, batches, callback, wanted = with_two_inputs(steps_at_once)
+    for _ in range(2):
+        found = fitted.evaluate(batches, callbacks=[callback], verbose=0)
+        assert found == pytest.approx(model.evaluate(batches, verbose=0))
+        assert callback.measure() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_what_other_callbacks_evaluate_does_not_count():
+    _, fitted, batches, callback, wanted = with_two_inputs(1)
+    fitted.evaluate(batches, callbacks=[callback], verbose=0)
+    fitted.evaluate(batches.map(lambda x, y: (x, 1 - y)), verbose=0)
     assert callback.measure() == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype", "batches"),
-    [((3,), "float32", [4, 3]), ((3,), "int32", [2, 2, 2, 1]), ((3, 1), "float32", [2, 2, 2, 1])],
-)
-def test_features_alone_come_in_large_batches(monkeypatch, shape, dtype, batches):
-    monkeypatch.setattr(refinement, "BATCH_NUMBERS", 9)  # three rows of them, and one
-    inputs = np.arange(21).reshape(7, *shape).astype(dtype)
-    data = tf.data.Dataset.from_tensor_slices((inputs, np.arange(7))).batch(2)
-    found = [x.numpy() for x, _ in RefinedLoss(data, np.arange(7)).validation]
-    assert [len(x) for x in found] == batches
-    np.testing.assert_array_equal(np.concatenate(found), inputs)
+class Counting(keras.layers.Layer):
+    """Counts the items that it sees in inference."""
+
+    seen = 0
+
+    def call(self, inputs, training=None):
+        def count(items):
+            Counting.seen += len(items)
+            return items
+
+        if training:
+            return inputs
+        return tf.ensure_shape(tf.numpy_function(count, [inputs], inputs.dtype), inputs.shape)
+
+
+def test_validation_is_computed_once_an_epoch(train_val):
+    train, val = train_val
+    images = keras.Input((16, 16, 3))
+    x = Counting()(keras.layers.Conv2D(2, 16)(keras.layers.Rescaling(1 / 255)(images)))
+    outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(x))
+    model, Counting.seen = keras.Model(images, outputs), 0
+    run_phases(model, [Phase(freezing.Nothing(), 3, 0.01)], train, val, batch_size=8, verbose=0)
+    assert Counting.seen == (1 + 3) * len(val)
 
 
 def test_the_best_epoch_is_chosen_by_it(tiny_model, three_colors, train_val):
