@@ -20,6 +20,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
+from keras_tl.data.audit.text_words import MARKS
 from keras_tl.data.stratify import strata
 from keras_tl.evaluation.class_figures import log_loss
 from keras_tl.evaluation.linear_fits import deal
@@ -36,6 +37,7 @@ MANY_TEXTS, MOST_COLUMNS = 1_000, 300_000
 MAX_STEPS = 500
 # Words longer than this in the mean are no words: Chinese, Japanese and Thai write none apart.
 LONG_WORD = 12.0
+WORD = rf"\w+(?:[{MARKS}]+\w*)*"
 # Texts, and characters of each, that are looked at to see whether there are blanks between words.
 LOOKED_AT, CHARACTERS = 500, 1_000
 
@@ -114,7 +116,7 @@ def _place(
     if not any(text.strip() for text in train):
         return sparse.csr_matrix((len(train), 0)), sparse.csr_matrix((len(test), 0))
     if _has_words(train):
-        counter = CountVectorizer(ngram_range=(1, longest), token_pattern=r"(?u)\b\w+\b")
+        counter = CountVectorizer(ngram_range=(1, longest), token_pattern=WORD)
     else:
         counter = CountVectorizer(ngram_range=(1, longest + 1), analyzer="char")
     counts = counter.fit_transform(train)
@@ -125,7 +127,7 @@ def _place(
 
 def _has_words(texts: list[str]) -> bool:
     """Whether blanks part the words."""
-    words = re.findall(r"\w+", " ".join(text[:CHARACTERS] for text in texts[:LOOKED_AT]))
+    words = re.findall(WORD, " ".join(text[:CHARACTERS] for text in texts[:LOOKED_AT]))
     return bool(words) and sum(map(len, words)) / len(words) <= LONG_WORD
 
 

@@ -20,7 +20,7 @@ from keras_tl.files import scratch_array
 PART = 8192
 # Raise VERSION with every change of what is predicted. Probes that are remembered at most (a
 # training has up to five), and predictions of each.
-VERSION, MOST_REMEMBERED, MOST_PREDICTIONS = 1, 100, 2**20
+VERSION, MOST_REMEMBERED, MOST_PREDICTIONS = 2, 100, 2**20
 
 
 @dataclass(frozen=True)

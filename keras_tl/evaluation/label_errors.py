@@ -57,7 +57,8 @@ def suspected_labels(labels: np.ndarray, first: np.ndarray, second: np.ndarray) 
     """Labels that models contradict, whether or not they learned from what is doubtful.
 
     Wrong labels blur the model that is to find them; without the doubtful ones it is surer, also
-    where it errs. So both must contradict: precision like the first's, recall like the second's.
+    where it errs. So both must contradict, and suggest the same class: precision like the first's,
+    recall like the second's.
 
     Args:
         labels: int64 `[items]`, the classes given.
@@ -69,11 +70,13 @@ def suspected_labels(labels: np.ndarray, first: np.ndarray, second: np.ndarray) 
         mean of both. Items of a class with fewer than `LEAST_ITEMS` items are none, nor is such a
         class suggested, nor are items of a class that a model was not fitted to.
     """
-    margins = []
+    margins, suggestions = [], []
     for probabilities in (first, second):
         given, other, suggested = _contradiction(labels, probabilities)
         margins.append(np.where(given > 0, other - given, -1.0))
-    items = np.flatnonzero(np.min(margins, axis=0) > SUSPICION)
+        suggestions.append(suggested)
+    agreed = suggestions[0] == suggestions[1]
+    items = np.flatnonzero(agreed & (np.min(margins, axis=0) > SUSPICION))
     order = items[np.argsort(-np.mean(margins, axis=0)[items], kind="stable")]
     return [Suspect(int(i), int(suggested[i]), float(given[i]), float(other[i])) for i in order]
 

@@ -191,8 +191,10 @@ def fit_ridge(
     # Rounding leaves something of what does not vary.
     unit = np.where(deviation > 1e-12 * np.abs(mean), deviation, 1)
     y = (targets - mean) / unit
+    # Standardising leaves features that are mostly 0 where they are.
+    middle = train.mean(axis=0, dtype=np.float64).astype(train.dtype)
     with threadpool_limits(1):
-        left, singular, right = np.linalg.svd(train, full_matrices=False)
+        left, singular, right = np.linalg.svd(train - middle, full_matrices=False)
         along = left.T @ y
         errors = []
         for penalty in penalties:
@@ -208,6 +210,6 @@ def fit_ridge(
 
     def predict(others: np.ndarray) -> np.ndarray:
         with threadpool_limits(1):
-            return (others @ weights * unit + mean).astype(np.float32)
+            return ((others - middle) @ weights * unit + mean).astype(np.float32)
 
     return predict, best

@@ -97,3 +97,13 @@ def test_classes_that_do_not_occur():
     labels = np.repeat([0, 2], 6)
     probabilities = np.tile([0.1, 0.8, 0.1], (12, 1))
     assert suspected_labels(labels, probabilities, probabilities) == []
+
+
+def test_models_that_suggest_different_classes_cast_no_suspicion():
+    labels = np.repeat([0, 1, 2], 6)
+    sure = np.eye(3)[labels] * 0.88 + 0.04
+    first, second = sure.copy(), sure.copy()
+    first[0], second[0] = (0.05, 0.9, 0.05), (0.05, 0.05, 0.9)
+    first[1], second[1] = (0.05, 0.9, 0.05), (0.05, 0.85, 0.1)
+    found = suspected_labels(labels, first, second)
+    assert [(suspect.item, suspect.suggested) for suspect in found] == [(1, 1)]

@@ -133,6 +133,19 @@ def test_leave_one_out_chooses_the_penalty_of_ridge_regression():
     np.testing.assert_allclose(predict(test), model.predict(test), rtol=1e-3)
 
 
+def test_ridge_regression_on_features_that_are_mostly_0():
+    random = np.random.default_rng(8)
+    words = (random.random((90, 20)) < np.linspace(0.05, 0.6, 20)).astype(np.float32)
+    targets = words.sum(axis=1, keepdims=True) + random.normal(size=(90, 1)) + 5
+    shift, scale = scaling(words)
+    assert (shift == 0).sum() > 10
+    train, test = (words[:60] - shift) * scale, (words[60:] - shift) * scale
+    predict, _ = fit_ridge(train, targets[:60].astype(np.float32), (0.1,))
+    # The penalty counts in units of the targets' deviation, so it is the same.
+    model = Ridge(alpha=0.1 * 60).fit(train, targets[:60])
+    np.testing.assert_allclose(predict(test), model.predict(test).reshape(-1, 1), rtol=1e-4)
+
+
 def test_a_regression_is_measured_by_r2():
     features, _ = blobs()
     random = np.random.default_rng(4)
