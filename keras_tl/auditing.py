@@ -28,6 +28,7 @@ from keras_tl.data.open import as_source
 from keras_tl.data.prepare import ImageData
 from keras_tl.data.prepare_texts import TextData
 from keras_tl.data.source import SPLITS, Source
+from keras_tl.data.splits import kept_together
 from keras_tl.data.texts import inspect_texts
 from keras_tl.evaluation.label_errors import (
     LEAST_ITEMS,
@@ -300,7 +301,7 @@ def findings_on_labels(
     Returns:
         What was found.
     """
-    groups = _kept_together(source, seen)
+    groups = kept_together(source, seen.groups if seen else None)
     folds = min(FOLDS, len(np.unique(groups)))
     if folds < 2:
         return []
@@ -317,18 +318,8 @@ def findings_on_labels(
     if suspects:
         found.append(_wrong_labels(suspects, probe, source))
     if source.groups is None:
-        found += _order(features, source, probe, options | {"trusted": fitted})
+        found += _order(features, source.labels, probe, options | {"trusted": fitted})
     return found
-
-
-def _kept_together(source: Source, seen: Seen | SeenTexts | None) -> np.ndarray:
-    """A name for each image: its group, or that of its near-duplicates, or its content."""
-    names = source.hashes
-    if seen is not None:
-        names = np.where(seen.groups.names != "", seen.groups.names, names)
-    if source.groups is not None:
-        names = np.where(source.groups != "", source.groups, names)
-    return names.astype(str)
 
 
 def _wrong_labels(suspects: list[Suspect], probe: Probe, source: Source) -> Finding:
@@ -349,19 +340,26 @@ def _wrong_labels(suspects: list[Suspect], probe: Probe, source: Source) -> Find
 
 
 def _order(
-    features: np.ndarray, source: Source, probe: Probe, options: dict[str, Any]
+    features: np.ndarray, labels: np.ndarray, probe: Probe, options: dict[str, Any]
 ) -> list[Finding]:
     """Compares the probe with one whose folds keep whole stretches of the order together.
 
     Where neighbours belong together (cells of a module, frames of a film), a probe that knows an
     image's neighbours knows more than it will of new images.
     """
-    stretches = _stretches(source.labels)
+    # Of what is kept together one item is enough: with its copies elsewhere in the order, both
+    # probes would know it.
+    first = np.sort(np.unique(options["groups"], return_index=True)[1])
+    stretches = _stretches(labels[first])
     if len(np.unique(stretches)) < FOLDS:
         return []
-    options = options | {"groups": stretches, "folds": FOLDS}
-    blocked = linear_probe(features, source.labels, **options)
-    better = _right(probe, source.labels) - _right(blocked, source.labels)
+    if len(first) < len(labels):
+        features, labels = features[first], labels[first]
+        alone = {"groups": None, "folds": FOLDS, "trusted": options["trusted"][first]}
+        options = options | alone
+        probe = linear_probe(features, labels, **options)
+    blocked = linear_probe(features, labels, **(options | {"groups": stretches, "folds": FOLDS}))
+    better = _right(probe, labels) - _right(blocked, labels)
     # Errors within a stretch are correlated, so they are summed by stretch.
     _, index = np.unique(stretches, return_inverse=True)
     sums = np.bincount(index, better - better.mean())

@@ -18,6 +18,7 @@ from keras_tl import frozen_prefix, tasks
 from keras_tl.config import TrainConfig
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
+from keras_tl.data.splits import kept_together
 from keras_tl.data.stratify import strata
 from keras_tl.evaluation.linear_fits import deal
 from keras_tl.evaluation.probes import Probe, linear_probe
@@ -324,11 +325,8 @@ def decide(
 
 def groups_of(source: Source) -> np.ndarray | None:
     """Groups that must not be divided between folds; None if each item may go anywhere."""
-    hashes = source.hashes.astype(str)
-    if source.groups is not None:
-        # Items without a group are not one group together.
-        return np.where(source.groups != "", source.groups, hashes).astype(str)
-    return hashes if len(np.unique(hashes)) < len(hashes) else None
+    groups = kept_together(source)
+    return groups if source.groups is not None or groups.max() + 1 < len(source) else None
 
 
 def _early(prefix: keras.Model) -> keras.Model:

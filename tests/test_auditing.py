@@ -1,13 +1,11 @@
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from keras_tl import freezing
 from keras_tl.auditing import (
-    _kept_together,
     audit,
     audit_with_labels,
     can_be_probed,
@@ -18,7 +16,6 @@ from keras_tl.auditing import (
 from keras_tl.config import TrainConfig
 from keras_tl.data import augment
 from keras_tl.data.arrays import from_arrays
-from keras_tl.data.audit.groups import NearGroups
 from keras_tl.data.audit.judging import look_through
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
@@ -145,6 +142,11 @@ def test_neighbours_that_give_each_other_away():
     order = random.permutation(600)
     shuffled = findings_on_labels(features[order].astype(np.float32), numbered(labels[order]))
     assert "order-leak" not in kinds(shuffled)
+    # With a copy of each elsewhere, none would be new to a probe, wherever it is cut.
+    twice = numbered(np.tile(labels, 2))
+    twice = replace(twice, hashes=np.tile(twice.hashes[:600], 2))
+    found = kinds(findings_on_labels(np.tile(features, (2, 1)).astype(np.float32), twice))
+    assert "a probe is right on 100.0% of items whose neighbours" in found["order-leak"].text
     groups = [f"g{i}" for i in stretch]
     told = findings_on_labels(features.astype(np.float32), numbered(labels, groups))
     assert "order-leak" not in kinds(told)
@@ -170,19 +172,6 @@ def test_an_image_that_shows_nothing_is_no_suspect(three_colors):
     assert {("7",), ("8",)} <= set(blind.sets)
     seen = look_through(source, ImageInput(size=16))
     assert kinds(findings_on_labels(features, source, seen))["wrong-label"].sets == (("8",),)
-
-
-def test_what_is_kept_together():
-    """A group, of those in none the near-duplicates, of the others their content."""
-    source = numbered([0, 1, 0, 1, 0, 1], groups=["a", "", "a", "", "", ""])
-    alike = np.array(["0000", "0001", "", "0001", "", ""], dtype=object)
-    seen = SimpleNamespace(groups=NearGroups(alike, (), 10))
-    content = source.hashes
-    assert _kept_together(source, seen).tolist() == ["a", "0001", "a", "0001", *content[4:]]
-    assert _kept_together(source, None).tolist() == ["a", content[1], "a", *content[3:]]
-    without = replace(source, groups=None)
-    assert _kept_together(without, seen).tolist() == [*alike[:2], content[2], "0001", *content[4:]]
-    assert _kept_together(without, None).tolist() == content.tolist()
 
 
 @pytest.mark.parametrize(

@@ -228,8 +228,15 @@ def test_equal_images_are_a_group(data):
 def test_items_of_no_group_are_on_their_own(data):
     few = data.train.source.take(np.array([0, 1, 2, 3, 3]))
     source = replace(few, groups=np.array(["a", "", "a", "", ""], dtype=object))
-    one, two = few.hashes[[1, 3]]
-    assert probing.groups_of(source).tolist() == ["a", one, "a", two, two]
+    a, one, again, two, equal = probing.groups_of(source)
+    assert a == again and two == equal and len({a, one, two}) == 3
+
+
+def test_equal_items_of_several_groups_are_not_divided(data):
+    source = data.train.source.take(np.array([0, 0, 1, 2]))
+    source = replace(source, groups=np.array(["a", "b", "b", ""], dtype=object))
+    first, *tied, alone = probing.groups_of(source)
+    assert tied == [first, first] and alone != first
 
 
 def test_items_of_no_group_are_dealt_to_all_folds(data, monkeypatch):

@@ -39,7 +39,8 @@ class Augmentation:
         scale: Smallest and largest share of the area that is cropped and enlarged to the full
             size, in (0, 1] (Szegedy et al., "Going Deeper with Convolutions", CVPR 2015,
             section 6).
-        aspect_ratio: Smallest and largest width / height of that crop.
+        aspect_ratio: Smallest and largest width / height of that crop. Where a side would be longer
+            than the picture it ends there, and the crop is smaller.
         brightness: Add up to this share of 255 either way, in [0, 1].
         contrast: Multiply the distance from the image's mean colour by 1 - contrast to
             1 + contrast, in [0, 1].

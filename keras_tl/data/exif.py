@@ -81,7 +81,9 @@ def _exif_in_jpeg(contents: tf.Tensor) -> tf.Tensor:
         is_exif = (marker == 0xFFE1) & (prefix == PREFIX)
         # The pixels follow the start-of-scan marker.
         is_segment = (marker > 0xFF00) & (marker != 0xFFDA) & (marker != 0xFFD9)
-        return is_segment & ~is_exif, at + 2 + length, tf.where(is_exif, at + 10, 0)
+        # Any number of bytes 0xFF may come before a marker.
+        step = tf.where(marker == 0xFFFF, tf.constant(1, tf.int64), 2 + length)
+        return is_segment & ~is_exif, at + step, tf.where(is_exif, at + 10, 0)
 
     return _search(look, start=2)
 

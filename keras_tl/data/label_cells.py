@@ -2,6 +2,7 @@
 
 import re
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,10 +59,13 @@ def as_numbers(cells: Sequence[Any]) -> list[float] | None:
 
 
 def class_text(cell: Any, numeric: bool = False) -> str:
-    """Names a class or a group by its cell: 3.0 is "3", so is "3.0" where all are `numeric`."""
+    """Names a class or a group by its cell: 3.0 is "3", so is "3.0" where all are `numeric`.
+
+    A letter and its accent may be one character or two; tables of several systems mix them.
+    """
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    text = str(cell)
+    text = unicodedata.normalize("NFC", str(cell))
     whole = _WHOLE_WITH_POINT.fullmatch(text) if numeric else None
     return whole.group(1) if whole else text
 

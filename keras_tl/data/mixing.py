@@ -30,8 +30,28 @@ class CutMix:
         return (bottom - top) * (right - left)
 
 
+class Circle:
+    """A circle on which every image has `PLACES` places; equal images have the same ones.
+
+    Args:
+        seeds: All images' numbers from `augment.image_seeds`: int64 `[images]`.
+    """
+
+    def __init__(self, seeds: np.ndarray):
+        self.seeds = seeds
+        images, self._first = np.unique(seeds, return_index=True)
+        hashes = [hashlib.shake_128(image.tobytes()).digest(8 * PLACES) for image in images]
+        self._places = np.frombuffer(b"".join(hashes), "<u8")
+        self._order = np.argsort(self._places, kind="stable")
+
+    def next_to(self, points: np.ndarray) -> np.ndarray:
+        """The image of the first place at or after each point (uint64 `[k]`): int64 `[k]`."""
+        found = np.searchsorted(self._places, points, sorter=self._order) % len(self._order)
+        return self._first[self._order[found] // PLACES]
+
+
 def draw_cutmix(
-    seeds: np.ndarray,
+    circle: Circle,
     indices: np.ndarray,
     views: np.ndarray,
     *,
@@ -44,12 +64,12 @@ def draw_cutmix(
     A box covers 1 - u of the area before it is cut off at the edges, u uniform in [0, 1); its
     centre is anywhere (Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers
     with Localizable Features", ICCV 2019, with their alpha of 1). The partner is the image that
-    comes next after a drawn point of a circle on which every image has 16 places (consistent
-    hashing, Karger et al., STOC 1997): so an image that is added or removed changes the partners
-    of few others, and what is stored of the rest stays valid.
+    comes next after a drawn point of the circle (consistent hashing, Karger et al., STOC 1997): so
+    an image that is added or removed changes the partners of few others, and what is stored of the
+    rest stays valid.
 
     Args:
-        seeds: All images' numbers from `augment.image_seeds`: int64 `[images]`.
+        circle: All images.
         indices: Which images: int64 `[k]`.
         views: In which views: int64 `[k]`.
         probability: Share of the views that get a box.
@@ -59,7 +79,7 @@ def draw_cutmix(
     Returns:
         Partners and boxes.
     """
-    pairs = zip(seeds[indices].tolist(), views.tolist(), strict=True)
+    pairs = zip(circle.seeds[indices].tolist(), views.tolist(), strict=True)
     digests = [
         hashlib.blake2b(f"{settings} {seed} {view}".encode(), digest_size=40).digest()
         for seed, view in pairs
@@ -70,17 +90,7 @@ def draw_cutmix(
     middle = np.stack([middle_y, middle_x], axis=1) * size
     first = middle.astype(np.int64) - side[:, None] // 2
     ends = np.concatenate([first, first + side[:, None]], axis=1)
-    return CutMix(_next_on_circle(seeds, numbers[:, 0]), np.clip(ends, 0, size).astype(np.int32))
-
-
-def _next_on_circle(seeds: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The image of the first place at or after each point; equal images count once."""
-    images, first = np.unique(seeds, return_index=True)
-    hashes = [hashlib.shake_128(image.tobytes()).digest(8 * PLACES) for image in images]
-    places = np.frombuffer(b"".join(hashes), "<u8")
-    order = np.argsort(places, kind="stable")
-    found = np.searchsorted(places, points, sorter=order) % len(order)
-    return first[order[found] // PLACES]
+    return CutMix(circle.next_to(numbers[:, 0]), np.clip(ends, 0, size).astype(np.int32))
 
 
 def paste(image: tf.Tensor, other: tf.Tensor, box: tf.Tensor) -> tf.Tensor:

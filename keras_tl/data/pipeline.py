@@ -296,13 +296,17 @@ class Samples:
 
     def _cutmix(self, indices: np.ndarray, views: np.ndarray) -> mixing.CutMix:
         return mixing.draw_cutmix(
-            self._seeds,
+            self._circle,
             indices,
             views,
             probability=self.augmentation.cutmix,
             settings=self.augmentation.fingerprint(),
             size=self._pictures.size,
         )
+
+    @functools.cached_property
+    def _circle(self) -> mixing.Circle:
+        return mixing.Circle(self._seeds)
 
     @functools.cached_property
     def _seeds(self) -> np.ndarray:

@@ -100,6 +100,22 @@ def assign_splits(
     return assigned
 
 
+def kept_together(source: Source, near: NearGroups | None = None) -> np.ndarray:
+    """Numbers the sets of items that no division may part: int64 `[items]`.
+
+    Equal items belong together, those of a group, and near-duplicates; so do those that are tied
+    to each other by way of others.
+
+    Args:
+        source: The items.
+        near: Its near-duplicates.
+    """
+    numbers = np.zeros(len(source), np.int64)
+    for number, unit in enumerate(_units(source, near)):
+        numbers[unit] = number
+    return numbers
+
+
 def write_splits(source: Source, path: str | os.PathLike[str]) -> None:
     """Writes the CSV `id,label,split,group,sha256`, whole or not at all.
 

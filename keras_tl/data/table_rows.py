@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Literal
 
 import pandas as pd
 
-from keras_tl.data.label_cells import class_text
+from keras_tl.data.label_cells import class_text, is_missing
 from keras_tl.data.splits import SPLIT_ALIASES, parse_split
 from keras_tl.data.tables import (
     JSON_EXTENSIONS,
@@ -105,6 +105,8 @@ def read_rows(
 
 
 def _row(where: str, cells: dict[str, Any], columns: Columns) -> Row:
+    # What `json.dumps` writes for a number that pandas took for missing is NaN.
+    cells = {column: None if is_missing(cell) else cell for column, cell in cells.items()}
     name = where if columns.id is None else _said(cells.get(columns.id))
     if name is None:
         raise InputError(f"an id in each row of {columns.id!r}", f"none in {where}", "Fill it in.")

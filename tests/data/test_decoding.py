@@ -180,6 +180,11 @@ def test_exif_behind_another_app_segment():
     check_orientation(contents[:2] + segment + contents[2:])
 
 
+def test_exif_behind_bytes_that_fill():
+    contents = oriented("JPEG", 6)
+    check_orientation(contents[:2] + b"\xff\xff" + contents[2:])
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -475,7 +480,7 @@ def test_the_same_in_eager_code_in_a_dataset_and_in_a_saved_model(tmp_path):
         ({"size": 0}, "at least 1 pixel"),
         ({"resize": "squish"}, "Did you mean squash"),
         ({"max_pixels": 0}, "max_pixels"),
-        ({"decoder_version": 1}, "decoder version 2"),
+        ({"decoder_version": 1}, "decoder version 3"),
     ],
 )
 def test_settings_are_checked(settings, hint):

@@ -98,6 +98,15 @@ def test_impossible_labels_are_refused(values, task, message):
         read_labels(values, task=task)
 
 
+def test_an_accent_may_be_a_character_of_its_own():
+    two = "cafe\u0301"
+    labels = read_labels(["caf\u00e9", two, "th\u00e9"])
+    assert labels.class_names == ("caf\u00e9", "th\u00e9")
+    assert labels.values.tolist() == [0, 0, 1]
+    # A model's own names hold as they are.
+    assert read_labels([two], class_names=[two, "x"]).class_names == (two, "x")
+
+
 def test_given_classes_are_matched_by_name_not_by_index():
     labels = read_labels([3, 1], class_names=("1", "2", "3"))
     assert labels.values.tolist() == [2, 0]

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.augment import Augmentation, augment, image_seeds
 from keras_tl.data.image_input import ImageInput
-from keras_tl.data.mixing import draw_cutmix, paste
+from keras_tl.data.mixing import Circle, draw_cutmix, paste
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
 from keras_tl.errors import InputError
@@ -23,7 +23,7 @@ def seeds(count):
 def drawn(count, views=1, **options):
     pairs = [(i, v) for i in range(count) for v in range(views)]
     indices, view = np.array(pairs).T
-    return draw_cutmix(seeds(count), indices, view, **OPTIONS | options)
+    return draw_cutmix(Circle(seeds(count)), indices, view, **OPTIONS | options)
 
 
 def test_a_box_is_what_its_hash_says():
@@ -32,7 +32,7 @@ def test_a_box_is_what_its_hash_says():
     keep, y, x = (int.from_bytes(digest[8 * i : 8 * i + 8], "little") / 2**64 for i in (2, 3, 4))
     side = int(SIZE * np.sqrt(1 - keep))
     top, left = int(SIZE * y) - side // 2, int(SIZE * x) - side // 2
-    mix = draw_cutmix(seeds(5), np.array([3]), np.array([2]), **OPTIONS)
+    mix = draw_cutmix(Circle(seeds(5)), np.array([3]), np.array([2]), **OPTIONS)
     expected = np.clip([top, left, top + side, left + side], 0, SIZE)
     np.testing.assert_array_equal(mix.boxes[0], expected)
     assert mix.areas[0] == (expected[2] - expected[0]) * (expected[3] - expected[1])

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from keras_tl.data.audit.groups import NearGroups
 from keras_tl.data.source import SPLITS, Source
-from keras_tl.data.splits import assign_splits, parse_split, write_splits
+from keras_tl.data.splits import assign_splits, kept_together, parse_split, write_splits
 from keras_tl.data.stratify import quotas, strata
 from keras_tl.errors import InputError
 
@@ -348,3 +349,18 @@ def test_written_labels_of_other_tasks(tmp_path, task, expected):
     write_splits(make([[1, 1], [0, 0]], task=task), tmp_path / "splits.csv")
     with (tmp_path / "splits.csv").open() as file:
         assert [row["label"] for row in csv.DictReader(file)] == expected
+
+
+def test_what_is_kept_together():
+    """Equal content, a group and near-duplicates, also one by way of another."""
+    groups, hashes = ["a", "", "a", "", "", "", ""], list("uvwxyzz")
+    source = make([0, 1, 0, 1, 0, 1, 0], groups=groups, hashes=hashes)
+    alike = np.array(["1", "2", "", "2", "1", "", ""], dtype=object)
+
+    def sets(near):
+        numbers = kept_together(source, near)
+        assert sorted(set(numbers.tolist())) == list(range(numbers.max() + 1))
+        return sorted(np.flatnonzero(numbers == n).tolist() for n in set(numbers.tolist()))
+
+    assert sets(None) == [[0, 2], [1], [3], [4], [5, 6]]
+    assert sets(NearGroups(alike, (), 10)) == [[0, 2, 4], [1, 3], [5, 6]]

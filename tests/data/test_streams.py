@@ -174,6 +174,14 @@ def test_rows_are_those_of_the_table_read_at_once(name, encoding, tmp_path):
     assert {item.id: item.label for item in items} == labels_of(source)
 
 
+def test_nan_in_json_is_nothing(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"text": "x", "label": NaN}\n{"text": NaN, "label": "b"}\n')
+    first, second = open_stream(str(path), text_column="text")
+    assert (first.content, first.label) == (("x",), None)
+    assert (second.reason, second.label) == ("no text", "b")
+
+
 def test_texts_are_joined_paired_and_named(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("key,title,body\nk1,A,B\nk2,,B\nk3, ,\n")

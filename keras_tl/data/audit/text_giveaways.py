@@ -5,6 +5,7 @@ datelines, signatures. Whether that is what it should learn, only the user can s
 """
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -244,17 +245,18 @@ def _overlap(holding: np.ndarray, known: set[int]) -> float:
 
 def _cut(text: str, phrases: set[tuple[str, ...]]) -> str:
     """A text without some phrases, the longest first, with words compared as in `read_words`."""
-    found = list(WORD.finditer(text))
+    as_compared = unicodedata.normalize("NFKC", text)
+    found = list(WORD.finditer(as_compared))
     words = tuple(plain(match[0]) for match in found)
     lengths = sorted({len(phrase) for phrase in phrases}, reverse=True)
     kept, end, i = [], 0, 0
     while i < len(words):
         held = next((words[i : i + n] for n in lengths if words[i : i + n] in phrases), ())
         if held:
-            kept.append(text[end : found[i].start()])
+            kept.append(as_compared[end : found[i].start()])
             end = found[i + len(held) - 1].end()
         i += len(held) or 1
-    return " ".join([*kept, text[end:]])
+    return " ".join([*kept, as_compared[end:]]) if kept else text
 
 
 def _as_written(phrase: list[str], item: tuple[str, ...]) -> str:

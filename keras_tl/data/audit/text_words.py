@@ -11,9 +11,22 @@ from itertools import count
 import numpy as np
 from scipy import sparse
 
-# Scripts without blanks between words, and pictographs: each of their characters is a word.
-_ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-WORD = re.compile(f"[{_ALONE}\u2600-\u27bf\U0001f000-\U0001faff]|[^\\W_{_ALONE}]+")
+# Marks that belong to the letter before them, such as vowels in Devanagari; for Python's `\w` they
+# are no part of a word.
+MARKS = "".join(
+    character
+    for character in map(chr, range(0x300, 0x1F000))
+    if unicodedata.category(character) in ("Mn", "Mc")
+)
+# Scripts without blanks between words, and pictographs: each of their characters is a word, with
+# its marks. Thai, Lao, Burmese, Khmer; kana, Chinese characters.
+_ALONE = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+)
+_LETTER = f"[^\\W_{_ALONE}]"
+WORD = re.compile(
+    f"[{_ALONE}\u2600-\u27bf\U0001f000-\U0001faff][{MARKS}]*|{_LETTER}+(?:[{MARKS}]+{_LETTER}*)*"
+)
 # Texts of fewer words are equal only if their characters are: ":)" is not ":(".
 FEW_WORDS = 3
 _SHIFT = 32

@@ -137,3 +137,10 @@ def test_classes_that_no_phrase_meets_take_no_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30e6
+
+
+def test_phrases_are_taken_out_of_what_other_characters_write():
+    texts = ["Re\u0301seau: un jour", "Acme\u2122 \u2460", "\u21165 ici", "le re\u0301seaux \u2460"]
+    cleaned = without_phrases(from_texts(texts), ["r\u00e9seau", "AcmeTM", "no5"])
+    # Only where something is taken out are the other characters written anew.
+    assert cleaned.items == [(" : un jour",), ("  1",), ("  ici",), (texts[3],)]

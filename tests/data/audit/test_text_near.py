@@ -100,3 +100,12 @@ def test_few_words_and_few_texts():
     assert len(near_texts(read_words(items(["so do I", "so do we", "", " "])))) == 0
     assert len(near_texts(read_words([]))) == 0
     assert len(near_texts(read_words(items(["one two three four five six"])))) == 0
+
+
+def test_marks_belong_to_their_letters():
+    texts = ["मेरा बेटा अच्छा है", "मेरी बेटी अच्छी है", "e\u0301te\u0301 cafe\u0301 la", "ผู้มี"]
+    words = read_words(items(texts))
+    assert words.counts.tolist() == [4, 4, 3, 2]
+    assert len(set(words.keys)) == 4
+    assert words.vocabulary[:4] == ["मेरा", "बेटा", "अच्छा", "है"]
+    assert words.vocabulary[-2:] == ["ผู้", "มี"]
