@@ -6,6 +6,7 @@ the same error in all of them. One process agrees with itself.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -176,8 +177,9 @@ def _difference(name: str, here: str | None, there: str | None, other: int) -> s
 
 def _placeless(value: Any) -> Any:
     """The last part of an existing path; any other value unchanged."""
-    path = Path(value.removeprefix(HUB)) if isinstance(value, str) and value else None
-    return path.name if path and path.exists() else value
+    path = value.removeprefix(HUB) if isinstance(value, str) else ""
+    # Unlike `Path.exists`, it returns False for a text too long for a name.
+    return Path(path).name if os.path.exists(path) else value
 
 
 def _digest(value: Any) -> int:

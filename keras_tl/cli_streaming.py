@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -222,7 +223,7 @@ def _image_files(names: Sequence[str]) -> list[str]:
     files: list[str] = []
     for name in names:
         path = Path(name)
-        if not path.exists():
+        if not os.path.exists(name):
             raise InputError("a file or folder", repr(name), "There is no such thing.")
         if any("\udc80" <= letter <= "\udcff" for letter in name):  # undecodable bytes
             raise InputError("a file name in UTF-8", repr(name), "Rename the file.")

@@ -1,5 +1,6 @@
 """Everything that decides a training run, as one value that can be written down."""
 
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -395,4 +396,4 @@ class TrainConfig:
 
 def _absolute(name: str) -> str:
     """The absolute path if `name` is an existing file or folder, else `name`."""
-    return str(Path(name).absolute()) if name and Path(name).exists() else name
+    return str(Path(name).absolute()) if name and os.path.exists(name) else name

@@ -6,7 +6,9 @@ for the same image at every step, so it needs to run only once for each image.
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -16,7 +18,8 @@ from keras_tl.backbones.adapters import CONFIG_KEYS, merged_weights
 from keras_tl.backbones.encoder_layers import SelfAttention
 from keras_tl.backbones.host import behind_host
 from keras_tl.backbones.layers import FreezableDropout, FreezableStochasticDepth
-from keras_tl.topology import call_again, calls, producer, sublayers
+from keras_tl.code_digest import code_digest
+from keras_tl.topology import call_again, calls, layers_within, producer, sublayers
 
 
 @dataclass(frozen=True)
@@ -175,10 +178,14 @@ def _one_or_all(tensors: list[Any]) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 
 
-def fingerprint(prefix: keras.Model) -> str:
+def fingerprint(prefix: keras.Model, without_weights_of: Collection[str] = ()) -> str:
     """SHA-256 of a model's graph and weights; names and `trainable` flags do not count.
 
     Low-rank adapters count only by what they add to the kernels.
+
+    Args:
+        prefix: The model.
+        without_weights_of: Names of layers whose weights do not count either.
     """
     digest = hashlib.sha256()
     # An engine's copy is for one shape: the same layers at another size are another prefix.
@@ -192,13 +199,27 @@ def fingerprint(prefix: keras.Model) -> str:
             "inputs": [made[id(tensor)] for tensor in node.input_tensors],
             "constants": [_constant(a) for a in arguments if not isinstance(a, keras.KerasTensor)],
         }
+        facts |= _beside_config(node.operation)
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
         for tensor in node.outputs:
             made[id(tensor)] = len(made)
-        for weight in merged_weights(node.operation):
-            digest.update(np.ascontiguousarray(weight).tobytes())
+        if node.operation.name not in without_weights_of:
+            for weight in merged_weights(node.operation):
+                digest.update(np.ascontiguousarray(weight).tobytes())
     digest.update(str([made[id(tensor)] for tensor in prefix.outputs]).encode())
     return digest.hexdigest()
+
+
+def _beside_config(operation: Any) -> dict[str, Any]:
+    """What decides an operation's results and is neither in its configuration nor its weights."""
+    layers = layers_within(operation) if isinstance(operation, keras.Layer) else [operation]
+    # A function, such as an activation or that of a `Lambda`, is in it only by name.
+    held = [v for each in layers for v in vars(each).values() if isinstance(v, FunctionType)]
+    code = code_digest(*map(type, layers), *held)
+    # A vocabulary that was given as a file is not in the configuration.
+    words = [layer.get_vocabulary() for layer in layers if hasattr(layer, "get_vocabulary")]
+    facts = {"code": code, "vocabulary": words}
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def _constant(argument: Any) -> str:

@@ -147,7 +147,7 @@ class _Job:
             model = build_model(config, data)
         check_plan(plan_for(model, data, config), model)
         with refused_together(self.workers):
-            run.begin()
+            run.begin(config)
         atomic_write_text(run.path(Run.CONFIG), config.with_absolute_paths().to_yaml())
         write_splits(data.source, run.path(Run.SPLITS))
         self.journal.lap("build")

@@ -41,9 +41,14 @@ class Hold:
     ):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            self.release = weakref.finalize(self, os.close, self._descriptor)
-            self.alone = self._taken_alone(shared)
+            while True:
+                self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+                self.release = weakref.finalize(self, os.close, self._descriptor)
+                self.alone = self._taken_alone(shared)
+                if _is_at(path, self._descriptor):
+                    break
+                # Its last holder removed the file before it was locked here.
+                self.release()
         except OSError as error:
             raise InputError(
                 f"a folder that can be written, {path.parent}",
@@ -67,6 +72,14 @@ class Hold:
                 fcntl.flock(self._descriptor, fcntl.LOCK_SH)
             return False
         return True
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one that is at a path now."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def in_use(path: Path) -> bool:

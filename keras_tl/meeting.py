@@ -17,6 +17,8 @@ from keras_tl.errors import InputError
 # Seconds until a wait is logged, between two attempts to connect, and that one may take.
 PATIENCE, PAUSE, LOOK = 3.0, 0.3, 2.0
 PORTS = range(1, 2**16)
+# Connections that wait at a door, one of each other process.
+MOST_PROCESSES = 4096
 
 log = logging.getLogger("keras_tl")
 
@@ -76,7 +78,9 @@ def _door(address: str) -> socket.socket:
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
         port = int(address.rpartition(":")[2])
-        return socket.create_server(("", port), family=family, dualstack_ipv6=both)
+        return socket.create_server(
+            ("", port), family=family, dualstack_ipv6=both, backlog=MOST_PROCESSES
+        )
     except OSError as error:
         received = f"{address}: {error.strerror}"
         raise InputError("a free port for this process", received, "Give another one.") from error

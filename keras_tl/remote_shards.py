@@ -16,7 +16,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -190,17 +190,21 @@ def _remove_if_old(path: str) -> None:
 def _fetch(there: str, folder: Path, name: str, bins: int, manifest: bytes) -> None:
     """Copies a shard here, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
+    paths = [folder / f"{name}.{index}.bin" for index in range(bins)]
+    is_here = False
     try:
-        for path in (folder / f"{name}.{index}.bin" for index in range(bins)):
-            with gfile.GFile(f"{there}/{path.name}", "rb") as source, _aside(path) as file:
-                while block := source.read(BLOCK):
-                    file.write(block)
-            written.append(path)
-        with _aside(folder / f"{name}.json") as file:
-            file.write(manifest)
+        with ExitStack() as stack:
+            # The first that is written is the last that is renamed.
+            stack.enter_context(_aside(folder / f"{name}.json")).write(manifest)
+            for path in paths:
+                file = stack.enter_context(_aside(path))
+                with gfile.GFile(f"{there}/{path.name}", "rb") as source:
+                    while block := source.read(BLOCK):
+                        file.write(block)
+            is_here = True
     except BaseException:
-        for path in written:
+        # Before the first is renamed, they can only be those of another process.
+        for path in paths if is_here else ():
             path.unlink(missing_ok=True)
         raise
 

@@ -193,11 +193,15 @@ class Run:
         names = [name for name in now if name not in FREE and now[name] != then[name]]
         return [f"{name} {now[name]!r} (it has {then[name]!r})" for name in names]
 
-    def begin(self) -> None:
+    def begin(self, config: TrainConfig | None = None) -> None:
         """Makes the folder, locks it until `close`, and removes what a killed process left.
 
+        Args:
+            config: The settings of the run, compared as in `check_free`.
+
         Raises:
-            InputError: It cannot be written, another process trains in it, or has just finished.
+            InputError: It cannot be written, another process trains in it or has just finished, or
+                has just left it unfinished with other settings.
         """
         fix = "Change --out."
         try:
@@ -206,7 +210,10 @@ class Run:
             if not self._hold.alone:
                 received = f"{self.folder}, in which another one is training"
                 raise InputError("a folder for this process alone", received, "Wait for it.")
+            # Another process may have come and gone since `check_free`.
             self._check_unfinished()
+            if config and self.path(self.CONFIG).is_file():
+                self._check_same(config)
             remove_leftovers(self.folder)
         except OSError as error:
             raise InputError(

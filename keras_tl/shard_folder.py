@@ -93,13 +93,14 @@ class ShardFolder:
             raise
 
     def done(self, number: int) -> ShardFacts | None:
-        """What is known of a whole shard; None if it is still to be made.
+        """What is known of a whole shard; None if it is still to be made, or its file is gone.
 
         Raises:
             InputError: Its file in `progress` is damaged.
         """
         path = self._progress(number)
-        return _read(path, _shard_facts) if path.is_file() else None
+        found = _read(path, _shard_facts) if path.is_file() else None
+        return found if found and (self.path / found.file).is_file() else None
 
     def pass_over(self, items: Iterator[Item], shard_items: int) -> int:
         """Skips the items of the whole shards at the folder's beginning.

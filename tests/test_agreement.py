@@ -170,3 +170,10 @@ def test_all_processes_end_with_the_same_line(options, said, tmp_path, three_col
     [line] = {errors.splitlines()[-1] for _, errors in ended}
     assert said in line
     assert not any("Traceback" in errors for _, errors in ended)
+
+
+def test_a_setting_may_be_longer_than_any_name():
+    columns = ",".join(f"measurement_{i:02d}" for i in range(40))
+    config = TrainConfig("t.csv", "run", task="regression", label_column=columns)
+    assert config.with_absolute_paths().label_column == columns
+    assert together(settings(config), settings(config)) == [None, None]

@@ -125,6 +125,11 @@ def test_a_folder_that_is_not_empty_is_refused(predicted, run, photos):
     assert sorted(predicted[0].iterdir()) == before
 
 
+def test_a_folder_that_beam_would_take_for_a_pattern_is_refused(run, photos, tmp_path):
+    with pytest.raises(InputError, match=r"signs of patterns, received \[ in"):
+        pipeline.predict(run, str(photos), str(tmp_path / "out[1]"))
+
+
 @pytest.mark.slow
 def test_embeddings_from_a_table_as_tfrecord(photos, tmp_path):
     weights = tmp_path / "tiny.weights.h5"

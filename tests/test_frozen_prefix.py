@@ -301,3 +301,60 @@ def test_all_numbers_of_a_constant_tell_prefixes_apart():
     assert key(mean) == key(mean.copy())
     assert key(mean) != key(other)
     assert key(keras.ops.array(mean)) != key(keras.ops.array(other))
+
+
+def half(x):
+    return x / 2
+
+
+def double(x):
+    return x * 2
+
+
+def with_code(code, how):
+    x = keras.Input((2,))
+    layer = keras.layers.Lambda(code) if how == "lambda" else keras.layers.Activation(code)
+    return keras.Model(x, layer(x))
+
+
+@pytest.mark.parametrize("how", ["lambda", "activation"])
+def test_code_that_was_edited_tells_prefixes_apart(how, monkeypatch):
+    before = frozen_prefix.fingerprint(with_code(half, how))
+    assert frozen_prefix.fingerprint(with_code(half, how)) == before
+    monkeypatch.setattr(half, "__code__", double.__code__)
+    assert frozen_prefix.fingerprint(with_code(half, how)) != before
+
+
+def test_a_layer_whose_call_was_edited_tells_prefixes_apart(monkeypatch):
+    class Own(keras.layers.Layer):
+        def call(self, x):
+            return x / 2
+
+    x = keras.Input((2,))
+    model = keras.Model(x, Own()(x))
+    before = frozen_prefix.fingerprint(model)
+    monkeypatch.setattr(Own, "call", lambda self, x: x * 2)
+    assert frozen_prefix.fingerprint(model) != before
+
+
+def test_words_of_a_file_tell_prefixes_apart(tmp_path):
+    def model(*words):
+        path = tmp_path / f"{words[0]}.txt"
+        path.write_text("\n".join(words))
+        x = keras.Input((), dtype="string")
+        look_up = keras.layers.TextVectorization(vocabulary=str(path))
+        return keras.Model(x, look_up(x))
+
+    before = frozen_prefix.fingerprint(model("a", "b"))
+    assert frozen_prefix.fingerprint(model("a", "b")) == before
+    assert frozen_prefix.fingerprint(model("b", "a")) != before
+
+
+def test_weights_of_some_layers_may_not_count():
+    x = keras.Input((2,))
+    model = keras.Model(x, keras.layers.Dense(2, name="b")(keras.layers.Dense(2, name="a")(x)))
+    before = frozen_prefix.fingerprint(model, ["b"])
+    model.get_layer("b").kernel.assign(np.ones((2, 2)))
+    assert frozen_prefix.fingerprint(model, ["b"]) == before != frozen_prefix.fingerprint(model)
+    model.get_layer("a").kernel.assign(np.ones((2, 2)))
+    assert frozen_prefix.fingerprint(model, ["b"]) != before

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_tl import locks
 from keras_tl.config import TrainConfig
 from keras_tl.errors import InputError
 from keras_tl.locks import LOCK, Hold
@@ -33,6 +34,31 @@ def test_what_another_process_has_just_finished_is_not_begun_anew(tmp_path):
     run.path(Run.METRICS).write_text("{}")
     with pytest.raises(InputError, match="a finished run"):
         run.begin()
+
+
+def test_what_another_process_has_just_left_is_gone_on_with_only_as_it_was(tmp_path):
+    run, config = Run(tmp_path), TrainConfig("photos", str(tmp_path))
+    run.check_free(config)
+    run.path(Run.CONFIG).write_text(TrainConfig("photos", str(tmp_path), epochs=7).to_yaml())
+    with pytest.raises(InputError, match=r"epochs \d+ \(it has 7\)"):
+        run.begin(config)
+    run.path(Run.CONFIG).write_text(config.to_yaml())
+    run.close()
+    run.begin(config)
+
+
+def test_a_lock_that_was_removed_while_it_was_opened_is_none(tmp_path, monkeypatch):
+    first, flock = Hold(tmp_path / LOCK, shared=False), locks.fcntl.flock
+
+    def first_ends(*args):
+        monkeypatch.setattr(locks.fcntl, "flock", flock)
+        (tmp_path / LOCK).unlink()
+        first.release()
+        flock(*args)
+
+    monkeypatch.setattr(locks.fcntl, "flock", first_ends)
+    second = Hold(tmp_path / LOCK, shared=False)
+    assert second.alone and not Hold(tmp_path / LOCK, shared=False).alone
 
 
 @pytest.mark.parametrize("left", [(".01234567-config.yaml",), (LOCK,), (LOCK, ".89abcdef-model")])

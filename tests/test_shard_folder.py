@@ -45,6 +45,12 @@ def test_a_whole_shard_is_known_again(begun):
     assert facts.computed_in == "TensorFlow"
 
 
+def test_a_shard_whose_file_is_gone_is_made_again(begun):
+    folder = opened(begun)
+    (begun / folder.done(0).file).unlink()
+    assert folder.done(0) is None
+
+
 def test_items_of_a_shard_are_known_again_in_any_order(begun):
     items = iter([replace(BAD, reason=""), ITEM, ITEM])
     assert opened(begun).pass_over(items, 2) == 1

@@ -223,6 +223,8 @@ def _runner(options: PipelineOptions) -> str:
 
 def _check_free(out: str) -> None:
     """Refuses a folder that is not empty; makes one that is missing."""
+    if signs := "".join(sign for sign in "*?[" if sign in out):
+        raise InputError("a folder without signs of patterns", f"{signs} in {out!r}", "Rename it.")
     fix = "Choose another --out, or delete it: a pipeline begins anew."
     found = FileSystems.match([FileSystems.join(out, "*")], limits=[1])[0].metadata_list
     if found:

@@ -31,7 +31,7 @@ from keras_tl.training.mixup import mixup
 from keras_tl.training.model import parts_of, training_model
 from keras_tl.training.passes import Pass, PrefixPass, batch_loss
 from keras_tl.training.phases import Phase
-from keras_tl.training.planning import LaterPrefix, View, later_prefixes, views_of
+from keras_tl.training.planning import LaterPrefix, View, later_prefixes, trained_layers, views_of
 from keras_tl.training.refinement import REFINED_LOSS, RefinedLoss
 from keras_tl.training.reports import PhaseReport, TrainingResult
 from keras_tl.training.resume import Checkpoint, facts_of
@@ -125,6 +125,7 @@ def run_phases(
     result, done = TrainingResult(), []
     if checkpoint:
         facts = facts_of(phases, train, val, batch_size, seed, class_weights)
+        facts["model"] = frozen_prefix.fingerprint(model, trained_layers(model, phases))
         done = checkpoint.begin(model, result.history, facts)
     for index, phase in enumerate(phases):
         summary = phase.freezing.apply(model)

@@ -35,6 +35,15 @@ def views_of(images: Images, epochs: int) -> tuple[View, ...]:
     return (None,) if images.views == 1 else tuple(range(min(images.views, epochs)))
 
 
+def trained_layers(model: keras.Model, phases: Sequence[Phase]) -> set[str]:
+    """Names of the layers that some phase trains; flags are those of the last one afterwards."""
+    found: set[str] = set()
+    for phase in phases:
+        phase.freezing.apply(model)
+        found |= {layer.name for layer in model.layers if frozen_prefix.is_live(layer)}
+    return found
+
+
 def later_prefixes(
     model: keras.Model, phases: Sequence[Phase], train: Images
 ) -> list[list[LaterPrefix]]:

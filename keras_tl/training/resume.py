@@ -104,6 +104,8 @@ class Checkpoint:
         """
         self._facts = facts
         if not self.exists:
+            # A checkpoint may be used again once it is removed.
+            self._callbacks, self.place = [], None
             self._write_phase(model, history, [])
             return []
         remove_leftovers(self.folder)

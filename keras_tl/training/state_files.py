@@ -13,7 +13,8 @@ import numpy as np
 from keras_tl.errors import InputError, in_one_line
 from keras_tl.files import atomic_file
 
-ARRAY = "array"
+# Where an array stands: a key that nobody else writes.
+ARRAY = "\0array"
 # Errors of a damaged archive, by where it is damaged: lists, flags, offsets or content.
 DAMAGED = (
     zipfile.BadZipFile,
@@ -34,8 +35,10 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
     def plain(value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            arrays.append(value)
-            return {ARRAY: len(arrays) - 1}
+            # NumPy's files do not know the kinds of other packages, such as bfloat16.
+            kind = value.dtype.name if value.dtype.kind == "V" else None
+            arrays.append(value.view(f"u{value.itemsize}") if kind else value)
+            return {ARRAY: [len(arrays) - 1, kind]}
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -53,7 +56,10 @@ def read_state(path: Path) -> dict[str, Any]:
     """
 
     def full(value: dict[str, Any]) -> Any:
-        return arrays[value[ARRAY]] if set(value) == {ARRAY} else value
+        if ARRAY not in value:
+            return value
+        index, kind = value[ARRAY]
+        return arrays[index].view(kind) if kind else arrays[index]
 
     with path.open("rb") as opened:
         try:

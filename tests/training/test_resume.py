@@ -377,6 +377,36 @@ def test_the_checkpoint_of_another_training_is_refused(three_colors, tiny_model,
         begin(MORE_WAYS["adamw"][0])
 
 
+def test_training_goes_on_with_the_same_model_but_for_what_it_trains(three_colors, tmp_path):
+    phases = [Phase(HEAD, 2, 0.05)]
+
+    def go_on(model):
+        train, val = splits(three_colors)
+        how = {"batch_size": 8, "checkpoint": Checkpoint(tmp_path, seconds=0), "verbose": 0}
+        how |= {"each_step": True}
+        return fit.run_phases(model, phases, train, val, callbacks=lambda _: [PowerCut(3)], **how)
+
+    def refused(model):
+        with pytest.raises(InputError, match=r"received another one's, by its model\. "):
+            go_on(model)
+
+    with pytest.raises(PowerCutError):
+        go_on(build())
+    other_head = build()
+    other_head.layers[-1].kernel.assign(np.ones(other_head.layers[-1].kernel.shape))
+    with pytest.raises(PowerCutError):
+        go_on(other_head)
+    other_weights = build()
+    frozen = next(layer for layer in other_weights.layers if layer.weights)
+    frozen.set_weights([weight + 1 for weight in frozen.get_weights()])
+    refused(other_weights)
+    other_graph = build()
+    next(
+        layer for layer in other_graph.layers if "activation" in vars(layer)
+    ).activation = keras.activations.tanh
+    refused(other_graph)
+
+
 def test_a_callback_of_ones_own_is_kept(run, tmp_path):
     class Counter(PowerCut):
         def state(self):

@@ -1,7 +1,9 @@
 """What a training that is under way is kept in, whole and damaged."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from robustness.corpus.case import cuts, flips
 
 from keras_tl.errors import InputError
@@ -41,3 +43,22 @@ def test_notes_are_kept_likewise(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="damaged"):
         checkpoint.notes()
+
+
+def test_kinds_of_numbers_that_are_not_numpys(tmp_path):
+    given = tf.constant([1.5, -2.0, 3e38], tf.bfloat16).numpy()
+    write_state(
+        tmp_path / "s.npz",
+        {"weights": [given, given[:1].reshape(())], "text": np.array(["a", "bc"])},
+    )
+    found = read_state(tmp_path / "s.npz")
+    many, one = found["weights"]
+    assert many.dtype == given.dtype and many.tolist() == given.tolist() and one == 1.5
+    keras.Variable(np.zeros(3), dtype="bfloat16").assign(many)
+    assert found["text"].tolist() == ["a", "bc"]
+
+
+def test_a_callback_may_call_its_own_arrays_so(tmp_path):
+    write_state(tmp_path / "s.npz", {"callback": {"array": np.arange(3)}, "other": {"array": 0}})
+    found = read_state(tmp_path / "s.npz")
+    assert found["callback"]["array"].tolist() == [0, 1, 2] and found["other"] == {"array": 0}

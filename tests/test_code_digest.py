@@ -1,0 +1,79 @@
+"""What of the user's code counts, and what does not."""
+
+import types
+
+import keras
+import pytest
+
+from keras_tl.code_digest import code_digest
+
+SOURCE = """
+import math
+SCALE = 2.0
+NAMES = ("a", "b")
+
+def helper(x):
+    # A comment.
+    return x * SCALE
+
+def outer(factor):
+    def inner(x):
+        return helper(x) + factor
+    return inner
+
+class Base:
+    limit = 3
+
+    @property
+    def most(self):
+        return self.limit
+
+class Own(Base):
+    def call(self, x, by=4):
+        return [helper(x) for _ in range(2)] if x in {"one", "two", "three"} else by
+
+    @staticmethod
+    def check(x):
+        return math.sqrt(x)
+
+call = outer(5)
+"""
+
+
+def digest(name, *changes):
+    source = SOURCE
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    module = types.ModuleType("mine")
+    exec(source, vars(module))
+    return code_digest(vars(module)[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("helper", ("x * SCALE", "x / SCALE")),
+        ("helper", ("SCALE = 2.0", "SCALE = 3.0")),
+        ("call", ("x * SCALE", "x / SCALE")),
+        ("call", ("outer(5)", "outer(6)")),
+        ("Own", ("x * SCALE", "x / SCALE")),
+        ("Own", ("range(2)", "range(3)")),
+        ("Own", ("by=4", "by=5")),
+        ("Own", ('"two"', '"too"')),
+        ("Own", ("limit = 3", "limit = 4")),
+        ("Own", ("return self.limit", "return -self.limit")),
+        ("Own", ("math.sqrt", "math.cbrt")),
+    ],
+)
+def test_what_is_edited_counts(name, change):
+    assert digest(name) == digest(name) != digest(name, change)
+
+
+@pytest.mark.parametrize("name", ["helper", "call", "Own"])
+def test_comments_places_and_what_is_not_named_do_not_count(name):
+    assert digest(name) == digest(name, ("    # A comment.\n", ""), ('("a", "b")', "()"))
+
+
+def test_code_of_libraries_does_not_count():
+    assert code_digest(keras.layers.Dense, keras.activations.relu, len) == ""
