@@ -40,6 +40,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
@@ -201,7 +202,7 @@ def unspoiled(planted: Planted, item: int) -> bool:
     return frozenset([name_of(item)]) not in planted.truth["unreadable"]
 
 
-def source_of(planted: Planted, chosen: list[int] | None = None, splits: bool = True):
+def source_of(planted: Planted, chosen: list[int] | None = None, splits: bool = True) -> Any:
     from keras_tl.data.arrays import from_arrays
 
     chosen = list(range(len(planted.contents))) if chosen is None else chosen
@@ -354,7 +355,7 @@ def inner(image: Image.Image, share: float) -> tuple[int, int, int, int]:
     )
 
 
-def other(names, name: str, rng: np.random.Generator) -> str:
+def other(names: Any, name: str, rng: np.random.Generator) -> str:
     return str(rng.choice([candidate for candidate in names if candidate != name]))
 
 

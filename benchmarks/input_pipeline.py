@@ -41,7 +41,8 @@ def main() -> None:
     if args.run:
         serve(READERS[args.run](args.folder))
         return
-    shapes = [tuple(map(int, shape.split("x"))) for shape in args.shapes or ()] or SHAPES
+    asked = (shape.split("x") for shape in args.shapes or ())
+    shapes = [(int(width), int(height)) for width, height in asked] or list(SHAPES)
     with tempfile.TemporaryDirectory() as folder:
         make_images(Path(folder), args.images, shapes)
         compare(folder, {"keras_tl": sys.executable, **torch_interpreter(args.torch_python)})
@@ -90,13 +91,12 @@ def compare(folder: str, interpreters: dict[str, str]) -> None:
     programs = {name: start(python, name, folder) for name, python in interpreters.items()}
     for name in programs:
         one_pass(programs[name])
-    said = {name: [] for name in programs}
+    said: dict[str, list[tuple[float, ...]]] = {name: [] for name in programs}
     for _ in range(ROUNDS):
         for name, program in programs.items():
             said[name].append(one_pass(program))
     for program in programs.values():
-        program.stdin.close()
-        program.wait()
+        program.communicate()
     rates, seconds = {}, {}
     for name, rounds in said.items():
         columns = zip(*rounds, strict=True)
@@ -116,6 +116,7 @@ def start(python: str, name: str, folder: str) -> subprocess.Popen:
 
 def one_pass(program: subprocess.Popen) -> tuple[float, ...]:
     """Images per second, processor seconds of each, seconds to the first batch, megabytes."""
+    assert program.stdin and program.stdout
     program.stdin.write("\n")
     program.stdin.flush()
     return tuple(map(float, program.stdout.readline().split()))

@@ -74,6 +74,7 @@ def watched(folder: Path, store: Path) -> Job:
         while process.poll() is None:
             peak = max(peak, anonymous(process.pid))
             time.sleep(0.02)
+        assert process.stdout
         facts = json.loads(process.stdout.read().splitlines()[-1])
     return Job(peak, **facts)
 

@@ -6,6 +6,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import layers
@@ -13,7 +14,7 @@ from keras import layers
 SIZE, BATCH = 224, 32
 
 
-def read(folder: Path):
+def read(folder: Path) -> Any:
     """Batches of pixels and class indices: four fifths to train on, one to validate."""
     return keras.utils.image_dataset_from_directory(
         folder,
@@ -41,7 +42,9 @@ def vehicles(classes: int, augmented: bool) -> keras.Model:
     return _compiled(keras.Model(inputs, outputs), keras.optimizers.SGD(0.001, momentum=0.9))
 
 
-def classifier(body: keras.Model, preprocess, classes: int, first_trained: str | None = None):
+def classifier(
+    body: keras.Model, preprocess: Any, classes: int, first_trained: str | None = None
+) -> keras.Model:
     """A head on a frozen body, or on one that trains from a layer on."""
     body.trainable = first_trained is not None
     if first_trained is not None:

@@ -8,6 +8,7 @@ epochs are timed, validation included, on SHARE of the batches, after three batc
 
 import sys
 import time
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ def readers(folder: str, augmented: bool) -> list[DataLoader]:
     return [DataLoader(part, BATCH, shuffle=True, num_workers=WORKERS) for part in parts]
 
 
-def epoch(model: nn.Module, loader: DataLoader, batches: int, optimizer=None) -> None:
+def epoch(model: nn.Module, loader: DataLoader, batches: int, optimizer: Any = None) -> None:
     for number, (pixels, labels) in enumerate(loader):
         if number == batches:
             return

@@ -78,14 +78,15 @@ def row(name: str, size: int | None, rounds: int, clock: Callable[[], float]) ->
         }
         model.export(Path(folder) / "saved_model", format="tf_saved_model", verbose=False)
         runs |= {label: make(model, folder) for label, make in DIRECTLY.items()}
-    agreeing = {label: run for label, run in runs.items() if agrees(run, runs["predict"], pixels)}
+    made = {label: run for label, run in runs.items() if run is not None}
+    agreeing = {label: run for label, run in made.items() if agrees(run, made["predict"], pixels)}
     speeds = measure(agreeing, pixels, rounds, clock)
     return formatted(name, engine.name, speeds, converting)
 
 
-def agrees(run: Run | None, reference: Run, pixels: np.ndarray) -> bool:
+def agrees(run: Run, reference: Run, pixels: np.ndarray) -> bool:
     largest = np.abs(expected := reference(pixels)).max() * engines.TOLERANCE
-    return run is not None and bool(np.abs(run(pixels) - expected).max() <= largest)
+    return bool(np.abs(run(pixels) - expected).max() <= largest)
 
 
 def measure(

@@ -121,7 +121,7 @@ def without_erfc(model: Any) -> Any:
     """TensorFlow's GELU has erfc, which ONNX has not: 1 - erf."""
     import onnx
 
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), "one"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "one"))
     nodes = []
     for node in model.graph.node:
         nodes.append(node)

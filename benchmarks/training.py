@@ -50,7 +50,15 @@ class Took:
     images: Any
 
 
-def ours(job, folder, model, phases, store, augment="none", views=None) -> Took:
+def ours(
+    job: Any,
+    folder: Path,
+    model: keras.Model,
+    phases: Any,
+    store: Any,
+    augment: str = "none",
+    views: int | None = None,
+) -> Took:
     """Inspects, divides, caches and trains: what `keras-tl train` does between start and export."""
     started = time.perf_counter()
     images = ktl.prepare(
@@ -82,7 +90,9 @@ def ours(job, folder, model, phases, store, augment="none", views=None) -> Took:
     )
 
 
-def first_run(job, folder, make_model, phases, store, **options) -> float:
+def first_run(
+    job: Any, folder: Path, make_model: Any, phases: Any, store: Any, **options: Any
+) -> float:
     """Runs on a few other images, so that engines are converted; returns the seconds."""
     others = make_folder(folder / "first", FIRST_IMAGES, (200, 200))
     started = time.perf_counter()
@@ -110,7 +120,7 @@ def vehicles(folder: Path, options: argparse.Namespace) -> None:
     phase = ktl.Phase(ktl.freezing.All(), 25, 1e-3, Step(7, 0.1), optimizer="sgd", weight_decay=0.0)
     for augment, views, epochs_of in (("light", 4, "4 views"), ("none", None, "no augmentation")):
         store = folder / f"store-{augment}"
-        how = {"augment": augment, "views": views}
+        how: dict[str, Any] = {"augment": augment, "views": views}
         once = first_run("vehicles", folder, model, [phase], store, **how)
         took = ours("vehicles", photos, model(), [phase], store, **how)
         compared = plain_keras.vehicles(CLASSES, augmented=augment != "none")
@@ -183,7 +193,7 @@ def lively(model: keras.Model) -> keras.Model:
     return model
 
 
-def one_pass(model, images, folder: Path) -> float:
+def one_pass(model: keras.Model, images: Any, folder: Path) -> float:
     """Seconds to read, decode and run all images through the frozen part, nothing stored."""
     ktl.freezing.All().apply(model)
     prefix = frozen_prefix.split(model).prefix
@@ -199,7 +209,7 @@ def one_pass(model, images, folder: Path) -> float:
     return time.perf_counter() - started
 
 
-def suffix_alone(model, phase, images, steps: int = 20) -> float:
+def suffix_alone(model: keras.Model, phase: ktl.Phase, images: Any, steps: int = 20) -> float:
     """Seconds of an epoch of what is not frozen: its steps and its validation.
 
     Both are measured on a batch that is in memory, and multiplied.
@@ -207,6 +217,7 @@ def suffix_alone(model, phase, images, steps: int = 20) -> float:
     phase.freezing.apply(model)
     parts = frozen_prefix.split(model)
     pixels = next(iter(images.train.images(np.arange(BATCH)).batch(BATCH)))
+    assert parts.prefix
     features = parts.prefix(tf.cast(pixels, tf.float32))
     part = training_model(parts.suffix, model)
     part.compile(phase.build_optimizer(steps), "categorical_crossentropy")
@@ -224,7 +235,7 @@ def suffix_alone(model, phase, images, steps: int = 20) -> float:
     return seconds
 
 
-def _plain(name: str, options, first_trained: str | None = None) -> keras.Model:
+def _plain(name: str, options: Any, first_trained: str | None = None) -> keras.Model:
     if hasattr(keras.applications, name):
         body = getattr(keras.applications, name)(
             include_top=False, weights=None, input_shape=(SIZE, SIZE, 3)

@@ -1,9 +1,9 @@
 """Outputs of a frozen prefix, computed once and kept on disk.
 
 An entry is a folder named by the SHA-256 of everything that makes its numbers what they are: the
-prefix's graph and weights, how images are decoded, the view, the stored dtype, this format. In
-it, rows are found by the SHA-256 of the image's content. So another split, another head or a few
-more photographs reuse what is there, and nothing that matters can change unnoticed.
+prefix's graph, weights and code of your own, how images are decoded, the view, the dtype, this
+format. In it, rows are found by the SHA-256 of the image's content. So another split, another head
+or a few more photographs reuse what is there, and nothing that matters can change unnoticed.
 
 Rows come in shards (see `keras_tl.shards`). One that is not whole, or not of its entry, does not
 count: its rows are computed again. An interrupted pass resumes with what is left.
@@ -267,7 +267,7 @@ class FeatureStore:
     Args:
         root: The folder; by default `features` in `keras_tl.files.cache_root()`.
         dtype: "float16" (half the size), "float32" (what the prefix gave, to the bit), or "auto":
-            float16 where that hardly moves the loss, which training measures.
+            float16 where that hardly moves the loss, measured when the first rows are stored.
         max_bytes: The least recently used entries go until the store is no larger than this; by
             default `default_limit()`.
         workers: The processes that fill it together; by default this one alone.
