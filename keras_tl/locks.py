@@ -14,6 +14,9 @@ except ImportError:  # On Windows, where mapped files cannot be removed anyway.
 
 # The name of a folder's lock.
 LOCK = ".lock"
+# How often a file that its last holder has removed is made again. Some network file systems cannot
+# tell whether an open file is the one at its path.
+TRIES = 20
 
 
 class Hold:
@@ -41,11 +44,11 @@ class Hold:
     ):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            while True:
+            for left in reversed(range(TRIES)):
                 self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
                 self.release = weakref.finalize(self, os.close, self._descriptor)
                 self.alone = self._taken_alone(shared)
-                if _is_at(path, self._descriptor):
+                if not left or _is_at(path, self._descriptor):
                     break
                 # Its last holder removed the file before it was locked here.
                 self.release()
