@@ -73,9 +73,12 @@ class KeptBoard(KeptStock):
     def restore(self, state: dict[str, Any]) -> None:
         """Takes them back."""
         super().restore(state)
-        # TensorBoard decides what to write by the step its writer was pushed with: push it again.
-        self.callback._pop_writer()
-        self.callback._push_writer(self.callback._train_writer, self.callback._global_train_batch)
+        board = self.callback
+        # TensorBoard decides what to write by the step that its writer was pushed with: that of the
+        # last batch, or in Keras 3.12 that of the beginning.
+        if "_push_writer" in type(board).on_train_batch_begin.__code__.co_names:
+            board._pop_writer()
+            board._push_writer(board._train_writer, board._global_train_batch)
 
 
 class KeptRows(KeptStock):
