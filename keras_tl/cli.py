@@ -152,9 +152,11 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _lr_find(options: argparse.Namespace) -> int:
     from keras_tl.config_files import make_config
+    from keras_tl.files import check_file_path
 
     sweep = {name: vars(options)[name] for name in ("fine_tuning", "steps")}
     config = make_config(_given(options, *sweep, *PLACE))
+    check_file_path(config.out)
     job = load_quietly("keras_tl.rate_finding")
     with together():
         found = job.find_rates(config, **sweep, place=place_of(options), verbose=_verbose())
@@ -185,7 +187,8 @@ def _show_run(run: Any) -> int:
     print(f"  SavedModel   {run.path(run.SAVED_MODEL)}")
     print(f"  figures      {run.path(run.METRICS)}")
     print(f"  report       {run.path(run.REPORT)}")
-    what = '"A TEXT"' if run.config.has_texts else "FILE_OR_FOLDER"
+    config = run.config
+    what = ("PAIRS.csv" if config.pair else '"A TEXT"') if config.has_texts else "FILE_OR_FOLDER"
     print(f"Predict with   keras-tl predict {run.folder} {what}")
     return 0
 

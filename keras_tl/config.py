@@ -332,12 +332,13 @@ class TrainConfig:
             fix = "Take fine_tune=lora, or leave it out."
             self._refuse({"lora_rank": 8}, f"fine_tune={self.fine_tune}", fix)
         if self.class_weight_beta is not None:
-            fix = "Leave one of them out."
-            self._refuse({"class_weights": False}, "a class_weight_beta", fix)
+            self._refuse({"class_weights": False}, "a class_weight_beta", "Leave one of them out.")
         if self.sampling == "balanced":
             fix = "Leave one of them out: rare classes would be favoured twice."
             weighed = {"class_weights": False, "class_weight_beta": None}
             self._refuse(weighed, "sampling='balanced'", fix)
+        if not self.audit:
+            self._refuse({"strict": False}, "audit=False", "Leave one of them out.")
         if self.augment in COUNTED_VIEWS and not self.cutmix:
             fix = "Leave it out: how many views there are is known."
             self._refuse({"views": None}, f"augment={self.augment}", fix)

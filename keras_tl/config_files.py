@@ -1,6 +1,7 @@
 """Settings from files and from options: read, checked by name and type, and nothing executed."""
 
 import errno
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -69,7 +70,7 @@ def _text(path: Path) -> str:
 
 
 def _parse(text: str) -> Any:
-    """Reads YAML, refusing aliases, tags and deep nesting, which can exhaust memory or time."""
+    """Reads YAML without aliases, tags and deep nesting, which can exhaust memory or time."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
@@ -81,6 +82,12 @@ def _parse(text: str) -> Any:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise ValueError(f"it has lists or mappings in each other, {depth} deep")
+    whole = yaml.compose(text, Loader=yaml.SafeLoader)
+    if isinstance(whole, yaml.MappingNode):
+        # PyYAML would take the last one.
+        counts = Counter(str(key.value) for key, _ in whole.value)
+        if twice := [key for key, count in counts.items() if count > 1]:
+            raise ValueError(f"it has {twice[0]} more than once")
     return yaml.safe_load(text)
 
 
@@ -126,6 +133,9 @@ def beside(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
             continue
         if default == getattr(whole, name):
             kept = _without(kept, name)
+    if given.get("fine_tune", "lora") != "lora":
+        # The file's rank is that of the adapters which are not wanted now.
+        kept = _without(kept, "lora_rank")
     return {**kept, **given}
 
 

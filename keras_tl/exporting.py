@@ -20,6 +20,7 @@ from keras_tl.reporting.album import Album
 from keras_tl.reporting.facts import Facts, label_matrix, read_facts
 from keras_tl.reporting.page import write_report
 from keras_tl.runs import Run
+from keras_tl.setting_values import Range, within
 
 EXPORTERS: dict[str, Callable[..., Path]] = {"litert": export_litert, "onnx": export_onnx}
 # How many of the user's own files an export is compared on.
@@ -58,6 +59,7 @@ def export_run(
         CheckError: A model does not convert, or what was written differs from it.
     """
     pairs = _pairs(formats, precisions, out)
+    within("tolerance", tolerance, Range(0, 1e6))
     model, facts = run.model(), read_facts(run)
     check_fit(model, run.info)  # or each would be refused for the same reason
     album, written = Album(facts), []

@@ -21,6 +21,7 @@ from keras_tl import engines, shard_formats
 from keras_tl.backbones.host import behind_host, tokenize_of
 from keras_tl.config import TrainConfig
 from keras_tl.config_files import make_config
+from keras_tl.data.open import TFDS_PREFIX
 from keras_tl.data.reading import Batch, read_images, read_texts
 from keras_tl.data.source import Source
 from keras_tl.data.streams import Data, Item, Stream, open_stream
@@ -135,8 +136,8 @@ def predict_to_shards(
         format: See `extract`.
         shard_items: See `extract`.
         verbose: See `extract`.
-        **columns: See `keras_tl.data.streams.open_stream`; the run's own are taken where they
-            are left out.
+        **columns: See `keras_tl.data.streams.open_stream`; the run's own columns of images or
+            texts are taken where they are left out, not those of labels and splits.
 
     Returns:
         The folder: shards of `id`, `label`, `split` and the columns of `predictions.csv`.
@@ -146,7 +147,7 @@ def predict_to_shards(
     """
     form = shard_formats.get(format)
     _refuse_addresses(data, out)
-    columns = columns_for(run, columns)
+    columns = columns_for(run, data, columns)
     return _fill(
         prediction_scorer(run), data, columns, out, form, shard_items, "tensorflow", verbose
     )
@@ -171,7 +172,8 @@ def open_scorer(
         return backbone_scorer(config, layer), columns
     run = run if isinstance(run, Run) else load_run(run)
     given = settings if backbone is None else {"backbone": backbone, **settings}
-    columns = columns_for(run, {name: value for name, value in given.items() if name != "engine"})
+    given = {name: value for name, value in given.items() if name != "engine"}
+    columns = columns_for(run, data, given)
     return run_scorer(run, layer), columns
 
 
@@ -188,8 +190,10 @@ def extraction_config(data: Data, **settings: Any) -> TrainConfig:
     return make_config({"data": name, "out": "", **given})
 
 
-def columns_for(run: Run, columns: dict[str, Any]) -> dict[str, Any]:
+def columns_for(run: Run, data: Data, columns: dict[str, Any]) -> dict[str, Any]:
     """The columns of data for a run: what is given, and the run's own where it is left out.
+
+    Of a list or a folder there is no column of paths to take.
 
     Raises:
         InputError: A setting is given that the run has decided, or a column that its items do not
@@ -200,7 +204,11 @@ def columns_for(run: Run, columns: dict[str, Any]) -> dict[str, Any]:
         raise InputError("a run, whose model is there already", received, "Leave that out.")
     if columns.get("id_column") and not run.config.has_texts:
         raise InputError("texts for an id_column", "images", "Leave it out.")
-    return {**run.config.item_columns, **columns}
+    own = run.config.item_columns
+    name = os.fspath(data) if isinstance(data, str | os.PathLike) else ""
+    if not name or name.startswith(TFDS_PREFIX) or os.path.isdir(name):
+        own.pop("path_column", None)
+    return {**own, **columns}
 
 
 def _refuse_addresses(*places: object) -> None:

@@ -14,6 +14,7 @@ from keras_tl.data.inspection import inspect
 from keras_tl.data.open import is_table, open_data
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
+from keras_tl.data.splits import parse_split
 from keras_tl.data.texts import from_texts, inspect_texts
 from keras_tl.errors import InputError
 from keras_tl.evaluation.checks import check_class_names, warn_of_outcome
@@ -195,6 +196,7 @@ def _not_test(path: Path) -> set[str]:
 
 def _only(source: Source, split: str) -> Source:
     """The split that was asked for, or everything where the data has no such split."""
+    split = parse_split(split) if split != "all" else split
     chosen = split if split in source.given_splits else "all"
     log.info("Measuring on the data's split %s", chosen)
     return source if chosen == "all" else source.split(split)

@@ -16,7 +16,7 @@ from keras_tl.preparing import (
     training_options,
 )
 from keras_tl.training.fit import run_phases
-from keras_tl.training.lr_finder import LearningRates, find_learning_rate
+from keras_tl.training.lr_finder import LearningRates, check_sweep, find_learning_rate
 from keras_tl.workers import Workers
 
 
@@ -49,6 +49,7 @@ def find_rates(
         InputError: The data cannot be used, or there is no second phase.
         LostWorkerError: Another process is gone.
     """
+    check_sweep(steps)
     strategy = strategies.choose(place)
     workers = Workers(strategy)
     with keras_settings(config), workers.losses_told(), workers.chief_speaks():

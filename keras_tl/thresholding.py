@@ -127,7 +127,8 @@ def _write_descriptions(run: Run, info: ModelInfo, out: Path) -> None:
     before = run.info
     for path in sorted(run.folder.glob(f"*/{FILE_NAME}")):
         # Hidden folders are being written, or are left from a killed process.
-        if not path.parent.name.startswith(".") and ModelInfo.read(path) == before:
+        is_other = path.parent.name.startswith(".") or (path.parent / Run.CONFIG).exists()
+        if not is_other and ModelInfo.read(path) == before:
             log.info("%s follows the new thresholds too", path.parent)
             info.write(out / path.parent.name)
     info.write(out)

@@ -28,6 +28,7 @@ MAILS = {"text_column": "text"}
         (MAILS, {"backbone": "minilm"}, "fine_tune_learning_rate", 3e-4),
         ({}, {"fine_tune": "lora"}, "fine_tune_learning_rate", 1e-3),
         ({"fine_tune": "lora"}, {"fine_tune": 3}, "fine_tune_learning_rate", 2e-4),
+        ({"fine_tune": "lora", "lora_rank": 4}, {"fine_tune": "none"}, "lora_rank", 8),
         ({"plan": "feature-extraction"}, {"plan": "lp-ft"}, "fine_tune", "all"),
         ({"plan": "feature-extraction"}, {"plan": "auto"}, "fine_tune", "auto"),
         ({}, MAILS, "backbone", "MiniLM"),
@@ -80,6 +81,7 @@ def test_settings_that_would_go_unheeded_are_refused(wrong):
         ("schema_version: 99", "schema_version 1"),
         ("a: [1", "does not parse"),
         ("just words", "one `name: value` a line"),
+        ("epochs: 1\nseed: 2\nepochs: 2\n", "it has epochs more than once"),
         ("!!python/object/apply:os.system ['true']", "does not parse"),
     ],
 )
@@ -127,6 +129,7 @@ def test_wrong_values_are_refused(wrong):
     ("settings", "said"),
     [
         ({"lora_rank": 4}, "lora_rank=4 with fine_tune=auto. Take fine_tune=lora, or leave it out"),
+        ({"strict": True, "audit": False}, "strict=True with audit=False. Leave one of them out"),
         ({"views": 3, "augment": "none"}, "views=3 with augment=none. Leave it out"),
         ({"views": 3, "augment": "dihedral"}, "views=3 with augment=dihedral. Leave it out"),
         (

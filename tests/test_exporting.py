@@ -150,6 +150,8 @@ def test_out_is_for_one_export(run, tmp_path, capsys):
     [
         (["--format", "lightrt"], "Did you mean litert"),
         (["--precision", "int4"], "int8"),
+        (["--tolerance", "nan"], "tolerance of at least 0"),
+        (["--tolerance", "-1"], "tolerance of at least 0"),
     ],
 )
 def test_unknown_names_are_refused(run, capsys, options, message):

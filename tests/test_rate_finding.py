@@ -118,3 +118,13 @@ def test_the_page_says_what_to_try_or_that_there_is_nothing(tmp_path):
     ).read_text()
     assert f"Try {falls.suggestion:.2g} first" in text
     assert "the curve says nothing" in text and "lowest at the last rate" in text
+
+
+def test_what_cannot_be_swept_or_written_is_refused_before_any_work(tmp_path, capsys):
+    (tmp_path / "page").mkdir()
+    for options, said in (
+        (["--steps", "5"], "at least"),
+        (["--out", str(tmp_path / "page")], "folder"),
+    ):
+        assert cli.main(["lr-find", str(tmp_path / "none"), *options]) == 2
+        assert said in capsys.readouterr().err

@@ -153,8 +153,13 @@ def test_the_rarer_class_is_looked_for(run, capsys):
 def test_a_copy_of_the_description_in_an_export_follows(run):
     (run.folder / "litert").mkdir()
     run.info.write(run.folder / "litert")
+    # Another run, which has a SavedModel of its own.
+    (run.folder / "other").mkdir()
+    run.info.write(run.folder / "other")
+    (run.folder / "other" / run.CONFIG).write_text("data: photos")
     set_thresholds(run, [0.25])
     assert json.loads((run.folder / "litert" / "model.json").read_text())["thresholds"] == [0.25]
+    assert not json.loads((run.folder / "other" / "model.json").read_text()).get("thresholds")
 
 
 class Killed(BaseException):

@@ -119,7 +119,7 @@ def predict(
         CheckError: The pipeline failed.
     """
     form = shard_formats.get(format)
-    columns = columns_for(run, columns)
+    columns = columns_for(run, data, columns)
     saved = run.path(Run.SAVED_MODEL)
     for part in PARTS:
         if not (saved / part).is_file():

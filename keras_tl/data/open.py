@@ -23,6 +23,7 @@ _OF_TABLES = {
     "split_column": "split",
     "group_column": None,
     "id_column": None,
+    "pair": False,
 }
 
 
@@ -75,8 +76,9 @@ def open_data(
         "group_column": group_column,
         "id_column": id_column,
     }
+    refuse_encoding(encoding, text_column)
     if data.startswith(TFDS_PREFIX):
-        _refuse(named, _OF_TABLES, "a data set of TFDS")
+        refuse_columns(named, "a data set of TFDS")
         name = data.removeprefix(TFDS_PREFIX)
         if text_column is None:
             source = from_tfds(name, task=task, download=download)
@@ -85,7 +87,7 @@ def open_data(
         return source if class_names is None else align_classes(source, class_names)
     require_utf8(data)
     if Path(data).is_dir():
-        _refuse({**named, "pair": pair}, {**_OF_TABLES, "pair": False}, "a folder")
+        refuse_columns({**named, "pair": pair}, "a folder")
     labels = label_column.split(",")
     columns: dict[str, Any] = {
         "label_column": labels if len(labels) > 1 else label_column,
@@ -131,10 +133,28 @@ def is_table(data: str) -> bool:
     return not data.startswith(TFDS_PREFIX) and Path(data).is_file()
 
 
-def _refuse(named: dict[str, Any], silent: dict[str, Any], what: str) -> None:
-    """Refuses arguments that would be ignored: groups that are not kept together leak."""
+def refuse_encoding(encoding: str, text_column: str | None) -> None:
+    """Refuses an encoding for images.
+
+    Raises:
+        InputError: There is one, and no column of texts.
+    """
+    if encoding != "utf-8" and text_column is None:
+        raise InputError("texts for an encoding", "images", "Leave the encoding out.")
+
+
+def refuse_columns(named: dict[str, Any], what: str) -> None:
+    """Refuses arguments that would be ignored: groups that are not kept together leak.
+
+    Args:
+        named: Arguments by name, some of those of `open_data`.
+        what: What has no such columns.
+
+    Raises:
+        InputError: One is not the default.
+    """
     for name, value in named.items():
-        if value != silent[name]:
+        if value != _OF_TABLES[name]:
             fix = "Leave it out, or write a table with such columns."
             raise InputError(f"no {name} for {what}", f"{name}={value!r}", fix)
 
@@ -150,10 +170,16 @@ def align_classes(source: Source, class_names: tuple[str, ...]) -> Source:
         The same items with labels that count `class_names`.
 
     Raises:
-        InputError: The items have a class that the model does not know.
+        InputError: The items have a class that the model does not know, or lack a target.
     """
     if source.class_names == class_names:
         return source
+    if source.task == "regression" and set(source.class_names) != set(class_names):
+        raise InputError(
+            f"the targets {', '.join(class_names)}",
+            ", ".join(source.class_names),
+            "Name the same that the model was trained on.",
+        )
     unknown = sorted(set(source.class_names) - set(class_names))
     if unknown:
         raise InputError(

@@ -327,15 +327,15 @@ def _divided(source: Source, keys: np.ndarray) -> list[tuple[str, ...]]:
 
 
 def _report(source: Source, fractions: Sequence[float], is_audited: bool) -> None:
-    """Logs the splits' sizes; warns of empty ones, divided groups and, unaudited, duplicates."""
+    """Logs the splits' sizes; warns of empty ones and, unaudited, of what lies in several."""
     sizes = {name: int((source.splits == name).sum()) for name in SPLITS}
     log.info("Splits: %s.", ", ".join(f"{size} {name}" for name, size in sizes.items()))
     for name, fraction in zip(("val", "test"), fractions, strict=True):
         if fraction and not sizes[name]:
             log.warning("The %s split is empty: there are too few items or groups.", name)
-    hashes = None if is_audited else source.hashes
-    for what, keys in (("exact duplicates", hashes), ("members of a group", source.groups)):
-        divided = [] if keys is None else _divided(source, keys)
+    together = {"exact duplicates": source.hashes, "members of a group": source.groups}
+    for what, keys in together.items():
+        divided = [] if keys is None or is_audited else _divided(source, keys)
         if divided:
             named = first_few([" = ".join(map(repr, ids)) for ids in divided])
             log.warning(

@@ -22,7 +22,7 @@ from keras_tl.data.folders import (
     walk_files,
 )
 from keras_tl.data.frames import refuse_leaving
-from keras_tl.data.open import TFDS_PREFIX, open_data
+from keras_tl.data.open import TFDS_PREFIX, open_data, refuse_columns, refuse_encoding
 from keras_tl.data.source import Source
 from keras_tl.data.table_rows import Columns, Row, named, opened_text, read_rows
 from keras_tl.data.tables import SPLIT_COLUMN
@@ -119,15 +119,21 @@ def open_stream(
     """
     if isinstance(data, Source):
         return Stream("the source", data.texts > 0, partial(_of_source, data))
+    refuse_encoding(encoding, text_column)
+    named = {"path_column": path_column, "label_column": label_column, "id_column": id_column}
+    named |= {"split_column": split_column}
     if not isinstance(data, str | os.PathLike):
+        refuse_columns(named, "a list")
         paths = [str(path) for path in data]
         return Stream("the list", False, lambda: (Item(path, path) for path in paths))
     name, texts = os.fspath(data), text_column is not None
     if name.startswith(TFDS_PREFIX):
+        refuse_columns(named, "a data set of TFDS")
         how: dict[str, Any] = {"text_column": text_column, "pair": pair}
         return Stream(name, texts, partial(_of_source, open_data(name, **how)))
     require_utf8(name)
     if Path(name).is_dir():
+        refuse_columns(named, "a folder")
         kind = TEXTS if texts else IMAGES
         return Stream(name, texts, partial(_of_folder, name, kind, encoding))
     if not Path(name).is_file():

@@ -58,8 +58,8 @@ def _ranked(row: np.ndarray, info: ModelInfo, top: int | None) -> list[tuple[str
     chosen = decide(row[None], info)[0]
     if top is None:
         order = order[chosen[order]]
-    elif info.thresholds and info.task == "single-label":
-        # A threshold may decide for the less probable class.
+    elif info.thresholds:
+        # Thresholds may decide for less probable classes.
         order = order[np.argsort(~chosen[order], kind="stable")][:top]
     else:
         order = order[:top]

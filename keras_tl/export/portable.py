@@ -170,7 +170,7 @@ def _calibration_images(calibration: Samples | None, held_out: Samples | None) -
         raise InputError(
             "images to calibrate on and labelled ones to compare on, for int8",
             "none",
-            "Give calibration=, such as the training split, and held_out=, such as the test split.",
+            "Export a run with a test or a val split; in Python give calibration= and held_out=.",
         )
     chosen = np.random.default_rng(0).permutation(len(calibration))[:CALIBRATION_IMAGES]
     return np.stack(list(calibration.images(np.sort(chosen)).as_numpy_iterator()))

@@ -11,7 +11,7 @@ import yaml
 
 from keras_tl.errors import InputError
 from keras_tl.evaluation.bootstrap import mcnemar, paired_difference
-from keras_tl.files import atomic_write_text
+from keras_tl.files import atomic_write_text, check_file_path
 from keras_tl.reporting.blocks import (
     Block,
     Cell,
@@ -49,8 +49,12 @@ def write_comparison(runs: Sequence[Run], path: str | Path) -> Path:
         The page's path.
 
     Raises:
-        InputError: Too few or too many runs, runs of different tasks, or without figures.
+        InputError: Too few or too many runs, runs of different tasks, or without figures; or the
+            page cannot be there.
     """
+    check_file_path(path)
+    if (Path(path).parent / Run.CONFIG).exists():
+        raise InputError("a file outside of runs' folders", str(path), "Choose another --out.")
     facts = [read_facts(run) for run in runs]
     _check(facts)
     names = _names(facts)
@@ -266,7 +270,7 @@ def _overlay(column: str, having: list[tuple[int, str, pd.DataFrame]]) -> Chart:
 def _settings(facts: list[Facts], names: list[str]) -> Section:
     """Settings that are not the same everywhere."""
     title = "Settings that differ"
-    tables: list[dict[str, Any]] = [_flat(each.config) for each in facts]
+    tables: list[dict[str, Any]] = [{**_flat(each.config), **_thresholds(each)} for each in facts]
     keys = list(dict.fromkeys(key for table in tables for key in table))
     rows = [
         row(key, *(str(table.get(key, "–")) for table in tables))
@@ -281,6 +285,12 @@ def _settings(facts: list[Facts], names: list[str]) -> Section:
         if each.config is not None
     ]
     return Section(title, tuple(blocks))
+
+
+def _thresholds(facts: Facts) -> dict[str, Any]:
+    """The thresholds of a run, which may have been set after its training."""
+    found = facts.info.thresholds if facts.info else ()
+    return {"thresholds": ", ".join(f"{value:g}" for value in found)} if found else {}
 
 
 def _flat(config: str | None) -> dict[str, Any]:

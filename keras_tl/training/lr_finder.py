@@ -181,7 +181,7 @@ def find_learning_rate(
     Raises:
         InputError: Rates or steps out of range, or what `run_phases` refuses.
     """
-    _check_sweep(low, high, steps)
+    check_sweep(steps, low, high)
     model, [phase], class_weights = arguments.read(model, [phase], train, None, class_weights, None)
     checks.check_training(model, [phase], train, None, task, class_weights)
     parts = (strategy or strategies.current()).num_replicas_in_sync * micro_batches
@@ -223,7 +223,17 @@ def _epochs_of(steps: int, images: int, batch_size: int, parts: int) -> int:
     return math.ceil(steps / max(images // whole, 1))
 
 
-def _check_sweep(low: float, high: float, steps: int) -> None:
+def check_sweep(steps: int, low: float = 1e-6, high: float = 10.0) -> None:
+    """Refuses a sweep that cannot be drawn.
+
+    Args:
+        steps: See `find_learning_rate`.
+        low: See `find_learning_rate`.
+        high: See `find_learning_rate`.
+
+    Raises:
+        InputError: Rates or steps are out of range.
+    """
     if not 0 < low < high or steps < LEAST_STEPS:
         raise InputError(
             f"rates 0 < low < high and at least {LEAST_STEPS} steps",

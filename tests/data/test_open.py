@@ -54,6 +54,16 @@ def test_columns_are_for_tables(photos, named):
     if "pair" not in named:
         with pytest.raises(InputError, match="for a data set of TFDS"):
             open_data("tfds:no_such_dataset", **named)
+    if not {"group_column", "pair"} & named.keys():
+        for data, what in ((str(photos), "a folder"), ("tfds:no", "a data set"), (["a"], "a list")):
+            with pytest.raises(InputError, match=f"for {what}"):
+                open_stream(data, **named)
+
+
+def test_an_encoding_is_for_texts(photos):
+    for opened in (open_data, open_stream):
+        with pytest.raises(InputError, match="texts for an encoding, received images"):
+            opened(str(photos), encoding="cp1252")
 
 
 @pytest.mark.parametrize("name", ["list.csv", ""])
@@ -80,6 +90,14 @@ def test_classes_are_matched_by_name():
     )
     with pytest.raises(InputError, match="also b"):
         align_classes(source, ("a", "c"))
+
+
+def test_targets_that_are_missing_are_not_0():
+    source = from_arrays(np.zeros((2, 4, 4, 3), np.uint8), [0.5, 1.5])
+    assert source.task == "regression" and source.class_names == ("label",)
+    assert align_classes(source, ("label",)) is source
+    with pytest.raises(InputError, match="the targets a, label, received label"):
+        align_classes(source, ("a", "label"))
 
 
 def test_what_is_open_or_can_be_opened(photos):

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_tl.data.image_input import ImageInput
 from keras_tl.evaluation.predictions import predict, predictions_frame
+from keras_tl.evaluation.shown import format_predictions
 from keras_tl.model_info import ModelInfo
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), dtype=np.uint8)
@@ -107,3 +108,12 @@ def test_without_targets_there_are_no_true_columns(task):
     frame = predictions_frame(["a"], np.zeros((1, 2), np.float32), None, _info(task, "u", "v"))
     assert len(frame) == 1
     assert not [name for name in frame if name.startswith("true")]
+
+
+def test_what_thresholds_choose_is_shown_first():
+    several = _info("multi-label", "a", "b", "c", thresholds=(0.6, 0.1, 0.5))
+    one = _info("single-label", "a", "b", thresholds=(0.2,))
+    rows = np.float32([[0.5, 0.2, 0.3], [0.7, 0.05, 0.9]])
+    told = format_predictions(["x", "y"], rows, several, top=2).splitlines()
+    assert told == ["x  b 0.2000   a 0.5000", "y  c 0.9000   a 0.7000"]
+    assert format_predictions(["x"], rows[:1, :2], one, top=1).split()[1] == "a"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,3 +122,20 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     values.run.path("metrics.json").unlink()
     with pytest.raises(InputError, match="finished runs"):
         compare([one, values], tmp_path)
+
+
+def test_thresholds_that_were_set_later_are_a_difference(tmp_path):
+    runs = [make_run(tmp_path / name, names=("a", "b")) for name in "xy"]
+    replace(runs[1].info, thresholds=(0.3,)).write(runs[1].run.folder)
+    assert " thresholds \u2013 0.3 " in compare(runs, tmp_path).text
+
+
+def test_a_page_does_not_replace_a_runs_files(tmp_path):
+    runs = [make_run(tmp_path / name) for name in "xy"]
+    before = runs[0].run.path("metrics.json").read_bytes()
+    for name in ("metrics.json", "new.html"):
+        with pytest.raises(InputError, match="outside of runs' folders"):
+            write_comparison([made.run for made in runs], runs[0].run.path(name))
+    assert runs[0].run.path("metrics.json").read_bytes() == before
+    with pytest.raises(InputError, match="where a file can be written"):
+        write_comparison([made.run for made in runs], tmp_path)

@@ -68,7 +68,7 @@ def judge_copies(copies: Copies, groups: NearGroups) -> Iterator[Finding]:
     Yields:
         What was found.
     """
-    for check in (_leaks, _two_labels, _in_two_groups, _repeated):
+    for check in (_leaks, _divided_groups, _two_labels, _in_two_groups, _repeated):
         yield from check(copies)
     if groups.too_large:
         sets = [Alike(items, f"{len(items)} {copies.noun}s") for items in groups.too_large]
@@ -124,6 +124,19 @@ def _leaks(copies: Copies) -> Iterator[Finding]:
         why = "figures are too good" if is_given else "more of them than may be kept together"
         severity = "serious" if is_given else "warning"
         yield _finding(copies, "near-leak", severity, f"{pairs}: {why}.", crossing)
+
+
+def _divided_groups(copies: Copies) -> Iterator[Finding]:
+    source = copies.source
+    if source.groups is None:
+        return
+    members: dict[str, list[int]] = defaultdict(list)
+    for i in np.flatnonzero(source.groups != "").tolist():
+        members[source.groups[i]].append(i)
+    sets = [Alike(tuple(items), f"group {name}") for name, items in members.items()]
+    if crossing := _that_differ(sets, lambda i: source.splits[i]):
+        text = f"{_count(crossing, 'group')} {_is(crossing)} in more than one split"
+        yield _finding(copies, "group-leak", "serious", f"{text}: figures are too good.", crossing)
 
 
 def _two_labels(copies: Copies) -> Iterator[Finding]:

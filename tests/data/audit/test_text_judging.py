@@ -88,6 +88,16 @@ def test_groups_that_share_a_text():
     assert kinds(audit)["groups-alike"].sets == (("text 0", "text 1"),)
 
 
+def test_a_group_in_several_given_splits_is_serious():
+    splits = ["train"] * 12 + ["test"] * 6 + [""] * 2
+    groups = ["a", "b", *[""] * 10, "b", *[""] * 5, "a", "b"]
+    source = from_texts(letters(20), ["a", "b"] * 10, splits=splits, groups=groups)
+    [found] = audit_texts(source).serious
+    assert found.kind == "group-leak" and found.sets == (("text 1", "text 12", "text 19"),)
+    # Where it is audited, that is said once.
+    assert found.text.startswith("1 group is in more than one split: figures are too good.")
+
+
 def test_share_of_texts_that_are_cut_and_what_would_read_more():
     """Of ten texts with 10, 20 .. 100 tokens, 28 are read: eight are cut."""
     source = from_texts([f"text {i}" for i in range(10)], ["a", "b"] * 5)
