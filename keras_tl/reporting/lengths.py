@@ -4,8 +4,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binomtest
 
+from keras_tl.evaluation.wilson import wilson
 from keras_tl.model_info import ModelInfo
 from keras_tl.reporting.album import Album
 from keras_tl.reporting.blocks import Block, Cell, Section, Table, Text, number, percent
@@ -44,7 +44,7 @@ def lengths(facts: Facts, album: Album, *, model: "keras.Model | None" = None) -
     blocks: list[Block] = [Text(trouble, "quiet")] if trouble else []
     if cut is not None and info.text_input:
         blocks.append(Text(_reading(info, float(cut.mean()))))
-    return Section(TITLE, (*blocks, _table(facts.task, outcome, rows, words, cut)))
+    return Section(TITLE, (*blocks, _table(facts, outcome, rows, words, cut)))
 
 
 def cut_off(model: "keras.Model", items: list[Item], info: ModelInfo) -> np.ndarray | None:
@@ -94,7 +94,7 @@ def _reading(info: ModelInfo, share: float) -> str:
 
 
 def _table(
-    task: str, outcome: Outcome, rows: np.ndarray, words: np.ndarray, cut: np.ndarray | None
+    facts: Facts, outcome: Outcome, rows: np.ndarray, words: np.ndarray, cut: np.ndarray | None
 ) -> Table:
     """A row for each range of lengths that occurs."""
     found = []
@@ -102,19 +102,21 @@ def _table(
         inside = (words > low) & (words <= high)
         if inside.any():
             name = f"{low + 1:,} to {high:,}" if high < EDGES[-1] else f"more than {low:,}"
-            cells = [Cell(name), Cell(f"{inside.sum():,}"), _score(task, outcome, rows[inside])]
+            cells = [Cell(name), Cell(f"{inside.sum():,}"), _score(facts, outcome, rows[inside])]
             found.append(cells if cut is None else [*cells, Cell(percent(cut[inside].mean()))])
-    score = "mean absolute error" if task == "regression" else "right"
+    score = "mean absolute error" if facts.task == "regression" else "right"
     head = ["words", "texts", score, *([] if cut is None else ["cut off"])]
-    about = "" if task == "regression" else "With 95 % intervals (Wilson, JASA 22, 1927)."
-    return Table(head, found, about)
+    counted = "." if facts.groups is None else ", for which whole groups count."
+    about = f"With 95 % intervals (Wilson, JASA 22, 1927){counted}"
+    return Table(head, found, "" if facts.task == "regression" else about)
 
 
-def _score(task: str, outcome: Outcome, rows: np.ndarray) -> Cell:
-    if task == "regression":
+def _score(facts: Facts, outcome: Outcome, rows: np.ndarray) -> Cell:
+    if facts.task == "regression":
         return Cell(number(float(np.abs(outcome.outputs - outcome.truth)[rows].mean())))
     right = outcome.right[rows]
-    bounds = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    groups = None if facts.groups is None else np.unique(facts.groups[rows], return_inverse=True)[1]
+    ((low,), (high,)) = wilson(right[:, None].astype(float), np.ones((len(right), 1)), groups)
     share = float(right.mean())
-    under = f"{percent(bounds.low, 0)} to {percent(bounds.high, 0)}".replace(" ", "\u00a0")
-    return Cell(percent(share), under, span=(bounds.low, share, bounds.high))
+    under = f"{percent(low, 0)} to {percent(high, 0)}".replace(" ", "\u00a0")
+    return Cell(percent(share), under, span=(float(low), share, float(high)))

@@ -116,4 +116,4 @@ def test_what_thresholds_choose_is_shown_first():
     rows = np.float32([[0.5, 0.2, 0.3], [0.7, 0.05, 0.9]])
     told = format_predictions(["x", "y"], rows, several, top=2).splitlines()
     assert told == ["x  b 0.2000   a 0.5000", "y  c 0.9000   a 0.7000"]
-    assert format_predictions(["x"], rows[:1, :2], one, top=1).split()[1] == "a"
+    assert format_predictions(["x"], rows[:1, :2], one, top=1).split()[1] == "b"
