@@ -337,8 +337,6 @@ class TrainConfig:
             fix = "Leave one of them out: rare classes would be favoured twice."
             weighed = {"class_weights": False, "class_weight_beta": None}
             self._refuse(weighed, "sampling='balanced'", fix)
-        if not self.audit:
-            self._refuse({"strict": False}, "audit=False", "Leave one of them out.")
         if self.augment in COUNTED_VIEWS and not self.cutmix:
             fix = "Leave it out: how many views there are is known."
             self._refuse({"views": None}, f"augment={self.augment}", fix)

@@ -206,8 +206,8 @@ def columns_for(run: Run, data: Data, columns: dict[str, Any]) -> dict[str, Any]
         raise InputError("texts for an id_column", "images", "Leave it out.")
     own = run.config.item_columns
     name = os.fspath(data) if isinstance(data, str | os.PathLike) else ""
-    if not name or name.startswith(TFDS_PREFIX) or os.path.isdir(name):
-        own.pop("path_column", None)
+    if "path_column" in own and (not name or name.startswith(TFDS_PREFIX) or os.path.isdir(name)):
+        own["path_column"] = "path"
     return {**own, **columns}
 
 

@@ -40,6 +40,10 @@ class Split:
     last_layers: tuple[str, ...]
 
 
+# What a policy sets, and names, do not change what a frozen layer computes.
+LEFT_OUT = ("name", "trainable", "statistics_frozen", "seed", *CONFIG_KEYS)
+
+
 def split(model: keras.Model) -> Split:
     """Cuts a functional model at the last point before which everything is fixed.
 
@@ -232,6 +236,30 @@ def _constant(argument: Any) -> str:
 
 
 def _without_names(config: dict[str, Any]) -> dict[str, Any]:
-    # What a policy sets does not change what a frozen layer computes.
-    left_out = ("name", "trainable", "statistics_frozen", "seed", *CONFIG_KEYS)
-    return {k: v for k, v in config.items() if k not in left_out}
+    """A layer's configuration without names; those of layers within it are numbers."""
+    inner: dict[str, int] = {}
+    for value in config.values():
+        _number_layers(value, inner)
+    return _plain({"trainable": None, **config}, inner)
+
+
+def _number_layers(value: Any, numbers: dict[str, int]) -> None:
+    """Gives each layer in a configuration a number, in their order, by its name."""
+    if isinstance(value, dict):
+        if value.keys() & {"trainable", "inbound_nodes"} and isinstance(value.get("name"), str):
+            numbers.setdefault(value["name"], len(numbers))
+        value = list(value.values())
+    for item in value if isinstance(value, list | tuple) else ():
+        _number_layers(item, numbers)
+
+
+def _plain(value: Any, numbers: dict[str, int]) -> Any:
+    if isinstance(value, dict):
+        if value.get("class_name") == "__lambda__":
+            # As Keras writes code, it has line numbers; see `_beside_config`.
+            return None
+        left_out = LEFT_OUT if "trainable" in value else ()
+        return {k: _plain(v, numbers) for k, v in value.items() if k not in left_out}
+    if isinstance(value, list | tuple):
+        return [_plain(item, numbers) for item in value]
+    return numbers.get(value, value) if isinstance(value, str) else value

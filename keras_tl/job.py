@@ -86,6 +86,9 @@ def train(
         CheckError: Training moved something frozen, or the export differs from the model.
         LostWorkerError: Another process of the training is gone.
     """
+    if config.strict and not config.audit:
+        # Not in `TrainConfig`: finished runs may have both.
+        raise InputError("an audit for strict", "none (audit=False)", "Leave one of them out.")
     strategy = strategies.choose(place)
     workers = Workers(strategy)
     with (

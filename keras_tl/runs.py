@@ -212,7 +212,7 @@ class Run:
                 raise InputError("a folder for this process alone", received, "Wait for it.")
             # Another process may have come and gone since `check_free`.
             self._check_unfinished()
-            if config and self.path(self.CONFIG).is_file():
+            if config and all(self.path(n).exists() for n in (self.CHECKPOINT, self.CONFIG)):
                 self._check_same(config)
             remove_leftovers(self.folder)
         except OSError as error:

@@ -127,7 +127,7 @@ def _write_descriptions(run: Run, info: ModelInfo, out: Path) -> None:
     before = run.info
     for path in sorted(run.folder.glob(f"*/{FILE_NAME}")):
         # Hidden folders are being written, or are left from a killed process.
-        is_other = path.parent.name.startswith(".") or (path.parent / Run.CONFIG).exists()
+        is_other = path.parent.name.startswith(".") or Run(path.parent).is_whole
         if not is_other and ModelInfo.read(path) == before:
             log.info("%s follows the new thresholds too", path.parent)
             info.write(out / path.parent.name)

@@ -1,5 +1,6 @@
 """What of the user's code counts, and what does not."""
 
+import sys
 import types
 
 import keras
@@ -8,9 +9,22 @@ import pytest
 from keras_tl.code_digest import code_digest
 
 SOURCE = """
-import math
+import functools, math, beside
 SCALE = 2.0
+MEAN = [1.0, {"a": 2}]
 NAMES = ("a", "b")
+
+def twice(f):
+    @functools.wraps(f)
+    def called(x):
+        return 2 * f(x)
+    return called
+
+@twice
+def decorated(x):
+    return x - MEAN[0]
+
+by = functools.partial(decorated, 3)
 
 def helper(x):
     # A comment.
@@ -30,6 +44,7 @@ class Base:
 
 class Own(Base):
     def call(self, x, by=4):
+        beside.helper(x)
         return [helper(x) for _ in range(2)] if x in {"one", "two", "three"} else by
 
     @staticmethod
@@ -40,7 +55,19 @@ call = outer(5)
 """
 
 
-def digest(name, *changes):
+BESIDE = """
+def helper(x):
+    return x + 1
+
+def other(x):
+    return x
+"""
+
+
+def digest(name, *changes, beside=BESIDE):
+    other = types.ModuleType("beside")
+    exec(beside, vars(other))
+    sys.modules["beside"] = other
     source = SOURCE
     for old, new in changes:
         assert old in source
@@ -48,6 +75,12 @@ def digest(name, *changes):
     module = types.ModuleType("mine")
     exec(source, vars(module))
     return code_digest(vars(module)[name])
+
+
+@pytest.fixture(autouse=True)
+def _forgets_the_module():
+    yield
+    sys.modules.pop("beside", None)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +97,11 @@ def digest(name, *changes):
         ("Own", ("limit = 3", "limit = 4")),
         ("Own", ("return self.limit", "return -self.limit")),
         ("Own", ("math.sqrt", "math.cbrt")),
+        ("decorated", ("2 * f", "3 * f")),
+        ("decorated", ("x - MEAN", "x + MEAN")),
+        ("decorated", ('{"a": 2}', '{"a": 3}')),
+        ("by", ("decorated, 3", "decorated, 4")),
+        ("by", ("2 * f", "3 * f")),
     ],
 )
 def test_what_is_edited_counts(name, change):
@@ -73,6 +111,11 @@ def test_what_is_edited_counts(name, change):
 @pytest.mark.parametrize("name", ["helper", "call", "Own"])
 def test_comments_places_and_what_is_not_named_do_not_count(name):
     assert digest(name) == digest(name, ("    # A comment.\n", ""), ('("a", "b")', "()"))
+
+
+def test_code_of_the_users_other_modules_counts():
+    assert digest("Own", beside=BESIDE.replace("x + 1", "x + 2")) != digest("Own")
+    assert digest("Own", beside=BESIDE.replace("return x\n", "return -x\n")) == digest("Own")
 
 
 def test_code_of_libraries_does_not_count():

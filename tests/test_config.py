@@ -129,7 +129,6 @@ def test_wrong_values_are_refused(wrong):
     ("settings", "said"),
     [
         ({"lora_rank": 4}, "lora_rank=4 with fine_tune=auto. Take fine_tune=lora, or leave it out"),
-        ({"strict": True, "audit": False}, "strict=True with audit=False. Leave one of them out"),
         ({"views": 3, "augment": "none"}, "views=3 with augment=none. Leave it out"),
         ({"views": 3, "augment": "dihedral"}, "views=3 with augment=dihedral. Leave it out"),
         (

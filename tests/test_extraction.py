@@ -209,7 +209,6 @@ def test_a_shard_without_its_mark_is_made_again(whole, begun, photos, tiny):
         ({"format": "tfrecord"}, "format 'tfrecord'"),
         ({"shard_items": 16}, "shard_items 16 (it has 15)"),
         ({"weights": "none"}, "model.sha256"),
-        ({"label_column": "kind"}, "columns.label_column 'kind' (it has 'label')"),
     ],
 )
 def test_other_settings_are_refused(changes, said, begun, photos, tiny):

@@ -358,3 +358,23 @@ def test_weights_of_some_layers_may_not_count():
     assert frozen_prefix.fingerprint(model, ["b"]) == before != frozen_prefix.fingerprint(model)
     model.get_layer("a").kernel.assign(np.ones((2, 2)))
     assert frozen_prefix.fingerprint(model, ["b"]) != before
+
+
+def test_names_within_layers_do_not_count():
+    """Keras numbers them, on and on."""
+
+    def model(units=3):
+        inner_input = keras.Input((4, 2))
+        y = keras.layers.Bidirectional(keras.layers.LSTM(units, kernel_initializer="ones"))(
+            inner_input
+        )
+        inner = keras.Model(inner_input, keras.layers.Dense(2, kernel_initializer="ones")(y))
+        x = keras.Input((4, 2))
+        out = inner(keras.layers.Lambda(lambda v: v * 2)(x))
+        return keras.Model(x, out)
+
+    first, second = model(), model()
+    second.set_weights(first.get_weights())
+    assert first.layers[-1].name != second.layers[-1].name
+    assert frozen_prefix.fingerprint(first) == frozen_prefix.fingerprint(second)
+    assert frozen_prefix.fingerprint(model(4)) != frozen_prefix.fingerprint(first)

@@ -40,6 +40,10 @@ def test_what_another_process_has_just_left_is_gone_on_with_only_as_it_was(tmp_p
     run, config = Run(tmp_path), TrainConfig("photos", str(tmp_path))
     run.check_free(config)
     run.path(Run.CONFIG).write_text(TrainConfig("photos", str(tmp_path), epochs=7).to_yaml())
+    # Without what was trained there is nothing to go on with.
+    run.begin(config)
+    run.close()
+    run.path(Run.CHECKPOINT).mkdir()
     with pytest.raises(InputError, match=r"epochs \d+ \(it has 7\)"):
         run.begin(config)
     run.path(Run.CONFIG).write_text(config.to_yaml())

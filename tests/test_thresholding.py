@@ -156,7 +156,7 @@ def test_a_copy_of_the_description_in_an_export_follows(run):
     # Another run, which has a SavedModel of its own.
     (run.folder / "other").mkdir()
     run.info.write(run.folder / "other")
-    (run.folder / "other" / run.CONFIG).write_text("data: photos")
+    (run.folder / "other" / run.METRICS).write_text("{}")
     set_thresholds(run, [0.25])
     assert json.loads((run.folder / "litert" / "model.json").read_text())["thresholds"] == [0.25]
     assert not json.loads((run.folder / "other" / "model.json").read_text()).get("thresholds")

@@ -14,7 +14,7 @@ from apache_beam.pvalue import AsSingleton
 
 from keras_tl.data.folders import HIDDEN_NAMES, IMAGES, TEXTS, FileKind, are_splits, place_of
 from keras_tl.data.inspection import too_large
-from keras_tl.data.open import TFDS_PREFIX
+from keras_tl.data.open import TFDS_PREFIX, refuse_columns, refuse_encoding
 from keras_tl.data.streams import LIST_EXTENSIONS, Item, Stream, files_of, open_listing
 from keras_tl.data.tables import JSON_EXTENSIONS
 from keras_tl.errors import InputError
@@ -40,6 +40,7 @@ def open_items(data: str, *, text_column: str | None = None, **columns: Any) -> 
     if data.startswith(TFDS_PREFIX):
         fix = "Write them to a folder or a table first."
         raise InputError("a folder, a table or a list for a pipeline", repr(data), fix)
+    refuse_encoding(columns.get("encoding", "utf-8"), text_column)
     data = data if "://" in data else os.path.abspath(data)
     if data.lower().endswith(LISTINGS) or os.path.isfile(data):
         opened = partial(FileSystems.open, data)
@@ -50,6 +51,8 @@ def open_items(data: str, *, text_column: str | None = None, **columns: Any) -> 
             received = f"{data!r}, which cannot be read"
             raise InputError("a table or a list", received, "Check the path.") from error
         return ListedItems(stream)
+    named = ("path_column", "label_column", "split_column", "id_column")
+    refuse_columns({name: columns[name] for name in named if name in columns}, "a folder")
     kind = TEXTS if text_column else IMAGES
     if "://" not in data:
         # Beam follows no links here.

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_tl.data.label_cells import as_class_names
-from keras_tl.data.labels import TASK_NAMES, first_few, refuse_unknown_classes
+from keras_tl.data.label_cells import as_class_names, composed
+from keras_tl.data.labels import TASK_NAMES, by_composed, first_few, refuse_unknown_classes
 from keras_tl.data.source import SPLITS, Skipped, Source
 from keras_tl.data.splits import SPLIT_ALIASES
 from keras_tl.errors import InputError, did_you_mean
@@ -106,8 +106,10 @@ def class_folders(
     _require_single_label(task)
     walk = _Walk(root, kind)
     found, classes = _find_files(walk)
-    counts = Counter(file.class_name for file in found)
     wanted = as_class_names(class_names)
+    given = by_composed(wanted)
+    class_of = [given.get(file.class_name, file.class_name) for file in found]
+    counts = Counter(class_of)
     if wanted is None:
         _refuse_empty_classes(classes, counts, kind)
         names = tuple(sorted(classes))
@@ -118,7 +120,7 @@ def class_folders(
     return Source(
         ids=np.array([walk.id(file.path) for file in found], dtype=object),
         items=[str(file.path) for file in found],
-        labels=np.array([index[file.class_name] for file in found], np.int64),
+        labels=np.array([index[name] for name in class_of], np.int64),
         class_names=names,
         splits=np.array([file.split for file in found], dtype=object),
         given_splits=tuple(s for s in SPLITS if any(file.split == s for file in found)),
@@ -349,9 +351,11 @@ def _find_classes(
         )
     _skip_loose(walk, loose)
     found = [
-        _Found(path, folder.name, split) for folder in folders for path in walk.files_below(folder)
+        _Found(path, composed(folder.name), split)
+        for folder in folders
+        for path in walk.files_below(folder)
     ]
-    return found, {folder.name for folder in folders}
+    return found, {composed(folder.name) for folder in folders}
 
 
 def _skip_loose(walk: _Walk, loose: list[Path]) -> None:

@@ -58,14 +58,16 @@ def as_numbers(cells: Sequence[Any]) -> list[float] | None:
     return None
 
 
-def class_text(cell: Any, numeric: bool = False) -> str:
-    """Names a class or a group by its cell: 3.0 is "3", so is "3.0" where all are `numeric`.
+def composed(text: str) -> str:
+    """A letter and its accent as one character: systems differ in that."""
+    return unicodedata.normalize("NFC", text)
 
-    A letter and its accent may be one character or two; tables of several systems mix them.
-    """
+
+def class_text(cell: Any, numeric: bool = False) -> str:
+    """Names a class or a group by its cell: 3.0 is "3", so is "3.0" where all are `numeric`."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    text = unicodedata.normalize("NFC", str(cell))
+    text = composed(str(cell))
     whole = _WHOLE_WITH_POINT.fullmatch(text) if numeric else None
     return whole.group(1) if whole else text
 

@@ -12,6 +12,7 @@ from keras_tl.data.label_cells import (
     as_class_names,
     as_numbers,
     class_text,
+    composed,
     is_list,
     is_missing,
     is_number,
@@ -290,7 +291,7 @@ def _single_label(cells: Sequence[Any], numeric: bool, class_names: Sequence[str
         raise InputError(
             "one class for each item", f"a list, {lists[0]!r}", "Name the task multi-label."
         )
-    given = frozenset(class_names or ())
+    given = by_composed(class_names)
     texts = [_class_of(cell, numeric, given) for cell in cells]
     names = _classes(texts, numeric, class_names)
     if class_names is None and len(names) < 2:
@@ -305,7 +306,7 @@ def _multi_label(cells: Sequence[Any], separator: str, class_names: Sequence[str
     parts = [_parts(cell, separator) for cell in cells]
     flat = [part for item in parts for part in item]
     numeric = as_numbers(flat) is not None
-    given = frozenset(class_names or ())
+    given = by_composed(class_names)
     texts = [[_class_of(part, numeric, given) for part in item] for item in parts]
     names = _classes([text for item in texts for text in item], numeric, class_names)
     if not names:
@@ -327,10 +328,14 @@ def _parts(cell: Any, separator: str) -> list[Any]:
     return [cell]
 
 
-def _class_of(cell: Any, numeric: bool, given: frozenset[str]) -> str:
-    """A cell's class: its exact text if that is a given class, else its `class_text`."""
-    text = str(cell)
-    return text if text in given else class_text(cell, numeric)
+def by_composed(class_names: Sequence[str] | None) -> dict[str, str]:
+    """Given class names, which hold as they are, by what labels are compared with."""
+    return {composed(name): name for name in class_names or ()}
+
+
+def _class_of(cell: Any, numeric: bool, given: dict[str, str]) -> str:
+    """A cell's class: the given one that its text is, else its `class_text`."""
+    return given.get(composed(str(cell))) or class_text(cell, numeric)
 
 
 def _refuse_joined(names: Sequence[str]) -> None:

@@ -53,7 +53,7 @@ def write_comparison(runs: Sequence[Run], path: str | Path) -> Path:
             page cannot be there.
     """
     check_file_path(path)
-    if (Path(path).parent / Run.CONFIG).exists():
+    if Run(Path(path).parent).is_whole:
         raise InputError("a file outside of runs' folders", str(path), "Choose another --out.")
     facts = [read_facts(run) for run in runs]
     _check(facts)

@@ -17,6 +17,21 @@ from keras_tl.training.sampling import Order, shuffled
 
 READ_BYTES = 4 * 2**20
 
+# Numbers in a batch of vectors: a head takes less time than its call from Python.
+BATCH_NUMBERS = 2**22
+
+
+def largest_batch(features: Features, least: int) -> int:
+    """How many items validation may take at once.
+
+    Args:
+        features: Those that it reads.
+        least: Items in a batch of training; also the most of validation, unless these are vectors.
+    """
+    if any(len(shape) != 1 for shape in features.shapes):
+        return least
+    return max(least, BATCH_NUMBERS // max(sum(length for (length,) in features.shapes), 1))
+
 
 def feature_batches(
     features: list[Features],

@@ -23,7 +23,7 @@ from keras_tl.training import arguments, checks
 from keras_tl.training.anchors import start_values
 from keras_tl.training.averaging import AveragedWeights, check_averaging
 from keras_tl.training.callbacks import BestWeights, PhaseLog
-from keras_tl.training.feeds import feature_batches, features_of, run_in_batches
+from keras_tl.training.feeds import feature_batches, features_of, largest_batch, run_in_batches
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.head_start import start_fitted
 from keras_tl.training.images import Images
@@ -328,7 +328,7 @@ class _PhaseRun:
     def _validation(self, val: Images, stored: Features) -> tf.data.Dataset:
         """The same, from stored features."""
         if self.val_parts is None:
-            return feature_batches([stored], val, self._batch_size)
+            return feature_batches([stored], val, largest_batch(stored, self._batch_size))
         return features_of(stored, val, self.val_parts)
 
     def fit(

@@ -95,7 +95,7 @@ class TrainingModel(keras.Model):
         step: Callable[[Any], tuple[dict[str, Any], Any]],
         watch: Callable[..., None] | None = None,
     ) -> Callable[[Any], dict[str, tf.Tensor]]:
-        """What Keras calls with an iterator for each step, or as many as it wants at once.
+        """What Keras calls with an iterator for each step, or for several, one after the other.
 
         Keras' own has no place for outputs; and between processes it averages by two of
         TensorFlow's collectives for each figure, and cannot average a number (keras#20585).

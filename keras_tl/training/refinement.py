@@ -70,7 +70,7 @@ class RefinedLoss(keras.callbacks.Callback):
     def __init__(self, targets: np.ndarray, workers: Workers | None = None):
         super().__init__()
         self.targets, self.workers = targets, workers or Workers()
-        self._outputs: list[tf.Tensor] = []
+        self._outputs: list[np.ndarray] = []
         self._at_work = False
 
     def set_model(self, model: TrainingModel) -> None:
@@ -80,19 +80,25 @@ class RefinedLoss(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins anew."""
-        self._outputs, self._at_work = [], True
+        self._outputs = []
 
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the steps of the validation."""
+        self._at_work = True
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Sees nothing of what other callbacks evaluate."""
         self._at_work = False
 
     def _see(self, *outputs: tf.Tensor) -> None:
         if self._at_work:
-            self._outputs += outputs
+            # A device may need its memory for training.
+            self._outputs += [output.numpy() for output in outputs]
 
     def measure(self) -> float:
-        """The refined loss of the last validation."""
-        both = (np.concatenate(self._outputs), self.targets)
+        """The refined loss of the last validation, as far as it went; once for each."""
+        outputs, self._outputs = np.concatenate(self._outputs), []
+        both = (outputs, self.targets[: len(outputs)])
         return refined_loss(*(np.concatenate(self.workers.gather(each)) for each in both))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -110,7 +110,9 @@ class Checkpoint:
             return []
         remove_leftovers(self.folder)
         state = read_state(self.folder / self.PHASE)
-        if other := [name for name in facts if state["facts"].get(name) != facts[name]]:
+        kept = state["facts"]
+        # Older versions kept fewer.
+        if other := [name for name in facts if kept.get(name, facts[name]) != facts[name]]:
             received = f"another one's, by its {' and '.join(other)}"
             raise self._not_this(received)
         self.assign(model.variables, state["model"])

@@ -45,7 +45,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
     text = json.dumps(plain(state)).encode()
     with atomic_file(path) as aside, aside.open("wb") as file:
-        np.savez(file, *arrays, facts=np.frombuffer(text, np.uint8))
+        np.savez(file, *arrays, state=np.frombuffer(text, np.uint8))
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -56,16 +56,18 @@ def read_state(path: Path) -> dict[str, Any]:
     """
 
     def full(value: dict[str, Any]) -> Any:
-        if ARRAY not in value:
-            return value
-        index, kind = value[ARRAY]
-        return arrays[index].view(kind) if kind else arrays[index]
+        if ARRAY in value:
+            index, kind = value[ARRAY]
+            return arrays[index].view(kind) if kind else arrays[index]
+        # As older versions wrote it.
+        return arrays[value["array"]] if name == "facts" and set(value) == {"array"} else value
 
     with path.open("rb") as opened:
         try:
             with np.load(opened, allow_pickle=False) as file:
                 arrays = [file[f"arr_{index}"] for index in range(len(file.files) - 1)]
-                return json.loads(file["facts"].tobytes(), object_hook=full)
+                [name] = {"facts", "state"} & set(file.files)
+                return json.loads(file[name].tobytes(), object_hook=full)
         except DAMAGED as error:
             reason = in_one_line(error)
             fix = f"Delete {path.parent} to begin anew."

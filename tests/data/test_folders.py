@@ -3,8 +3,10 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from keras_tl.data.folders import from_folder, list_images
+from keras_tl.data.open import align_classes
 from keras_tl.errors import InputError
 
 
@@ -203,3 +205,13 @@ def test_import_is_cheap():
     code = f"import sys, keras_tl.data.folders; print({heavy} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_an_accent_may_be_a_character_of_its_own(tmp_path):
+    two, one = "cafe\u0301", "caf\u00e9"
+    for name in (f"train/{one}", "train/tea", f"val/{two}", "val/tea"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
+    assert from_folder(tmp_path).class_names == (one, "tea")
+    assert from_folder(tmp_path, class_names=("tea", two)).labels.tolist() == [1, 0, 1, 0]
+    assert align_classes(from_folder(tmp_path), ("tea", two)).labels.tolist() == [1, 0, 1, 0]

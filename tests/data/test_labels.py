@@ -105,6 +105,7 @@ def test_an_accent_may_be_a_character_of_its_own():
     assert labels.values.tolist() == [0, 0, 1]
     # A model's own names hold as they are.
     assert read_labels([two], class_names=[two, "x"]).class_names == (two, "x")
+    assert read_labels(["caf\u00e9"], class_names=[two, "x"]).values.tolist() == [0]
 
 
 def test_given_classes_are_matched_by_name_not_by_index():

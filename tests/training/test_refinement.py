@@ -81,6 +81,30 @@ def test_what_other_callbacks_evaluate_does_not_count():
     assert callback.measure() == pytest.approx(wanted, abs=1e-5)
 
 
+class Evaluating(keras.callbacks.Callback):
+    """Evaluates within a validation, and may end that."""
+
+    def __init__(self, batches, ends=False):
+        super().__init__()
+        self.batches, self.ends = batches, ends
+
+    def on_test_begin(self, logs=None):
+        self.model.evaluate(self.batches, verbose=0)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.model.stop_evaluating = self.ends
+
+
+def test_a_validation_may_be_evaluated_in_and_ended():
+    _, fitted, batches, callback, wanted = with_two_inputs(1)
+    fitted.evaluate(batches, callbacks=[callback, Evaluating(batches)], verbose=0)
+    assert callback.measure() == pytest.approx(wanted, abs=1e-5)
+    fitted.evaluate(batches, callbacks=[callback, Evaluating(batches, ends=True)], verbose=0)
+    logits, targets = made(count=7)
+    first = refined_loss(softmax(2 * logits[:2], axis=1), targets[:2])
+    assert callback.measure() == pytest.approx(first, abs=1e-5)
+
+
 class Counting(keras.layers.Layer):
     """Counts the items that it sees in inference."""
 

@@ -1,5 +1,7 @@
 """What a training that is under way is kept in, whole and damaged."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -62,3 +64,10 @@ def test_a_callback_may_call_its_own_arrays_so(tmp_path):
     write_state(tmp_path / "s.npz", {"callback": {"array": np.arange(3)}, "other": {"array": 0}})
     found = read_state(tmp_path / "s.npz")
     assert found["callback"]["array"].tolist() == [0, 1, 2] and found["other"] == {"array": 0}
+
+
+def test_what_older_versions_wrote_is_read(tmp_path):
+    text = json.dumps({"weights": [{"array": 0}], "epoch": 2}).encode()
+    np.savez(tmp_path / "s.npz", np.arange(3), facts=np.frombuffer(text, np.uint8))
+    found = read_state(tmp_path / "s.npz")
+    assert found["epoch"] == 2 and found["weights"][0].tolist() == [0, 1, 2]

@@ -11,12 +11,14 @@ from itertools import count
 import numpy as np
 from scipy import sparse
 
+# They choose how the character before them is drawn.
+_VARIANTS = "".join(map(chr, (*range(0x180B, 0x180E), *range(0xFE00, 0xFE10))))
 # Marks that belong to the letter before them, such as vowels in Devanagari; for Python's `\w` they
 # are no part of a word.
 MARKS = "".join(
     character
     for character in map(chr, range(0x300, 0x1F000))
-    if unicodedata.category(character) in ("Mn", "Mc")
+    if unicodedata.category(character) in ("Mn", "Mc") and character not in _VARIANTS
 )
 # Scripts without blanks between words, and pictographs: each of their characters is a word, with
 # its marks. Thai, Lao, Burmese, Khmer; kana, Chinese characters.
@@ -25,7 +27,8 @@ _ALONE = (
 )
 _LETTER = f"[^\\W_{_ALONE}]"
 WORD = re.compile(
-    f"[{_ALONE}\u2600-\u27bf\U0001f000-\U0001faff][{MARKS}]*|{_LETTER}+(?:[{MARKS}]+{_LETTER}*)*"
+    f"(?:(?=\\w)[{_ALONE}]|[\u2600-\u27bf\U0001f000-\U0001faff])[{MARKS}]*"
+    f"|{_LETTER}+(?:[{MARKS}]+{_LETTER}*)*"
 )
 # Texts of fewer words are equal only if their characters are: ":)" is not ":(".
 FEW_WORDS = 3
