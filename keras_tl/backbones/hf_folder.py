@@ -126,6 +126,9 @@ def _bert_config(settings: _Settings) -> EncoderConfig:
     if settings.get("position_embedding_type", "absolute") != "absolute":
         kind = settings["position_embedding_type"]
         raise InputError("absolute positions", repr(kind), "Use another encoder.")
+    if settings.get("is_decoder"):
+        fix = "It reads a text from left to right only: use another one."
+        raise InputError("an encoder", "a decoder (is_decoder)", fix)
     segments = settings["type_vocab_size"]
     return EncoderConfig(
         vocabulary_size=settings["vocab_size"],

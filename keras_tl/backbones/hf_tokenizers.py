@@ -14,6 +14,11 @@ def word_piece(folder: Path) -> Callable[..., Tokenizer]:
     """A maker of BERT's tokenizers, from `max_tokens`, `windows` and how texts are read."""
     settings = optional_json(folder / "tokenizer_config.json")
     whole = optional_json(folder / "tokenizer.json")
+    for name in ("normalizer", "pre_tokenizer"):
+        # With BERT's own, a tokenizer that has none would make other tokens.
+        if name in whole and whole[name] is None:
+            fix = "Save it with transformers' BertTokenizerFast."
+            raise InputError(f"a {name} in {folder / 'tokenizer.json'}", "none", fix)
     normalizer = _object(whole.get("normalizer"), "a normalizer")
     splits = _object(whole.get("pre_tokenizer"), "a pre-tokenizer")
     model = _object(whole.get("model"), "a model")
@@ -26,12 +31,16 @@ def word_piece(folder: Path) -> Callable[..., Tokenizer]:
         ("a normalizer", normalizer, "type", "BertNormalizer"),
         ("a normalizer that splits Chinese characters", normalizer, "handle_chinese_chars", True),
         ("a pre-tokenizer", splits, "type", "BertPreTokenizer"),
+        ("a normalizer", normalizer, "clean_text", True),
         ("a model", model, "continuing_subword_prefix", "##"),
+        ("a model", model, "max_input_chars_per_word", 100),
     ):
         _check_usual(what, part, key, usual)
     lowercase = settings.get("do_lower_case", normalizer.get("lowercase", True))
     strip = settings.get("strip_accents", normalizer.get("strip_accents"))
     special = {**optional_json(folder / "special_tokens_map.json"), **settings}
+    unknown = _content(special.get("unk_token", "[UNK]"))
+    _check_usual("a model", model, "unk_token", unknown)
     vocabulary = _vocabulary(folder, whole)
 
     def make(max_tokens: int, windows: int, **reading: Any) -> Tokenizer:
@@ -41,7 +50,7 @@ def word_piece(folder: Path) -> Callable[..., Tokenizer]:
             windows,
             lowercase=lowercase,
             strip_accents=lowercase if strip is None else strip,
-            unknown=_content(special.get("unk_token", "[UNK]")),
+            unknown=unknown,
             specials=(
                 _content(special.get("cls_token", "[CLS]")),
                 _content(special.get("sep_token", "[SEP]")),

@@ -117,12 +117,13 @@ def padding_of(tokenizer: HubTokenizer, sample: tf.Tensor) -> int:
         sample: A short text, or a pair.
 
     Returns:
-        The id; 0, as is usual, where the sample leaves no room for padding.
+        The id.
 
     Raises:
         InputError: The mask does not follow from the ids.
     """
-    found = tokenizer.encoder_inputs(sample)
+    # Also of nothing, so that there is padding even where `max_tokens` are few.
+    found = tokenizer.encoder_inputs(tf.concat([sample, tf.fill(tf.shape(sample), "")], axis=0))
     ids, mask = np.asarray(found[IDS]), np.asarray(found[MASK])
     padding = int(ids[mask == 0][0]) if (mask == 0).any() else 0
     if not np.array_equal(ids != padding, mask != 0):

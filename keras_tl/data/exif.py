@@ -15,7 +15,7 @@ from keras_tl.data.image_headers import Field, numbers, raw, text
 Look = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
 ORIENTATION_TAG = 0x0112
-SHORT = 3
+SHORT, LONG = 3, 4
 PREFIX = int.from_bytes(b"Exif\0\0", "big")
 # Bounds for files made to keep a reader busy; photographs stay far below.
 MAX_SEGMENTS = 256
@@ -144,7 +144,10 @@ def _orientation_in_tiff(contents: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     # A tag, a type, a count of two words, a value of two.
     entries = tf.reshape(directory[1:], (MAX_ENTRIES, 6))
     is_entry = tf.range(MAX_ENTRIES, dtype=tf.int64) < directory[0]
-    is_orientation = tf.reduce_all(entries[:, :2] == (ORIENTATION_TAG, SHORT), axis=1)
-    value = tf.reduce_max(tf.where(is_entry & is_orientation, entries[:, 4], 0))
+    tag, kind, _, _, first, second = tf.unstack(entries, axis=1)
+    # A long number may have its lower word first or last; beyond 65,535 it is no orientation.
+    low = tf.where((kind == SHORT) | little, first, first * 2**16 + second)
+    fits = (kind == SHORT) | ((kind == LONG) & (~little | (second == 0)))
+    value = tf.reduce_max(tf.where(is_entry & (tag == ORIENTATION_TAG) & fits, low, 0))
     is_valid = (little | (byte_order == b"MM\0*")) & (value >= 1) & (value <= 8)
     return tf.cast(tf.where(is_valid, value, 1), tf.int32)

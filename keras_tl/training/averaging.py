@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_tl.backbones.hub_layer import HubLayer
 from keras_tl.errors import InputError
 from keras_tl.topology import layers_within
 
@@ -123,6 +124,14 @@ class AveragedWeights(keras.callbacks.Callback):
             variable.assign(value)
 
 
+def _moves(layer: keras.layers.Layer) -> bool:
+    """Whether a layer that trains has statistics that move; of a module, whether it may have."""
+    if isinstance(layer, HubLayer):
+        held = layer.statistics_frozen or not layer.module.takes_training
+        return not (held or all(v.trainable for v in layer.module.variables))
+    return isinstance(layer, keras.layers.BatchNormalization)
+
+
 def check_averaging(model: keras.Model, phases: "Sequence[Phase]") -> None:
     """Refuses to average weights while statistics move, which would not fit the average.
 
@@ -137,11 +146,7 @@ def check_averaging(model: keras.Model, phases: "Sequence[Phase]") -> None:
         if phase.averaging is None:
             continue
         phase.freezing.apply(model)
-        moving = [
-            layer.name
-            for layer in layers_within(model)
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-        ]
+        moving = [layer.name for layer in layers_within(model) if layer.trainable and _moves(layer)]
         if moving:
             raise InputError(
                 f"frozen BatchNormalization where weights are averaged (phase {phase.name!r})",

@@ -17,7 +17,7 @@ def parts_of(model: keras.Model, what_for: str) -> tuple[Section, ...]:
     Raises:
         InputError: No registered backbone is in the model.
     """
-    if registry.recognise([layer.name for layer in model.layers]) is None:
+    if registry.recognise([layer.name for layer in model.layers], model.name) is None:
         raise InputError(
             f"a registered backbone for {what_for}",
             f"{model.name!r}, whose layers belong to none",

@@ -85,7 +85,8 @@ class Cosine:
         self, learning_rate: float, steps: int, steps_per_epoch: int
     ) -> keras.optimizers.schedules.LearningRateSchedule:
         """See `Schedule.build`."""
-        warmup = round(self.warmup * steps)
+        # At least one step has the whole rate.
+        warmup = min(round(self.warmup * steps), steps - 1)
         rising = {"warmup_target": learning_rate, "warmup_steps": warmup} if warmup else {}
         return keras.optimizers.schedules.CosineDecay(
             0.0 if warmup else learning_rate, max(steps - warmup, 1), **rising

@@ -189,6 +189,31 @@ def test_a_vocabulary_in_tokenizer_json_is_read(tmp_path):
     np.testing.assert_array_equal(ids[0, 0], TOKENS[0, 0])
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"normalizer": None}, "a normalizer in .*received none"),
+        ({"pre_tokenizer": None}, "a pre_tokenizer in .*received none"),
+        ({"normalizer": {"clean_text": False}}, "clean_text: true, received false"),
+        ({"model": {"max_input_chars_per_word": 5}}, "max_input_chars_per_word: 100, received 5"),
+        ({"model": {"unk_token": "<unk>"}}, r'unk_token: "\[UNK\]", received "<unk>"'),
+    ],
+)
+def test_a_tokenizer_that_would_make_other_tokens_is_refused(tmp_path, changes, said):
+    folder = write(tmp_path)
+    (folder / "tokenizer.json").write_text(json.dumps(changes))
+    with pytest.raises(InputError, match=said):
+        load_encoder(folder, max_tokens=8)
+
+
+def test_a_decoder_is_refused(tmp_path):
+    folder = write(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "is_decoder": True}))
+    with pytest.raises(InputError, match="an encoder, received a decoder"):
+        load_encoder(folder, max_tokens=8)
+
+
 def test_random_weights_need_no_file(tmp_path):
     folder = write(tmp_path)
     (folder / "model.safetensors").unlink()

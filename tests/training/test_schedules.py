@@ -65,3 +65,9 @@ def test_one_cycles_out_of_range_are_refused(wrong):
 def test_a_sweep_rises_in_equal_ratios():
     found = rates(Sweep(low=1e-4, high=1.0, steps=9), [0, 2, 4, 8])
     assert found == pytest.approx([1e-4, 1e-3, 1e-2, 1.0], rel=1e-4)
+
+
+def test_a_warm_up_leaves_a_step_at_the_whole_rate():
+    assert float(Cosine(0.9).build(1.0, 1, 1)(0)) == 1.0
+    rates = [float(Cosine(0.75).build(1.0, 2, 2)(step)) for step in range(2)]
+    assert rates == [0.0, 1.0]
