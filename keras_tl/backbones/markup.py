@@ -26,38 +26,69 @@ _OTHER = (
 )
 
 
-def _tags(names: str) -> str:
-    return rf"</?(?:{names})(?:\s[^<>]*)?/?>"
+# A value between quotes may have < and >. Where that finds no end, quotes are signs like others.
+# RE2 tries both in time that grows with the length alone; Python's `re` would not.
+_ATTRIBUTES = r"""(?:\s(?:=\s*"[^"]*"|=\s*'[^']*'|[^<>])*)?"""
+_SHORT = r"(?:\s[^<>]*)?"
 
 
-# Both TensorFlow's RE2 and Python's `re` read these.
-_HIDDEN = r"(?is)<script\b.*?</script\s*>|<style\b.*?</style\s*>|<!--.*?-->"
+def _tags(names: str, attributes: str = _ATTRIBUTES) -> str:
+    return rf"</?(?:{names}){attributes}/?>"
+
+
+def _whole(name: str) -> str:
+    """An element with all that is in it."""
+    return rf"<{name}{_ATTRIBUTES}>.*?</{name}\s*>"
+
+
+def _character(names: str, *codes: int) -> str:
+    """References to characters, by their names or their numbers."""
+    return "|".join([f"(?i){names}", *(f"&#0*{code};|&#x0*{code:x};" for code in codes)])
+
+
+# "<!-->" is a comment without content.
+_HIDDEN = rf"(?is){_whole('script')}|{_whole('style')}|<!--(?:-?>|.*?--!?>)"
 _DECLARATION = r"<!doctype\b[^<>]*>|<\?xml\b[^<>]*>"
 _REPLACED = (
     (_HIDDEN, ""),
     (f"(?is){_tags(_INLINE)}", ""),
     (f"(?is){_tags(_OTHER)}|{_DECLARATION}", " "),
+    (_character("&nbsp;", 160), " "),
+    (_character("&quot;", 34), '"'),
+    (_character("&apos;|&rsquo;", 39, 8217), "'"),
+    (_character("&lt;", 60), "<"),
+    (_character("&gt;", 62), ">"),
+    # Last, or "&amp;lt;" would become "<".
+    (_character("&amp;", 38), "&"),
+)
+# The rules that models of before have been trained with.
+_EARLIER = (
+    (r"(?is)<script\b.*?</script\s*>|<style\b.*?</style\s*>|<!--.*?-->", ""),
+    (f"(?is){_tags(_INLINE, _SHORT)}", ""),
+    (f"(?is){_tags(_OTHER, _SHORT)}|{_DECLARATION}", " "),
     (r"(?i)&nbsp;|&#160;|&#xa0;", " "),
     (r"(?i)&quot;|&#34;", '"'),
     (r"(?i)&apos;|&#39;|&rsquo;|&#8217;", "'"),
     (r"(?i)&lt;|&#60;", "<"),
     (r"(?i)&gt;|&#62;", ">"),
-    # Last, or "&amp;lt;" would become "<".
     (r"(?i)&amp;|&#38;", "&"),
 )
-_ANY_TAG = re.compile(f"(?is){_tags(f'{_INLINE}|{_OTHER}')}")
+RULES = {1: _EARLIER, 2: _REPLACED}
+NEWEST = max(RULES)
+_ANY_TAG = re.compile(f"(?is){_tags(f'{_INLINE}|{_OTHER}', _SHORT)}")
 
 
-def without_markup(strings: tf.Tensor) -> tf.Tensor:
+def without_markup(strings: tf.Tensor, rules: int = NEWEST) -> tf.Tensor:
     """Takes HTML out of strings, in a graph.
 
     Args:
         strings: In UTF-8, of any shape.
+        rules: Which of `RULES` to go by: a model keeps those that it was trained with.
 
     Returns:
         Strings of the same shape.
     """
-    for pattern, replacement in _REPLACED:
+    for pattern, replacement in RULES[rules]:
         strings = tf.strings.regex_replace(strings, pattern, replacement)
     return strings
 

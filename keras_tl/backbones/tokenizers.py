@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_tl.backbones.bag_of_words import as_rows, count_words, rows_of
-from keras_tl.backbones.markup import MARKUP, without_markup
+from keras_tl.backbones.markup import MARKUP, NEWEST, RULES, without_markup
 from keras_tl.errors import InputError, did_you_mean, in_one_line
 
 INSTALL = "Run: pip install 'keras_tl[text]'"
@@ -61,11 +61,12 @@ class Tokenizer(keras.layers.Layer):
         markup: "keep", or "drop" to read no HTML tags, see `keras_tl.backbones.markup`.
         bag_of_words: Number of buckets that count the words of whole texts, see
             `keras_tl.backbones.bag_of_words`; 0 counts none.
+        markup_rules: Which of `keras_tl.backbones.markup.RULES` say what markup is.
         **kwargs: Of `keras.layers.Layer`.
 
     Raises:
         InputError: A special token is not in the vocabulary, a token is there twice, the windows
-            are too short, or an unknown `truncate` or `markup`.
+            are too short, or an unknown `truncate`, `markup` or `markup_rules`.
     """
 
     # See `keras_tl.backbones.host`.
@@ -83,9 +84,13 @@ class Tokenizer(keras.layers.Layer):
         truncate: str = "head",
         markup: str = "keep",
         bag_of_words: int = 0,
+        markup_rules: int = NEWEST,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        if markup_rules not in RULES:
+            fix = "The model was made with a newer version of keras_tl: use that one."
+            raise InputError(f"rules of markup up to {NEWEST}", str(markup_rules), fix)
         for what, value, choices in (
             ("a kind of truncation", truncate, TRUNCATIONS),
             ("a treatment of markup", markup, MARKUP),
@@ -104,7 +109,7 @@ class Tokenizer(keras.layers.Layer):
         self.ends_between = ends_between
         self.segments = segments
         self.truncate = truncate
-        self.markup = markup
+        self.markup, self.markup_rules = markup, markup_rules
         self.bag_of_words = bag_of_words
         tokens = vocabulary.split("\n")
         known = {token: number for number, token in enumerate(tokens)}
@@ -139,7 +144,7 @@ class Tokenizer(keras.layers.Layer):
             are read, how many would be with any number of windows (of a pair's first text, never
             what one window has no room for), and the least number of windows that reads these.
         """
-        first, second = self._texts(without_markup(text) if self.markup == "drop" else text)
+        first, second = self._texts(self._without_markup(text))
         goes_on = _lengths(second)
         written, shown, before = goes_on, tf.zeros_like(goes_on), tf.ones_like(goes_on)
         if first is not None:
@@ -162,8 +167,7 @@ class Tokenizer(keras.layers.Layer):
             int32 `[batch, 2, windows * max_tokens]`: token ids and segment ids; behind these two
             rows, where words are counted, as many as their counts need.
         """
-        if self.markup == "drop":
-            text = without_markup(text)
+        text = self._without_markup(text)
         first, second = self._texts(text)
         if first is None:
             head = tf.fill([tf.shape(text)[0], self.max_tokens], self.start)
@@ -239,8 +243,11 @@ class Tokenizer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The layer's settings, the vocabulary among them."""
+        # Left out where it was not there before, so that the keys of what was stored stay.
+        is_later = self.markup == "drop" and self.markup_rules > 1
         return {
             **super().get_config(),
+            **({"markup_rules": self.markup_rules} if is_later else {}),
             "vocabulary": self.vocabulary,
             "max_tokens": self.max_tokens,
             "windows": self.windows,
@@ -251,6 +258,14 @@ class Tokenizer(keras.layers.Layer):
             "markup": self.markup,
             "bag_of_words": self.bag_of_words,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Tokenizer":
+        """Makes the layer from its settings; older ones do not say which rules markup has."""
+        return cls(**{"markup_rules": 1, **config})
+
+    def _without_markup(self, text: tf.Tensor) -> tf.Tensor:
+        return text if self.markup == "keep" else without_markup(text, self.markup_rules)
 
 
 @keras.saving.register_keras_serializable(package="keras_tl")
@@ -337,7 +352,7 @@ class WordPieceTokenizer(Tokenizer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "WordPieceTokenizer":
         """Makes the layer from its settings; older ones have no `word_limit`, which was "bytes"."""
-        return cls(**{"word_limit": "bytes", **config})
+        return cls(**{"word_limit": "bytes", "markup_rules": 1, **config})
 
 
 def _without_longer(strings: tf.Tensor) -> tf.Tensor:

@@ -28,6 +28,11 @@ def plain(*texts):
         ("a<style>p {}</style>b<script>x<y; </script >c", "abc"),
         ("&lt;p&gt; fish&nbsp;&amp; chips &quot;&#39;&quot;", '<p> fish & chips "\'"'),
         ("&amp;lt;", "&lt;"),
+        ("don&#x27;t don&#039;t &#X003C;&#x0a0;&#x26;", "don't don't < &"),
+        ("a<!-->b<!-- c -->d<!--->e<!-- f --!>g", "abdeg"),
+        ("<script-foo>hi</script-foo> there </script>", "<script-foo>hi</script-foo> there  "),
+        ('<p title=\'a > b\' id="<">x</p><style media=">">p</style>', " x "),
+        ("<p title=\"open>x</p><b class=don't>y</b>", " x y"),
         # No HTML.
         ("a < b and c > d", "a < b and c > d"),
         ("<unk> <someone@example.org> <http://example.org/a>", None),
@@ -64,6 +69,11 @@ def test_a_page_is_what_another_parser_reads():
     reader.feed(PAGE)
     assert "cheap" in reader.text
     assert plain(PAGE)[0].split() == reader.text.split()
+
+
+def test_models_of_before_keep_their_rules():
+    [kept] = without_markup(tf.constant(["<b>don&#x27;t&#39;</b> a<!-->b-->"]), 1).numpy()
+    assert kept == b"don&#x27;t' a"
 
 
 def test_pairs_keep_their_shape():

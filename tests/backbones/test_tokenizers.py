@@ -365,7 +365,16 @@ def test_its_config_is_whole_and_tells_it_apart():
     dropped = tokenizer(windows=2, lowercase=False, markup="drop")
     assert Tokenize(dropped).key != Tokenize(layer).key
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(dropped))
-    assert copy.markup == "drop"
+    assert (copy.markup, copy.markup_rules) == ("drop", 2)
+    # Settings of before name no rules.
+    config = {k: v for k, v in dropped.get_config().items() if k != "markup_rules"}
+    older = type(dropped).from_config(config)
+    assert older.markup_rules == 1 and older.get_config().keys() == config.keys()
+    text = tf.constant(["a&#39;b &#x27; c"])
+    assert (older(text) != dropped(text)).numpy().any()
+    assert "markup_rules" not in layer.get_config()
+    with pytest.raises(InputError, match="rules of markup up to 2, received 3"):
+        type(dropped).from_config(config | {"markup_rules": 3})
 
 
 def test_it_runs_in_tf_data_and_its_shape_is_known():
