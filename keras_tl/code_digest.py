@@ -6,47 +6,53 @@ while the configuration stays the same.
 
 import functools
 import hashlib
+import re
 import sys
-import sysconfig
 import types
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-PLAIN = bool | int | float | complex | str | bytes | None | types.EllipsisType
+PLAIN = bool | int | float | complex | str | bytes | range | slice | None | types.EllipsisType
 EMPTY = types.CellType()
-# Packages that are installed; their code belongs to their versions.
-INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib"))
+# Packages whose code belongs to their versions, wherever they are; so does what is installed.
+LIBRARIES = ("keras", "keras_hub", "keras_tl", "numpy", "tensorflow", "tensorflow_text")
+INSTALLED = re.compile(r"[\\/](site|dist)-packages[\\/]")
 
 
 def code_digest(*objects: Any) -> str:
     """SHA-256 of what functions and classes do, and of the values and code that they name.
 
-    Code of installed packages does not count, nor do comments and places in a file. Numbers, text,
-    arrays and collections of them count as they are; what other objects hold does not.
+    Code of installed packages counts by its names alone, comments and places in a file do not
+    count. Numbers, text, arrays and collections of them count as they are; what other objects hold
+    does not.
 
     Args:
-        *objects: Functions and classes.
+        *objects: Functions, classes and code.
 
     Returns:
         The digest in hexadecimal digits; "" if all is installed.
     """
-    seen: set[int] = set()
+    # Objects are kept, or another one could come to have the same `id`.
+    seen: dict[int, Any] = {}
     parts = [part for each in objects for part in _parts(each, seen)]
     return hashlib.sha256(b"\n".join(parts)).hexdigest() if parts else ""
 
 
-def _parts(found: Any, seen: set[int]) -> Iterator[bytes]:
+def _parts(found: Any, seen: dict[int, Any]) -> Iterator[bytes]:
     if isinstance(found, PLAIN):
         yield repr(found).encode()
-    elif isinstance(found, np.ndarray):
-        yield f"{found.dtype} {found.shape} {found.tolist()}".encode()
+    elif isinstance(found, np.ndarray | np.generic) and found.dtype != object:
+        yield f"{found.dtype} {found.shape}".encode()
+        yield hashlib.sha256(np.asarray(found).tobytes()).digest()
     elif id(found) not in seen:
-        seen.add(id(found))
+        seen[id(found)] = found
         if isinstance(found, set | frozenset):
             # Their order differs from process to process.
-            yield from sorted(b" ".join(_parts(each, seen)) for each in found)
+            yield from sorted(b" ".join(_parts(each, dict(seen))) for each in found)
+        elif isinstance(found, dict | list | tuple):
+            yield f"{type(found).__name__} of {len(found)}".encode()
         for each in _within(found):
             yield from _parts(each, seen)
 
@@ -57,32 +63,43 @@ def _within(found: Any) -> Iterator[Any]:
         yield from (each for item in found.items() for each in item)
     elif isinstance(found, list | tuple):
         yield from found
+    elif isinstance(found, np.ndarray):
+        yield found.tolist()
     elif isinstance(found, functools.partial):
         yield from (found.func, found.args, found.keywords)
     elif isinstance(found, property):
         yield from (found.fget, found.fset)
+    elif isinstance(found, functools.cached_property):
+        yield found.func
     elif isinstance(found, staticmethod | classmethod | types.MethodType):
         yield found.__func__
     elif isinstance(found, types.CodeType):
         # Neither line numbers nor the file.
         yield from (found.co_code, found.co_names, found.co_varnames, found.co_freevars)
         yield found.co_consts
-    elif isinstance(found, types.FunctionType) and _is_own(found):
-        yield found.__code__
-        yield from (found.__defaults__, found.__kwdefaults__)
-        yield from _named(found)
-        yield from (cell.cell_contents for cell in found.__closure__ or () if cell != EMPTY)
-    elif isinstance(found, type) and _is_own(found):
-        own = {name: value for name, value in vars(found).items() if _counts(name, value)}
-        yield from (own, found.__mro__[1:])
+    elif isinstance(found, types.FunctionType):
+        # A lambda that Keras has loaded from a file passes for one of its own.
+        if _is_own(found) or found.__name__ == "<lambda>":
+            yield found.__code__
+            yield from (found.__defaults__, found.__kwdefaults__)
+            yield from _named(found)
+            yield from (cell.cell_contents for cell in found.__closure__ or () if cell != EMPTY)
+    elif isinstance(found, type):
+        if _is_own(found):
+            yield {name: value for name, value in vars(found).items() if _counts(name, value)}
+            yield found.__mro__[1:]
+    else:
+        # Such as what `tf.function` and `functools.lru_cache` make.
+        yield from (each for each in (getattr(found, "__wrapped__", None),) if each is not None)
+        yield type(found)
 
 
 def _is_own(found: Any) -> bool:
     """Whether code is of no installed package."""
     name = str(getattr(found, "__module__", None) or "builtins")
+    known = name.partition(".")[0] in (*LIBRARIES, *sys.stdlib_module_names)
     file = getattr(sys.modules.get(name), "__file__", None) or ""
-    is_known = name.partition(".")[0] in ("keras_tl", *sys.stdlib_module_names)
-    return name == "__main__" or not (is_known or file.startswith(INSTALLED))
+    return name == "__main__" or not (known or INSTALLED.search(file))
 
 
 def _counts(name: str, value: Any) -> bool:
@@ -100,6 +117,8 @@ def _named(function: types.FunctionType) -> Iterator[Any]:
             yield from (held[each] for each in sorted(names & held.keys()))
         else:
             yield value
+            if hasattr(value, "__qualname__"):
+                yield f"{value.__module__}.{value.__qualname__}"
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

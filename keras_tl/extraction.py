@@ -24,7 +24,7 @@ from keras_tl.config_files import make_config
 from keras_tl.data.open import TFDS_PREFIX
 from keras_tl.data.reading import Batch, read_images, read_texts
 from keras_tl.data.source import Source
-from keras_tl.data.streams import Data, Item, Stream, open_stream
+from keras_tl.data.streams import LISTINGS, Data, Item, Stream, open_stream
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.frozen_prefix import fingerprint
@@ -206,7 +206,9 @@ def columns_for(run: Run, data: Data, columns: dict[str, Any]) -> dict[str, Any]
         raise InputError("texts for an id_column", "images", "Leave it out.")
     own = run.config.item_columns
     name = os.fspath(data) if isinstance(data, str | os.PathLike) else ""
-    if "path_column" in own and (not name or name.startswith(TFDS_PREFIX) or os.path.isdir(name)):
+    is_remote_folder = "://" in name and not name.lower().endswith(LISTINGS)
+    is_no_table = not name or name.startswith(TFDS_PREFIX) or os.path.isdir(name)
+    if "path_column" in own and (is_no_table or is_remote_folder):
         own["path_column"] = "path"
     return {**own, **columns}
 

@@ -42,6 +42,8 @@ class Split:
 
 # What a policy sets, and names, do not change what a frozen layer computes.
 LEFT_OUT = ("name", "trainable", "statistics_frozen", "seed", *CONFIG_KEYS)
+# Where the configuration of a model names layers.
+REFERENCES = ("keras_history", "input_layers", "output_layers")
 
 
 def split(model: keras.Model) -> Split:
@@ -236,30 +238,39 @@ def _constant(argument: Any) -> str:
 
 
 def _without_names(config: dict[str, Any]) -> dict[str, Any]:
-    """A layer's configuration without names; those of layers within it are numbers."""
-    inner: dict[str, int] = {}
-    for value in config.values():
-        _number_layers(value, inner)
-    return _plain({"trainable": None, **config}, inner)
-
-
-def _number_layers(value: Any, numbers: dict[str, int]) -> None:
-    """Gives each layer in a configuration a number, in their order, by its name."""
-    if isinstance(value, dict):
-        if value.keys() & {"trainable", "inbound_nodes"} and isinstance(value.get("name"), str):
-            numbers.setdefault(value["name"], len(numbers))
-        value = list(value.values())
-    for item in value if isinstance(value, list | tuple) else ():
-        _number_layers(item, numbers)
+    """A layer's configuration without names; layers within it refer to each other by numbers."""
+    return _plain({k: v for k, v in config.items() if k not in LEFT_OUT}, {})
 
 
 def _plain(value: Any, numbers: dict[str, int]) -> Any:
-    if isinstance(value, dict):
-        if value.get("class_name") == "__lambda__":
-            # As Keras writes code, it has line numbers; see `_beside_config`.
-            return None
-        left_out = LEFT_OUT if "trainable" in value else ()
-        return {k: _plain(v, numbers) for k, v in value.items() if k not in left_out}
     if isinstance(value, list | tuple):
         return [_plain(item, numbers) for item in value]
-    return numbers.get(value, value) if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        return value
+    if value.get("class_name") == "__lambda__":
+        # As Keras writes code, it has line numbers; see `_beside_config`.
+        return None
+    found = {}
+    for key, part in value.items():
+        if key in REFERENCES or (key == "name" and "inbound_nodes" in value):
+            found[key] = _numbered(part, numbers)
+        elif key == "config" and _is_of_layer(value):
+            found[key] = _plain({k: v for k, v in part.items() if k not in LEFT_OUT}, numbers)
+        else:
+            found[key] = _plain(part, numbers)
+    return found
+
+
+def _is_of_layer(entry: dict[str, Any]) -> bool:
+    """Whether an object in a configuration is a layer, or an operation of a model."""
+    if not isinstance(config := entry["config"], dict):
+        return False
+    is_input = entry.get("class_name") == "InputLayer"
+    return is_input or "inbound_nodes" in entry or "trainable" in config
+
+
+def _numbered(value: Any, numbers: dict[str, int]) -> Any:
+    """References with numbers, in the order in which names occur."""
+    if isinstance(value, list | tuple):
+        return [_numbered(item, numbers) for item in value]
+    return numbers.setdefault(value, len(numbers)) if isinstance(value, str) else value

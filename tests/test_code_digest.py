@@ -1,9 +1,13 @@
 """What of the user's code counts, and what does not."""
 
+import os
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 from keras_tl.code_digest import code_digest
@@ -120,3 +124,85 @@ def test_code_of_the_users_other_modules_counts():
 
 def test_code_of_libraries_does_not_count():
     assert code_digest(keras.layers.Dense, keras.activations.relu, len) == ""
+
+
+CLASSES = """
+import enum
+import functools
+from keras.ops import relu as act
+import numpy as np
+import tensorflow as tf
+NUMBER = np.float32(2)
+TABLE = np.arange(4)
+NAMES = {("a", ("x", "y")), ("b", ("x", "y")), ("c", ("x", "y"))}
+class A:
+    def call(self, x): return act(x) * NUMBER
+class B:
+    def call(self, x): return x + TABLE[0] if x in NAMES else range(3)
+class C(A, B):
+    @tf.function
+    def graph(self, x): return x * 5
+    @functools.lru_cache
+    def once(self, x): return x * 6
+    @functools.cached_property
+    def kept(self): return 7
+class Other:
+    def __call__(self, x): return x - 8
+other = Other()
+def both(x): return other(x)
+"""
+
+
+def classes(*changes, name="C"):
+    source = CLASSES
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    module = types.ModuleType("mine")
+    exec(source, vars(module))
+    return code_digest(*(vars(module)[each] for each in name.split()))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("C", ("x + TABLE", "x - TABLE")),
+        ("A B", ("x + TABLE", "x - TABLE")),
+        ("A", ("np.float32(2)", "np.float32(3)")),
+        ("A", ("relu as act", "gelu as act")),
+        ("B", ("np.arange(4)", "np.arange(5)")),
+        ("B", ("range(3)", "range(4)")),
+        ("C", ("x * 5", "x * 4")),
+        ("C", ("x * 6", "x * 4")),
+        ("C", ("return 7", "return 8")),
+        ("both", ("x - 8", "x - 9")),
+    ],
+)
+def test_all_of_several_classes_counts(name, change):
+    assert classes(name=name) == classes(name=name) != classes(change, name=name)
+
+
+def test_it_is_the_same_in_every_process():
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import test_code_digest as t; print(t.classes())"
+    )
+    folder = Path(__file__).parent.parent
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "13"
+    }
+    assert len(found) == 1
+
+
+def test_collections_are_told_apart():
+    assert code_digest([1, [2, 3]]) != code_digest([[1, 2], 3])
+    assert code_digest({1: 2, 3: 4}) != code_digest([1, 2, 3, 4])
+    objects = np.array([1, {"a": 2}], object)
+    assert code_digest(objects) == code_digest(objects.copy())

@@ -378,3 +378,35 @@ def test_names_within_layers_do_not_count():
     assert first.layers[-1].name != second.layers[-1].name
     assert frozen_prefix.fingerprint(first) == frozen_prefix.fingerprint(second)
     assert frozen_prefix.fingerprint(model(4)) != frozen_prefix.fingerprint(first)
+
+
+def within(layer, how):
+    """A layer in a nested model or wrapper."""
+    x = keras.Input((4, 4))
+    if how == "time":
+        return keras.Model(x, keras.layers.TimeDistributed(layer)(x))
+    nested = keras.Sequential([keras.Input((4, 4)), layer])
+    if how == "functional":
+        inside = keras.Input((4, 4))
+        nested = keras.Model(inside, layer(inside))
+    return keras.Model(x, nested(x))
+
+
+@pytest.mark.parametrize("how", ["time", "sequential", "functional"])
+def test_a_layer_within_counts_by_what_it_does(how):
+    def model(activation):
+        return within(keras.layers.Activation(activation, name="relu"), how)
+
+    before = frozen_prefix.fingerprint(model("relu"))
+    assert frozen_prefix.fingerprint(model("relu")) == before
+    assert frozen_prefix.fingerprint(model("tanh")) != before
+
+
+def test_lambdas_of_a_file_are_told_apart(tmp_path):
+    def loaded(code):
+        x = keras.Input((2,))
+        path = tmp_path / "model.keras"
+        keras.Model(x, keras.layers.Lambda(code)(x)).save(path)
+        return frozen_prefix.fingerprint(keras.models.load_model(path, safe_mode=False))
+
+    assert loaded(lambda v: v / 255) == loaded(lambda v: v / 255) != loaded(lambda v: v / 127 - 1)

@@ -15,11 +15,8 @@ from apache_beam.pvalue import AsSingleton
 from keras_tl.data.folders import HIDDEN_NAMES, IMAGES, TEXTS, FileKind, are_splits, place_of
 from keras_tl.data.inspection import too_large
 from keras_tl.data.open import TFDS_PREFIX, refuse_columns, refuse_encoding
-from keras_tl.data.streams import LIST_EXTENSIONS, Item, Stream, files_of, open_listing
-from keras_tl.data.tables import JSON_EXTENSIONS
+from keras_tl.data.streams import LISTINGS, Item, Stream, files_of, open_listing
 from keras_tl.errors import InputError
-
-LISTINGS = (".csv", ".tsv", *JSON_EXTENSIONS, *LIST_EXTENSIONS)
 
 
 def open_items(data: str, *, text_column: str | None = None, **columns: Any) -> beam.PTransform:

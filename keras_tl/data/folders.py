@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_tl.data.label_cells import as_class_names, composed
-from keras_tl.data.labels import TASK_NAMES, by_composed, first_few, refuse_unknown_classes
+from keras_tl.data.labels import TASK_NAMES, by_label, first_few, refuse_unknown_classes
 from keras_tl.data.source import SPLITS, Skipped, Source
 from keras_tl.data.splits import SPLIT_ALIASES
 from keras_tl.errors import InputError, did_you_mean
@@ -107,8 +107,8 @@ def class_folders(
     walk = _Walk(root, kind)
     found, classes = _find_files(walk)
     wanted = as_class_names(class_names)
-    given = by_composed(wanted)
-    class_of = [given.get(file.class_name, file.class_name) for file in found]
+    given = by_label(wanted)
+    class_of = [given(file.class_name) or file.class_name for file in found]
     counts = Counter(class_of)
     if wanted is None:
         _refuse_empty_classes(classes, counts, kind)

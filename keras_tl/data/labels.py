@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -291,7 +291,7 @@ def _single_label(cells: Sequence[Any], numeric: bool, class_names: Sequence[str
         raise InputError(
             "one class for each item", f"a list, {lists[0]!r}", "Name the task multi-label."
         )
-    given = by_composed(class_names)
+    given = by_label(class_names)
     texts = [_class_of(cell, numeric, given) for cell in cells]
     names = _classes(texts, numeric, class_names)
     if class_names is None and len(names) < 2:
@@ -306,7 +306,7 @@ def _multi_label(cells: Sequence[Any], separator: str, class_names: Sequence[str
     parts = [_parts(cell, separator) for cell in cells]
     flat = [part for item in parts for part in item]
     numeric = as_numbers(flat) is not None
-    given = by_composed(class_names)
+    given = by_label(class_names)
     texts = [[_class_of(part, numeric, given) for part in item] for item in parts]
     names = _classes([text for item in texts for text in item], numeric, class_names)
     if not names:
@@ -328,14 +328,16 @@ def _parts(cell: Any, separator: str) -> list[Any]:
     return [cell]
 
 
-def by_composed(class_names: Sequence[str] | None) -> dict[str, str]:
-    """Given class names, which hold as they are, by what labels are compared with."""
-    return {composed(name): name for name in class_names or ()}
+def by_label(class_names: Sequence[str] | None) -> Callable[[str], str | None]:
+    """Finds the given class name, which holds as it is, that a label's text is; None for none."""
+    names = class_names or ()
+    found = {composed(name): name for name in names} | {name: name for name in names}
+    return lambda text: found.get(text, found.get(composed(text)))
 
 
-def _class_of(cell: Any, numeric: bool, given: dict[str, str]) -> str:
+def _class_of(cell: Any, numeric: bool, given: Callable[[str], str | None]) -> str:
     """A cell's class: the given one that its text is, else its `class_text`."""
-    return given.get(composed(str(cell))) or class_text(cell, numeric)
+    return given(str(cell)) or class_text(cell, numeric)
 
 
 def _refuse_joined(names: Sequence[str]) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_tl.data.folders import from_folder, require_utf8
 from keras_tl.data.frames import from_csv
-from keras_tl.data.label_cells import as_class_names, composed
-from keras_tl.data.labels import by_composed
+from keras_tl.data.label_cells import as_class_names
+from keras_tl.data.labels import by_label
 from keras_tl.data.source import Source
 from keras_tl.data.texts import from_text_csv, from_text_folder
 from keras_tl.data.tfds import from_text_tfds, from_tfds
@@ -181,8 +181,8 @@ def align_classes(source: Source, class_names: tuple[str, ...]) -> Source:
             ", ".join(source.class_names),
             "Name the same that the model was trained on.",
         )
-    given = by_composed(class_names)
-    names = [given.get(composed(name), name) for name in source.class_names]
+    given = by_label(class_names)
+    names = [given(name) or name for name in source.class_names]
     unknown = sorted(set(names) - set(class_names))
     if unknown:
         raise InputError(

@@ -25,11 +25,13 @@ from keras_tl.data.frames import refuse_leaving
 from keras_tl.data.open import TFDS_PREFIX, open_data, refuse_columns, refuse_encoding
 from keras_tl.data.source import Source
 from keras_tl.data.table_rows import Columns, Row, named, opened_text, read_rows
-from keras_tl.data.tables import SPLIT_COLUMN
+from keras_tl.data.tables import JSON_EXTENSIONS, SPLIT_COLUMN
 from keras_tl.data.texts import is_blank, read_text_file, text_item
 from keras_tl.errors import InputError
 
 LIST_EXTENSIONS = (".txt", ".lst")
+# How names of tables and lists end.
+LISTINGS = (".csv", ".tsv", *JSON_EXTENSIONS, *LIST_EXTENSIONS)
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,10 @@ class RefinedLoss(keras.callbacks.Callback):
         """Sees nothing of what other callbacks evaluate."""
         self._at_work = False
 
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Also where the data ended within a step."""
+        self._at_work = False
+
     def _see(self, *outputs: tf.Tensor) -> None:
         if self._at_work:
             # A device may need its memory for training.

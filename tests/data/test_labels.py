@@ -106,6 +106,8 @@ def test_an_accent_may_be_a_character_of_its_own():
     # A model's own names hold as they are.
     assert read_labels([two], class_names=[two, "x"]).class_names == (two, "x")
     assert read_labels(["caf\u00e9"], class_names=[two, "x"]).values.tolist() == [0]
+    both = ["caf\u00e9", two]
+    assert read_labels(both, class_names=both).values.tolist() == [0, 1]
 
 
 def test_given_classes_are_matched_by_name_not_by_index():
