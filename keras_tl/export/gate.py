@@ -78,11 +78,11 @@ def verify_program(
         held_out: For "int8": labelled images; at most 500 are drawn.
         calibration: For "int8": labelled training images, whose targets give a regression's spread
             if those held out are all the same.
-        tolerance: The largest difference of a probability allowed (of a regression, relative to a
-            target's largest output); by default 1e-3 for float32 and 1e-2 for float16, more if the
-            Keras model itself computes in a lower precision. For "int8" the accuracy that may be
-            lost, by default 0.02, more where chance explains it; of a regression the root mean
-            squared difference, in standard deviations of the target, by default 0.1.
+        tolerance: The largest difference of a probability allowed (relative to the largest output
+            of a regression); by default 1e-3 for float32 and 1e-2 for float16, more if the Keras
+            model itself computes in a lower precision. For "int8" the accuracy that may be lost, by
+            default 0.02, more where chance explains it; of a regression the root mean squared
+            difference, in standard deviations of the target, by default 0.1.
 
     Returns:
         What was found, ready for JSON: "images" and "largest_difference" with "allowed"; for
