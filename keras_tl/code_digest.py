@@ -17,7 +17,8 @@ import numpy as np
 PLAIN = bool | int | float | complex | str | bytes | range | slice | None | types.EllipsisType
 EMPTY = types.CellType()
 # Packages whose code belongs to their versions, wherever they are; so does what is installed.
-LIBRARIES = ("keras", "keras_hub", "keras_tl", "numpy", "tensorflow", "tensorflow_text")
+LIBRARIES = {"keras", "keras_hub", "keras_tl", "numpy", "tensorflow", "tensorflow_text"}
+LIBRARIES |= sys.stdlib_module_names
 INSTALLED = re.compile(r"[\\/](site|dist)-packages[\\/]")
 
 
@@ -97,9 +98,9 @@ def _within(found: Any) -> Iterator[Any]:
 def _is_own(found: Any) -> bool:
     """Whether code is of no installed package."""
     name = str(getattr(found, "__module__", None) or "builtins")
-    known = name.partition(".")[0] in (*LIBRARIES, *sys.stdlib_module_names)
     file = getattr(sys.modules.get(name), "__file__", None) or ""
-    return name == "__main__" or not (known or INSTALLED.search(file))
+    is_known = name.partition(".")[0] in LIBRARIES or INSTALLED.search(file)
+    return name == "__main__" or not is_known
 
 
 def _counts(name: str, value: Any) -> bool:

@@ -21,13 +21,12 @@ from keras_tl import engines, shard_formats
 from keras_tl.backbones.host import behind_host, tokenize_of
 from keras_tl.config import TrainConfig
 from keras_tl.config_files import make_config
-from keras_tl.data.open import TFDS_PREFIX
 from keras_tl.data.reading import Batch, read_images, read_texts
 from keras_tl.data.source import Source
-from keras_tl.data.streams import LISTINGS, Data, Item, Stream, open_stream
+from keras_tl.data.streams import Data, Item, Stream, is_listing, open_stream
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.frozen_prefix import fingerprint
+from keras_tl.fingerprints import fingerprint
 from keras_tl.runs import Run, load_run
 from keras_tl.scorers import Scorer, backbone_scorer, prediction_scorer, run_scorer
 from keras_tl.shard_folder import SKIPPED, ShardFolder
@@ -193,7 +192,7 @@ def extraction_config(data: Data, **settings: Any) -> TrainConfig:
 def columns_for(run: Run, data: Data, columns: dict[str, Any]) -> dict[str, Any]:
     """The columns of data for a run: what is given, and the run's own where it is left out.
 
-    Of a list or a folder there is no column of paths to take.
+    A folder has no column of paths to take.
 
     Raises:
         InputError: A setting is given that the run has decided, or a column that its items do not
@@ -205,10 +204,7 @@ def columns_for(run: Run, data: Data, columns: dict[str, Any]) -> dict[str, Any]
     if columns.get("id_column") and not run.config.has_texts:
         raise InputError("texts for an id_column", "images", "Leave it out.")
     own = run.config.item_columns
-    name = os.fspath(data) if isinstance(data, str | os.PathLike) else ""
-    is_remote_folder = "://" in name and not name.lower().endswith(LISTINGS)
-    is_no_table = not name or name.startswith(TFDS_PREFIX) or os.path.isdir(name)
-    if "path_column" in own and (is_no_table or is_remote_folder):
+    if "path_column" in own and not is_listing(data):
         own["path_column"] = "path"
     return {**own, **columns}
 

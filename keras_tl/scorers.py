@@ -19,7 +19,7 @@ from keras_tl.config import HUB, TrainConfig
 from keras_tl.data.image_input import ImageInput
 from keras_tl.errors import InputError, did_you_mean
 from keras_tl.evaluation.predictions import predictions_frame
-from keras_tl.frozen_prefix import fingerprint
+from keras_tl.fingerprints import fingerprint
 from keras_tl.model_info import ModelInfo
 from keras_tl.preparing import image_size_of, text_input_of
 from keras_tl.runs import Run

@@ -68,17 +68,19 @@ def other(x):
 """
 
 
-def digest(name, *changes, beside=BESIDE):
-    other = types.ModuleType("beside")
-    exec(beside, vars(other))
-    sys.modules["beside"] = other
-    source = SOURCE
+def made(source, *changes):
+    """A module of the user's, edited."""
     for old, new in changes:
         assert old in source
         source = source.replace(old, new)
     module = types.ModuleType("mine")
     exec(source, vars(module))
-    return code_digest(vars(module)[name])
+    return module
+
+
+def digest(name, *changes, beside=BESIDE):
+    sys.modules["beside"] = made(beside)
+    return code_digest(getattr(made(SOURCE, *changes), name))
 
 
 @pytest.fixture(autouse=True)
@@ -154,13 +156,8 @@ def both(x): return other(x)
 
 
 def classes(*changes, name="C"):
-    source = CLASSES
-    for old, new in changes:
-        assert old in source
-        source = source.replace(old, new)
-    module = types.ModuleType("mine")
-    exec(source, vars(module))
-    return code_digest(*(vars(module)[each] for each in name.split()))
+    module = made(CLASSES, *changes)
+    return code_digest(*(getattr(module, each) for each in name.split()))
 
 
 @pytest.mark.parametrize(

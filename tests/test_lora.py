@@ -14,7 +14,8 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
 from keras_tl.errors import CheckError, InputError
 from keras_tl.feature_cache import FeatureStore
-from keras_tl.frozen_prefix import fingerprint, split
+from keras_tl.fingerprints import fingerprint
+from keras_tl.frozen_prefix import split
 from keras_tl.plans import make_plan
 from keras_tl.topology import graph_layers
 from keras_tl.training import fit

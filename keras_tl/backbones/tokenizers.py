@@ -88,16 +88,7 @@ class Tokenizer(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if markup_rules not in RULES:
-            fix = "The model was made with a newer version of keras_tl: use that one."
-            raise InputError(f"rules of markup up to {NEWEST}", str(markup_rules), fix)
-        for what, value, choices in (
-            ("a kind of truncation", truncate, TRUNCATIONS),
-            ("a treatment of markup", markup, MARKUP),
-        ):
-            if value not in choices:
-                hint = did_you_mean(value, choices, f"Choose one of {', '.join(choices)}.")
-                raise InputError(what, repr(value), hint)
+        _check_reading(truncate, markup, markup_rules)
         least = 2 + ends_between
         if max_tokens < least:
             fix = "128 is usual."
@@ -353,6 +344,19 @@ class WordPieceTokenizer(Tokenizer):
     def from_config(cls, config: dict[str, Any]) -> "WordPieceTokenizer":
         """Makes the layer from its settings; older ones have no `word_limit`, which was "bytes"."""
         return cls(**{"word_limit": "bytes", "markup_rules": 1, **config})
+
+
+def _check_reading(truncate: str, markup: str, markup_rules: int) -> None:
+    for what, value, choices in (
+        ("a kind of truncation", truncate, TRUNCATIONS),
+        ("a treatment of markup", markup, MARKUP),
+    ):
+        if value not in choices:
+            hint = did_you_mean(value, choices, f"Choose one of {', '.join(choices)}.")
+            raise InputError(what, repr(value), hint)
+    if markup_rules not in RULES:
+        fix = "The model was made with a newer version of keras_tl: use that one."
+        raise InputError(f"rules of markup up to {NEWEST}", str(markup_rules), fix)
 
 
 def _without_longer(strings: tf.Tensor) -> tf.Tensor:

@@ -15,7 +15,7 @@ from apache_beam.pvalue import AsSingleton
 from keras_tl.data.folders import HIDDEN_NAMES, IMAGES, TEXTS, FileKind, are_splits, place_of
 from keras_tl.data.inspection import too_large
 from keras_tl.data.open import TFDS_PREFIX, refuse_columns, refuse_encoding
-from keras_tl.data.streams import LISTINGS, Item, Stream, files_of, open_listing
+from keras_tl.data.streams import Item, Stream, files_of, is_listing, open_listing
 from keras_tl.errors import InputError
 
 
@@ -24,7 +24,7 @@ def open_items(data: str, *, text_column: str | None = None, **columns: Any) -> 
 
     Args:
         data: Its path, or its address in a filesystem of Beam's ("gs://bucket/photos"). What
-            ends like a table or a list (`LISTINGS`) is one, anything else a folder.
+            `keras_tl.data.streams.is_listing` says is a table or a list, anything else a folder.
         text_column: The column of texts; the data are texts where it is given.
         **columns: The others.
 
@@ -39,7 +39,7 @@ def open_items(data: str, *, text_column: str | None = None, **columns: Any) -> 
         raise InputError("a folder, a table or a list for a pipeline", repr(data), fix)
     refuse_encoding(columns.get("encoding", "utf-8"), text_column)
     data = data if "://" in data else os.path.abspath(data)
-    if data.lower().endswith(LISTINGS) or os.path.isfile(data):
+    if is_listing(data):
         opened = partial(FileSystems.open, data)
         stream = open_listing(data, opened, text_column=text_column, **columns)
         try:

@@ -30,8 +30,7 @@ from keras_tl.data.texts import is_blank, read_text_file, text_item
 from keras_tl.errors import InputError
 
 LIST_EXTENSIONS = (".txt", ".lst")
-# How names of tables and lists end.
-LISTINGS = (".csv", ".tsv", *JSON_EXTENSIONS, *LIST_EXTENSIONS)
+_LISTINGS = (".csv", ".tsv", *JSON_EXTENSIONS, *LIST_EXTENSIONS)
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,15 @@ class Stream:
 
 
 Data: TypeAlias = str | os.PathLike[str] | Source | Sequence[str]
+
+
+def is_listing(data: Data) -> bool:
+    """Whether data of this name are a table or a list; at an address, by how it ends."""
+    if not isinstance(data, str | os.PathLike):
+        return False
+    name = os.fspath(data)
+    named_so = name.lower().endswith(_LISTINGS) and not os.path.isdir(name)
+    return named_so or os.path.isfile(name)
 
 
 def open_stream(

@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras_tl import frozen_prefix, strategies, tasks
 from keras_tl.backbones.host import behind_host
 from keras_tl.feature_cache import Features, FeatureStore
+from keras_tl.fingerprints import fingerprint
 from keras_tl.freezing import FreezingSummary
 from keras_tl.training import arguments, checks
 from keras_tl.training.anchors import start_values
@@ -125,7 +126,7 @@ def run_phases(
     result, done = TrainingResult(), []
     if checkpoint:
         facts = facts_of(phases, train, val, batch_size, seed, class_weights)
-        facts["model"] = frozen_prefix.fingerprint(model, trained_layers(model, phases))
+        facts["model"] = fingerprint(model, trained_layers(model, phases))
         done = checkpoint.begin(model, result.history, facts)
     for index, phase in enumerate(phases):
         summary = phase.freezing.apply(model)

@@ -14,10 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tl import engines, frozen_prefix
+from keras_tl import engines
 from keras_tl.engines import Engine
 from keras_tl.errors import InputError
 from keras_tl.feature_cache import Entry, Features, FeatureStore, ShardWriter, no_room
+from keras_tl.fingerprints import fingerprint
 from keras_tl.replicas import for_a_cpu, has_accelerator
 from keras_tl.shards import compact
 from keras_tl.shared_store import exchange, nobody_has, share_of
@@ -93,7 +94,7 @@ class PrefixPass:
             replace(other, prefix=model) for other, model in zip(later, models[1:], strict=True)
         ]
         self._automatic = engine == "auto"
-        self._keys = {id(model): frozen_prefix.fingerprint(model) for model in models}
+        self._keys = {id(model): fingerprint(model) for model in models}
         self._engines: dict[tuple[int, ...], Engine] = {}
         self._references: dict[tuple[int, ...], tuple[keras.Model, Engine]] = {}
         self.to_come = 0

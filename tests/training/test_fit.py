@@ -267,7 +267,7 @@ def test_what_a_phase_trains_is_not_stored_for_a_later_one(tiny_model, three_col
 
 
 def test_the_fingerprint_knows_weights_graph_and_constants(tiny_model):
-    from keras_tl.frozen_prefix import fingerprint
+    from keras_tl.fingerprints import fingerprint
 
     x = keras.Input((4, 4, 3))
     flips = [keras.Model(x, keras.ops.flip(x, axis=axis)) for axis in (1, 2, 2)]

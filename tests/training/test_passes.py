@@ -15,6 +15,7 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
 from keras_tl.evaluation.predictions import predict, predict_images
 from keras_tl.feature_cache import FeatureStore
+from keras_tl.fingerprints import fingerprint
 from keras_tl.training import passes
 from keras_tl.training.fit import run_phases
 from keras_tl.training.passes import PrefixPass
@@ -146,8 +147,8 @@ def test_the_same_layers_at_another_size_are_another_prefix():
         pooled = keras.layers.GlobalAveragePooling2D(name="pool")(conv(pixels))
         return keras.Model(pixels, [pooled])
 
-    assert frozen_prefix.fingerprint(model(8)) == frozen_prefix.fingerprint(model(8))
-    assert frozen_prefix.fingerprint(model(8)) != frozen_prefix.fingerprint(model(16))
+    assert fingerprint(model(8)) == fingerprint(model(8))
+    assert fingerprint(model(8)) != fingerprint(model(16))
 
 
 def test_on_a_cpu_the_frozen_part_of_a_mixed_model_computes_in_float32(tiny_model, data, tmp_path):
