@@ -6,7 +6,7 @@ that the fine-tuning will read: so a later run need not compute them again.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ MAX_IMAGES = 5000
 MOST_CLASSES = 500
 READ_ITEMS = 256
 # Times a step is timed, of which the shortest counts; seconds after which that is enough.
-MOST_STEPS, LONG_ENOUGH = 3, 2.0
+MOST_STEPS, LONG_ENOUGH = 2, 2.0
 
 log = logging.getLogger("keras_tl")
 
@@ -169,10 +169,12 @@ def weigh(
     # A batch small enough to need no more memory than training will.
     windows = getattr(train.input_spec, "windows", 1)
     items = max(config.batch_size // windows, 1)
-    seconds = None
-    if not config.deterministic:
-        seconds = seconds_to_fine_tune(model, phases[1], train, task=task, batch_size=items)
-    return features, decide(features, source, folds=folds, seed=config.seed, seconds=seconds)
+
+    def timed() -> float:
+        return seconds_to_fine_tune(model, phases[1], train, task=task, batch_size=items)
+
+    clock = None if config.deterministic else timed
+    return features, decide(features, source, folds=folds, seed=config.seed, clock=clock)
 
 
 def sample(samples: Samples, count: int, seed: int) -> Samples:
@@ -293,7 +295,7 @@ def decide(
     *,
     folds: int = 5,
     seed: int = 0,
-    seconds: float | None,
+    clock: Callable[[], float] | None,
 ) -> Verdict:
     """Probes features and judges whether fine-tuning is worth its price.
 
@@ -302,7 +304,8 @@ def decide(
         source: The same images, with labels and groups; equal images count as a group.
         folds: See `linear_probe`; lowered to the number of groups.
         seed: See `linear_probe`.
-        seconds: What fine-tuning would take; None does not count it.
+        clock: Says how many seconds fine-tuning would take. Asked only where fine-tuning would pay
+            if it took none. None does not count time.
 
     Returns:
         The verdict, with the probe of the last features in it.
@@ -315,12 +318,13 @@ def decide(
     def probe_of(values: np.ndarray) -> Probe:
         return linear_probe(values, source.labels, **options, remember=True)
 
-    return judge(
-        probe_of(features.last),
-        None if features.early is None else probe_of(features.early),
-        images_per_class=_per_class(source.labels, source.task),
-        seconds=seconds,
-    )
+    last = probe_of(features.last)
+    early = None if features.early is None else probe_of(features.early)
+    per_class = _per_class(source.labels, source.task)
+    verdict = judge(last, early, images_per_class=per_class, seconds=None)
+    if clock is None or not verdict.fine_tune:
+        return verdict
+    return judge(last, early, images_per_class=per_class, seconds=clock())
 
 
 def groups_of(source: Source) -> np.ndarray | None:

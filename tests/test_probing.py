@@ -14,6 +14,8 @@ from keras_tl.builders.image import build_image_model
 from keras_tl.config import TrainConfig
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.prepare import prepare
+from keras_tl.evaluation import verdict
+from keras_tl.evaluation.probes import Probe
 from keras_tl.evaluation.verdict import Verdict
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.job import train
@@ -139,16 +141,37 @@ def test_easy_images_need_no_fine_tuning(decision, tmp_path):
     assert "a linear layer on its features reaches" in found["why"]
 
 
-def test_no_clock_decides_of_a_deterministic_run(decision, tmp_path, monkeypatch):
-    def timed(*_, **__):
-        raise AssertionError("timed")
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_no_clock_decides_of_a_deterministic_run(decision, tmp_path, monkeypatch, deterministic):
+    judged = []
 
-    monkeypatch.setattr(probing, "seconds_to_fine_tune", timed)
-    found = decision(store=FeatureStore(tmp_path / "store"), deterministic=True)
-    assert found["seconds"] is None and found["needed_gain"] <= 0.01
-    assert "points, and" in found["why"]
-    with pytest.raises(AssertionError, match="timed"):
-        decision(store=FeatureStore(tmp_path / "store"))
+    def judge(*arguments, **options):
+        judged.append(options["seconds"])
+        return replace(verdict.judge(*arguments, **options), fine_tune=True)
+
+    monkeypatch.setattr(probing, "judge", judge)
+    monkeypatch.setattr(probing, "seconds_to_fine_tune", lambda *_, **__: 60.0)
+    store = FeatureStore(tmp_path / "store")
+    found = decision(store=store, deterministic=deterministic)
+    assert judged == ([None] if deterministic else [None, 60.0])
+    assert found["seconds"] == judged[-1] and "points" in found["why"]
+
+
+@pytest.mark.parametrize("score, asked", [(0.8, 1), (1.0, 0)])
+def test_the_clock_is_asked_only_where_fine_tuning_may_pay(data, monkeypatch, score, asked):
+    shown = Probe("accuracy", score, (score, score), np.zeros((1, 1)), (1.0,), np.ones(1))
+    monkeypatch.setattr(probing, "linear_probe", lambda *_, **__: shown)
+    calls = []
+
+    def clock():
+        calls.append("asked")
+        return 1e6
+
+    features = probing.ProbedFeatures(np.zeros((1, 1)), np.zeros((1, 1)), None, 0)
+    # It takes so long that it is never worth it.
+    assert not probing.decide(features, data.train.source, clock=clock).fine_tune
+    assert len(calls) == asked
+    assert probing.decide(features, data.train.source, clock=None).fine_tune is bool(asked)
 
 
 def test_without_a_store_the_number_of_images_decides(decision, data, caplog):
@@ -206,7 +229,7 @@ def test_the_price_goes_with_images_and_epochs(data):
         np.testing.assert_array_equal(value, expected)
 
 
-@pytest.mark.parametrize("tick, timed", [(0.5, 3), (3.0, 1)])
+@pytest.mark.parametrize("tick, timed", [(0.5, 2), (3.0, 1)])
 def test_a_step_that_takes_seconds_is_timed_once(data, monkeypatch, tick, timed):
     clock = itertools.count(0.0, tick)
     monkeypatch.setattr(probing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
@@ -248,7 +271,7 @@ def test_items_of_no_group_are_dealt_to_all_folds(data, monkeypatch):
     monkeypatch.setattr(probing, "linear_probe", lambda *_, **options: dealt.append(options))
     monkeypatch.setattr(probing, "judge", lambda *_, **__: None)
     features = probing.ProbedFeatures(np.zeros((len(source), 1)), np.zeros((1, 1)), None, 0)
-    probing.decide(features, replace(source, groups=groups), seconds=1.0)
+    probing.decide(features, replace(source, groups=groups), clock=None)
     assert [options["folds"] for options in dealt] == [5, 5]
     assert all(len(np.unique(options["groups"])) == len(source) - 1 for options in dealt)
 

@@ -20,7 +20,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
-from keras_tl.data.audit.text_words import MARKS
+from keras_tl.data.audit.text_words import ABOVE_LATIN, MARKS
 from keras_tl.data.stratify import strata
 from keras_tl.evaluation.class_figures import log_loss
 from keras_tl.evaluation.linear_fits import deal
@@ -37,7 +37,7 @@ MANY_TEXTS, MOST_COLUMNS = 1_000, 300_000
 MAX_STEPS = 500
 # Words longer than this in the mean are no words: Chinese, Japanese and Thai write none apart.
 LONG_WORD = 12.0
-WORD = rf"\w+(?:[{MARKS}]+\w*)*"
+WORD = rf"\w+(?:{ABOVE_LATIN}[{MARKS}]+\w*)*"
 # Texts, and characters of each, that are looked at to see whether there are blanks between words.
 LOOKED_AT, CHARACTERS = 500, 1_000
 

@@ -20,6 +20,9 @@ MARKS = "".join(
     for character in map(chr, range(0x300, 0x1F000))
     if unicodedata.category(character) in ("Mn", "Mc") and character not in _VARIANTS
 )
+# Most characters come before all marks and all of `_ALONE`: to see that first is five times as fast
+# as to look for each of them among hundreds of ranges.
+ABOVE_LATIN = "(?![\\0-\u02ff])"
 # Scripts without blanks between words, and pictographs: each of their characters is a word, with
 # its marks. Thai, Lao, Burmese, Khmer; kana, Chinese characters.
 _ALONE = (
@@ -27,8 +30,8 @@ _ALONE = (
 )
 _LETTER = f"[^\\W_{_ALONE}]"
 WORD = re.compile(
-    f"(?:(?=\\w)[{_ALONE}]|[\u2600-\u27bf\U0001f000-\U0001faff])[{MARKS}]*"
-    f"|{_LETTER}+(?:[{MARKS}]+{_LETTER}*)*"
+    f"{ABOVE_LATIN}(?:(?=\\w)[{_ALONE}]|[\u2600-\u27bf\U0001f000-\U0001faff])[{MARKS}]*"
+    f"|{_LETTER}+(?:{ABOVE_LATIN}[{MARKS}]+{_LETTER}*)*"
 )
 # Texts of fewer words are equal only if their characters are: ":)" is not ":(".
 FEW_WORDS = 3
