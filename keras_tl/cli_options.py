@@ -203,16 +203,10 @@ def train_options(command: ArgumentParser) -> None:
         ("--strict", "end before training, with exit code 3, where something serious is found"),
         ("--baseline", "train a small network from scratch too (texts always have a baseline)"),
     ):
-        command.add_argument(name, action="store_true", default=argparse.SUPPRESS, help=about)
-    about = "compute the frozen part of the model at every step"
-    command.add_argument(
-        "--no-feature-cache",
-        dest="feature_cache",
-        action="store_false",
-        default=argparse.SUPPRESS,
-        help=about,
-    )
-    _no_audit(command)
+        _flag(command, name, about)
+    about = "keep what the frozen part of the model gives, instead of computing it at every step"
+    _flag(command, "--feature-cache", f"{about} (default: True)")
+    _audit(command)
     column_options(command)
     place_options(command)
     about = "settings from a run's config.yaml; options given beside it win"
@@ -240,17 +234,21 @@ def compare_options(command: ArgumentParser) -> None:
     command.add_argument("data", metavar="DATA", help="as for train")
     _settings(command, COMPARE_OPTIONS, CompareConfig)
     about = "measure probes of a few images of each class too"
-    command.add_argument("--few-shot", action="store_true", default=argparse.SUPPRESS, help=about)
+    _flag(command, "--few-shot", about)
     place_options(command)
-    _no_audit(command)
+    _audit(command)
     column_options(command)
 
 
-def _no_audit(command: ArgumentParser) -> None:
-    about = "do not look through the items: near-duplicates may lie in two splits"
-    command.add_argument(
-        "--no-audit", dest="audit", action="store_false", default=argparse.SUPPRESS, help=about
-    )
+def _audit(command: ArgumentParser) -> None:
+    about = "look through the items first; else near-duplicates may lie in two splits"
+    _flag(command, "--audit", f"{about} (default: True)")
+
+
+def _flag(command: ArgumentParser, name: str, about: str) -> None:
+    """Adds a setting that is on or off, and `--no-NAME`: a file may say the opposite."""
+    action = argparse.BooleanOptionalAction
+    command.add_argument(name, action=action, default=argparse.SUPPRESS, help=about)
 
 
 # Options of `train` that a sweep of the learning rate has no use for.
@@ -267,11 +265,9 @@ def lr_find_options(command: ArgumentParser) -> None:
     command.add_argument("--steps", type=int, metavar="N", default=100, help="steps of a sweep")
     _settings(command, [row for row in TRAIN_OPTIONS if row[0] not in NOT_SWEPT])
     about = "let all classes count the same"
-    command.add_argument(
-        "--class-weights", action="store_true", default=argparse.SUPPRESS, help=about
-    )
+    _flag(command, "--class-weights", about)
     place_options(command)
-    _no_audit(command)
+    _audit(command)
     column_options(command)
 
 
@@ -326,7 +322,7 @@ def column_options(command: ArgumentParser, *, groups: bool = True) -> None:
     """Adds the names of a table's columns; those of groups where items are divided."""
     _settings(command, [row for row in COLUMN_OPTIONS if groups or row[0] != "--group-column"])
     about = "texts: two columns are a pair, rather than one text with the first above the second"
-    command.add_argument("--pair", action="store_true", default=argparse.SUPPRESS, help=about)
+    _flag(command, "--pair", about)
 
 
 def as_train_options(config: Any) -> list[str]:

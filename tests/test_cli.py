@@ -1,6 +1,7 @@
 import importlib.metadata
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -150,8 +151,6 @@ def test_the_command_behind_a_comparison_reads_the_same_items():
 
 
 def test_texts_are_read_in_the_encoding_of_the_run_where_none_is_given(monkeypatch):
-    from types import SimpleNamespace
-
     from keras_tl import cli_streaming
 
     seen = []
@@ -171,3 +170,21 @@ def test_texts_are_read_in_the_encoding_of_the_run_where_none_is_given(monkeypat
     for given in ({}, {"encoding": "utf-16"}):
         cli_streaming._show(run, SimpleNamespace(inputs=["x"], **given))
     assert seen == [("body", "cp1252"), ("body", "utf-16")]
+
+
+def test_what_a_file_turns_on_or_off_the_command_line_turns_back(tmp_path, monkeypatch):
+    file, found = tmp_path / "run.yaml", []
+    file.write_text(
+        "data: d.csv\nout: o\ntext_column: a,b\npair: true\naudit: false\nfeature_cache: false\n"
+    )
+
+    def train(config, **_):
+        found.append(config)
+        return SimpleNamespace(is_whole=False)
+
+    monkeypatch.setattr(cli, "load_quietly", lambda _: SimpleNamespace(train=train))
+    options = ["--audit", "--strict", "--no-pair", "--no-deterministic"]
+    assert cli.main(["train", "--config", str(file), *options]) == 0
+    [config] = found
+    assert config.audit and config.strict
+    assert not (config.pair or config.feature_cache or config.deterministic)
