@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import sklearn
 
 from keras_tl.config import TrainConfig
 from keras_tl.data.prepare import ImageData
@@ -63,15 +64,16 @@ def add_baseline(
     started = time.perf_counter()
     try:
         found = _answers(data, split, config, verbose)
+        figures = evaluate(found.outputs, truth_of(data.samples(split).source), facts.info)
+        ahead = difference(facts.outcome, found.outputs, facts.info, facts.groups)
     except KerasTLError as error:
         # The trained and measured model must not be lost because its baseline failed.
         log.warning("There is no baseline: %s", error)
         return {}
-    figures = evaluate(found.outputs, truth_of(data.samples(split).source), facts.info)
     about = {
         "kind": found.kind,
         **{name: value for name, value in figures.items() if isinstance(value, float)},
-        "difference": difference(facts.outcome, found.outputs, facts.info, facts.groups),
+        "difference": ahead,
         "settings": found.settings,
         "seconds": round(time.perf_counter() - started, 3),
     }
@@ -117,8 +119,9 @@ def _answers(data: ImageData | TextData, split: str, config: TrainConfig, verbos
             # It fits one model per class, which would take days for thousands of classes.
             received = f"{len(data.class_names):,} of them"
             raise InputError(f"{MANY_CLASSES} classes at most for it", received, "Do without it.")
+        outputs = len(data.class_names)
         return _remembered(
-            {"train": train.keys, "measured": measured.keys, **how},
+            {"train": train.keys, "measured": measured.keys, "outputs": outputs, **how},
             train.source.labels,
             lambda: text_baseline(
                 train.source.items, train.targets(), measured.source.items, **how
@@ -131,7 +134,8 @@ def _answers(data: ImageData | TextData, split: str, config: TrainConfig, verbos
 def _remembered(key: dict[str, Any], labels: np.ndarray, make: Callable[[], Baseline]) -> Baseline:
     """The stored baseline for these texts and labels: the model's settings do not affect it."""
     known_by = hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
-    folder = FeatureStore().folder(baseline=VERSION, labels=known_by, **key)
+    versions = f"{VERSION}, scikit-learn {sklearn.__version__}"
+    folder = FeatureStore().folder(baseline=versions, labels=known_by, **key)
 
     def made() -> bytes:
         found = make()

@@ -7,7 +7,7 @@ on the test split.
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,7 +104,7 @@ class Comparison:
     Attributes:
         ranking: The backbones, the recommended one first.
         tied_with_best: How many are tied with the best score, the best itself included; the fastest
-            of them comes first.
+            of them comes first, or the smallest if some are not timed.
         failures: Why the others could not be looked at, by name.
         images: How many images were looked at.
         left_out_shots: Shots that some class has too few images for.
@@ -151,7 +151,8 @@ def compare(
 
     Returns:
         The backbones in order. Those that cannot be told apart from the best one come first,
-        the fastest of them at the top; then the others in the same way.
+        the fastest of them at the top, or the smallest if some are not timed; then the others in
+        the same way.
 
     Raises:
         InputError: Unusable data, a wrong name, or no backbone could be looked at; with several
@@ -304,8 +305,8 @@ def _remembered(key: str, speed: float | None) -> float | None:
     speeds: dict[str, float] = {}
     if path.is_file():
         try:
-            speeds = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            speeds = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
             log.warning("  %s is damaged: the speeds of earlier passes are lost", path)
     if speed is not None:
         atomic_write_text(path, json.dumps(speeds | {key: speed}))
@@ -313,19 +314,31 @@ def _remembered(key: str, speed: float | None) -> float | None:
 
 
 def _ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], int]:
-    """The best and those tied with it, the fastest first; then the same for the rest."""
+    """The best and those tied with it, the cheapest first; then the same for the rest."""
     left = sorted(candidates, key=lambda c: -c.verdict.probe.score)
     ranking: list[Candidate] = []
     first = 0
     while left:
         equals = [c for c in left if c is left[0] or tied(left[0].verdict.probe, c.verdict.probe)]
         first = first or len(equals)
-        ranking += sorted(equals, key=_cost)
+        ranking += sorted(equals, key=_cost_among(equals))
         left = [c for c in left if all(c is not equal for equal in equals)]
     return ranking, first
 
 
-def _cost(candidate: Candidate) -> tuple[float, int]:
-    """The time of a pass, then the size, which decides where the time is unknown."""
-    seconds = candidate.pass_seconds
-    return (math.inf if seconds is None else seconds, candidate.parameters)
+def all_timed(candidates: Sequence[Candidate]) -> bool:
+    """Whether the time of a pass is known of each of them."""
+    return all(each.pass_seconds is not None for each in candidates)
+
+
+def _cost_among(equals: Sequence[Candidate]) -> Callable[[Candidate], tuple[float, int]]:
+    """What those that are equally good are sorted by: the time of a pass, then the size.
+
+    Where the time of one is unknown, as where a training has stored its features, size decides.
+    """
+    timed = all_timed(equals)
+
+    def cost(candidate: Candidate) -> tuple[float, int]:
+        return (candidate.pass_seconds or 0.0) if timed else 0.0, candidate.parameters
+
+    return cost

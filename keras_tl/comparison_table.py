@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from keras_tl.comparison import Candidate, Comparison
+from keras_tl.comparison import Candidate, Comparison, all_timed
 from keras_tl.evaluation.verdict import duration
 
 
@@ -74,9 +74,11 @@ def _notes(comparison: Comparison) -> list[str]:
         "split was not looked at."
     ]
     if comparison.tied_with_best > 1:
+        timed = all_timed(comparison.ranking[: comparison.tied_with_best])
+        cheapest = "fastest" if timed else "smallest, since not all are timed,"
         lines.append(
             f"The first {comparison.tied_with_best} cannot be told apart on these {nouns}, so the "
-            "fastest comes first."
+            f"{cheapest} comes first."
         )
     lines.append(f"{best.backbone}. {best.verdict}.")
     return lines

@@ -20,9 +20,8 @@ from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
 from keras_tl.data.splits import kept_together
 from keras_tl.data.stratify import strata
-from keras_tl.evaluation.linear_fits import deal
 from keras_tl.evaluation.probes import Probe, linear_probe
-from keras_tl.evaluation.verdict import Verdict, judge
+from keras_tl.evaluation.verdict import FEW_PER_CLASS, Verdict, judge
 from keras_tl.feature_cache import Features, FeatureStore
 from keras_tl.preparing import Data, plan_for
 from keras_tl.training.images import Images
@@ -97,30 +96,47 @@ def settle_plan(
         The phases, and the decision ready for JSON; None where there was nothing to decide.
     """
     phases = plan_for(model, data, config)
-    of_a_head = (config.epochs, config.learning_rate)
-    if config.plan == "full" and of_a_head != (TrainConfig.epochs, TrainConfig.learning_rate):
-        log.warning(
-            "plan=full has no phase of the head alone: not epochs and learning_rate count in it, "
-            "but fine_tune_epochs and fine_tune_learning_rate"
-        )
+    _warn_of_unheeded(config)
     asked = config.fine_tune == "auto" and config.epochs and config.fine_tune_epochs != 0
     if not asked or config.weights == "none":
         return phases, None
     cause = _why_not_probed(data, store)
     if store is None or cause or len(phases) == 1:
-        counted = len(data.train), data.nouns
-        why = "decided by the number of training {1}, {0}".format(*counted)
-        if len(phases) == 1:
-            log.info("No fine-tuning: %d training %s are too few for it", *counted)
-        else:
-            log.info("Fine-tuning is %s: %s nothing is probed", why, cause)
-        return phases, {"fine_tune": len(phases) == 2, "why": why}
+        return _by_numbers(phases, data, cause)
     log.info("Is fine-tuning worth its price? A probe of the frozen backbone's features says.")
     images = sample(data.train, MAX_IMAGES, config.seed)
     parts = [Part(images, first_view(images, phases))]
     _, verdict = weigh(model, phases, parts, images.source, data.train, config, store, verbose)
     log.info("%s", verdict)
     return phases if verdict.fine_tune else phases[:1], verdict.facts()
+
+
+def _warn_of_unheeded(config: TrainConfig) -> None:
+    of_a_head = (config.epochs, config.learning_rate)
+    if config.plan == "full" and of_a_head != (TrainConfig.epochs, TrainConfig.learning_rate):
+        log.warning(
+            "plan=full has no phase of the head alone: not epochs and learning_rate count in it, "
+            "but fine_tune_epochs and fine_tune_learning_rate"
+        )
+    no_tuning = config.plan == "auto" and config.fine_tune in ("none", 0)
+    if (no_tuning or config.plan == "feature-extraction") and config.fine_tune_epochs:
+        log.warning("fine_tune_epochs does not count, since nothing is to be fine-tuned")
+
+
+def _by_numbers(
+    phases: list[Phase], data: Data, cause: str
+) -> tuple[list[Phase], dict[str, Any] | None]:
+    """The plan and the decision where nothing is probed."""
+    counted, per_class = (len(data.train), data.nouns), per_class_of(data.train.source)
+    why = "decided by the number of training {1}, {0}".format(*counted)
+    if len(phases) == 1:
+        log.info("No fine-tuning: %d training %s are too few for it", *counted)
+    elif per_class < FEW_PER_CLASS:
+        phases, why = phases[:1], f"{per_class:.0f} items of a class are too few for fine-tuning"
+        log.info("No fine-tuning: %s; %s nothing is probed", why, cause)
+    else:
+        log.info("Fine-tuning is %s: %s nothing is probed", why, cause)
+    return phases, {"fine_tune": len(phases) == 2, "why": why}
 
 
 def _why_not_probed(data: Data, store: FeatureStore | None) -> str:
@@ -174,16 +190,24 @@ def weigh(
         return seconds_to_fine_tune(model, phases[1], train, task=task, batch_size=items)
 
     clock = None if config.deterministic else timed
-    return features, decide(features, source, folds=folds, seed=config.seed, clock=clock)
+    # The sample may have fewer of a class than training will.
+    per_class = per_class_of(train.source)
+    options: dict[str, Any] = {"folds": folds, "seed": config.seed, "clock": clock}
+    return features, decide(features, source, images_per_class=per_class, **options)
 
 
 def sample(samples: Samples, count: int, seed: int) -> Samples:
     """Up to `count` of the images, in their order, each class with its share."""
     if len(samples) <= count:
         return samples
-    parts = -(-len(samples) // count)
-    dealt = deal(strata(samples.source.labels, samples.source.task), parts, seed)
-    return replace(samples, source=samples.source.take(np.flatnonzero(dealt == 0)))
+    stratum = strata(samples.source.labels, samples.source.task)
+    order = np.random.default_rng(seed).permutation(len(stratum))
+    order = order[np.argsort(stratum[order], kind="stable")]
+    sizes = np.bincount(stratum)
+    place = np.arange(len(order)) - (np.cumsum(sizes) - sizes)[stratum[order]]
+    # Those that come first in their class, relative to how many it has.
+    first = np.argsort((place + 0.5) / sizes[stratum[order]], kind="stable")[:count]
+    return replace(samples, source=samples.source.take(np.sort(order[first])))
 
 
 def first_view(images: Images, phases: Sequence[Phase]) -> View:
@@ -293,6 +317,7 @@ def decide(
     features: ProbedFeatures,
     source: Source,
     *,
+    images_per_class: float,
     folds: int = 5,
     seed: int = 0,
     clock: Callable[[], float] | None,
@@ -302,6 +327,7 @@ def decide(
     Args:
         features: See `features_of`.
         source: The same images, with labels and groups; equal images count as a group.
+        images_per_class: Images of a class that there are to train on, in the mean.
         folds: See `linear_probe`; lowered to the number of groups.
         seed: See `linear_probe`.
         clock: Says how many seconds fine-tuning would take. Asked only where fine-tuning would pay
@@ -320,11 +346,10 @@ def decide(
 
     last = probe_of(features.last)
     early = None if features.early is None else probe_of(features.early)
-    per_class = _per_class(source.labels, source.task)
-    verdict = judge(last, early, images_per_class=per_class, seconds=None)
+    verdict = judge(last, early, images_per_class=images_per_class, seconds=None)
     if clock is None or not verdict.fine_tune:
         return verdict
-    return judge(last, early, images_per_class=per_class, seconds=clock())
+    return judge(last, early, images_per_class=images_per_class, seconds=clock())
 
 
 def groups_of(source: Source) -> np.ndarray | None:
@@ -363,10 +388,11 @@ def _speed(computed: Sequence[int], seconds: Sequence[float]) -> float | None:
     return count / taken if count >= READ_ITEMS // 8 else None
 
 
-def _per_class(labels: np.ndarray, task: str) -> float:
+def per_class_of(source: Source) -> float:
     """Mean number of images of a class; for a regression, the number of all images."""
-    if task == "regression":
+    labels = source.labels
+    if source.task == "regression":
         return float(len(labels))
-    if task == "multi-label":
+    if source.task == "multi-label":
         return float(labels.sum(axis=0).mean())
     return len(labels) / len(np.unique(labels))

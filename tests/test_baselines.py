@@ -153,3 +153,13 @@ def test_of_very_many_classes_there_is_none(made, monkeypatch, caplog):
     monkeypatch.setattr(baselines, "MANY_CLASSES", 1)
     assert add_baseline(*made, "test") == {}
     assert "There is no baseline: Expected 1 classes at most for it, received 2" in caplog.text
+
+
+def test_a_class_that_only_the_test_split_has_is_another_baseline(made, tmp_path, monkeypatch):
+    """The training labels are the same bytes, the outputs are one more."""
+    monkeypatch.setenv("KERAS_TL_CACHE", str(tmp_path))
+    run, data = made
+    assert add_baseline(run, data, "test")["baseline"]
+    source = replace(data.source, class_names=(*data.class_names, "zebra"))
+    found = baselines._answers(replace(data, source=source), "test", run.config, verbose=0)
+    assert found.outputs.shape == (len(data.samples("test")), len(data.class_names) + 1)

@@ -1,5 +1,6 @@
 """What `train --fine-tune auto` decides, on what, and at what price."""
 
+import functools
 import itertools
 from dataclasses import replace
 from types import SimpleNamespace
@@ -169,9 +170,11 @@ def test_the_clock_is_asked_only_where_fine_tuning_may_pay(data, monkeypatch, sc
 
     features = probing.ProbedFeatures(np.zeros((1, 1)), np.zeros((1, 1)), None, 0)
     # It takes so long that it is never worth it.
-    assert not probing.decide(features, data.train.source, clock=clock).fine_tune
+    source = data.train.source
+    decide = functools.partial(probing.decide, features, source, images_per_class=60)
+    assert not decide(clock=clock).fine_tune
     assert len(calls) == asked
-    assert probing.decide(features, data.train.source, clock=None).fine_tune is bool(asked)
+    assert decide(clock=None).fine_tune is bool(asked)
 
 
 def test_without_a_store_the_number_of_images_decides(decision, data, caplog):
@@ -181,6 +184,26 @@ def test_without_a_store_the_number_of_images_decides(decision, data, caplog):
         "why": f"decided by the number of training images, {len(data.train)}",
     }
     assert "nothing is probed" in caplog.text
+
+
+def test_few_items_of_a_class_are_too_few_without_a_probe_too(decision, data, monkeypatch):
+    monkeypatch.setattr(probing, "FEW_PER_CLASS", len(data.train))
+    found = decision()
+    assert not found["fine_tune"] and "too few for fine-tuning" in found["why"]
+
+
+def test_a_sample_does_not_make_classes_smaller(decision, data, tmp_path, monkeypatch):
+    """What counts is how many there are to train on, not how many were looked at."""
+    judged = []
+
+    def judge(*arguments, **options):
+        judged.append(options["images_per_class"])
+        return verdict.judge(*arguments, **options)
+
+    monkeypatch.setattr(probing, "judge", judge)
+    monkeypatch.setattr(probing, "MAX_IMAGES", 30)
+    decision(store=FeatureStore(tmp_path / "store"), deterministic=True)
+    assert judged == [len(data.train) / 3]
 
 
 def test_of_one_group_nothing_can_be_probed(decision, data, tmp_path, caplog):
@@ -202,6 +225,19 @@ def test_settings_of_a_head_that_has_no_phase_are_said_to_do_nothing(
     caplog.clear()
     probing.settle_plan(model, data, replace(full, epochs=TrainConfig.epochs), None, verbose=0)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "settings, warned",
+    [
+        ({"fine_tune": "none"}, True),
+        ({"plan": "feature-extraction"}, True),
+        ({"plan": "full"}, False),
+    ],
+)
+def test_epochs_of_no_fine_tuning_are_told(decision, caplog, settings, warned):
+    decision(**settings)
+    assert ("fine_tune_epochs does not count" in caplog.text) is warned
 
 
 def test_too_few_images_are_not_probed(decision, three_colors, tmp_path, caplog):
@@ -271,14 +307,19 @@ def test_items_of_no_group_are_dealt_to_all_folds(data, monkeypatch):
     monkeypatch.setattr(probing, "linear_probe", lambda *_, **options: dealt.append(options))
     monkeypatch.setattr(probing, "judge", lambda *_, **__: None)
     features = probing.ProbedFeatures(np.zeros((len(source), 1)), np.zeros((1, 1)), None, 0)
-    probing.decide(features, replace(source, groups=groups), clock=None)
+    probing.decide(features, replace(source, groups=groups), images_per_class=9, clock=None)
     assert [options["folds"] for options in dealt] == [5, 5]
     assert all(len(np.unique(options["groups"])) == len(source) - 1 for options in dealt)
 
 
 def test_a_sample_has_each_class_in_its_share(data):
     chosen = probing.sample(data.train, 45, seed=0)
-    assert len(chosen) <= 45
-    counts = np.bincount(chosen.source.labels)
-    assert counts.max() - counts.min() <= 1
+    assert len(chosen) == 45
+    assert np.bincount(chosen.source.labels).tolist() == [15, 15, 15]
+    assert (np.diff([data.train.keys.index(key) for key in chosen.keys]) > 0).all()
+    rare = replace(data.train, source=data.train.source.take(np.r_[:60, [0] * 240]))
+    counts = np.bincount(rare.source.labels)
+    for count in (100, 299):
+        share = np.bincount(probing.sample(rare, count, seed=1).source.labels) / counts
+        np.testing.assert_allclose(share, count / 300, atol=0.03)
     assert len(probing.sample(data.train, 10_000, seed=0)) == len(data.train)

@@ -20,7 +20,7 @@ from keras_tl.files import scratch_array
 PART = 8192
 # Raise VERSION with every change of what is predicted. Probes that are remembered at most (a
 # training has up to five), and predictions of each.
-VERSION, MOST_REMEMBERED, MOST_PREDICTIONS = 2, 100, 2**20
+VERSION, MOST_REMEMBERED, MOST_PREDICTIONS = 3, 100, 2**20
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class HeldOut:
         fold_of: int64 `[items]`, the fold of each item.
         trusted: Bool `[items]`, which ones may be fitted to.
         penalties: Those to choose from.
+        groups: A name for each item; where a penalty is chosen, no group is divided.
     """
 
     features: np.ndarray
@@ -42,6 +43,7 @@ class HeldOut:
     fold_of: np.ndarray
     trusted: np.ndarray
     penalties: tuple[float, ...]
+    groups: np.ndarray | None = None
 
     @property
     def targets(self) -> Any:
@@ -67,8 +69,9 @@ class HeldOut:
                 chosen.append(self.penalties[0])
                 continue
             train = self.features[fitted]
+            groups = None if self.groups is None else self.groups[fitted]
             shift, scale = scaling(train)
-            predict, penalty = fit((train - shift) * scale, targets[fitted], self.penalties)
+            predict, penalty = fit((train - shift) * scale, targets[fitted], self.penalties, groups)
             chosen.append(penalty)
             held_out = np.flatnonzero(test)
             for at in range(0, len(held_out), PART):
@@ -97,7 +100,10 @@ class HeldOut:
 
     def _key(self) -> bytes:
         """SHA-256 of all that decides what is predicted."""
-        arrays = (self.features, self.labels, self.fold_of, self.trusted)
+        arrays = [self.features, self.labels, self.fold_of, self.trusted]
+        if self.groups is not None:
+            # Their names do not matter.
+            arrays.append(np.unique(self.groups, return_inverse=True)[1])
         shapes = [(array.shape, array.dtype.str) for array in arrays]
         about = [VERSION, sklearn.__version__, self.task, self.penalties, shapes]
         digest = hashlib.sha256(json.dumps(about).encode())

@@ -131,14 +131,18 @@ def ranked_columns(
 
 
 def top5_accuracy(probabilities: np.ndarray, true: np.ndarray) -> float:
-    """The share of samples with fewer than five classes more probable than the true one."""
-    of_true = probabilities[np.arange(len(true)), true]
-    step = _step(probabilities.shape[1])
-    parts = [
-        (probabilities[at : at + step] > of_true[at : at + step, None]).sum(axis=1)
-        for at in range(0, len(true), step)
-    ]
-    return float((np.concatenate(parts) < 5).mean())
+    """The share of samples whose true class is among the five most probable.
+
+    Of equally probable classes the first ones are, as in `Ranked`.
+    """
+    classes = np.arange(probabilities.shape[1])
+    step, right = _step(len(classes)), 0
+    for at in range(0, len(true), step):
+        rows, chosen = probabilities[at : at + step], true[at : at + step, None]
+        of_true = np.take_along_axis(rows, chosen, axis=1)
+        before = (rows > of_true) | ((rows == of_true) & (classes < chosen))
+        right += int((before.sum(axis=1) < 5).sum())
+    return right / len(true)
 
 
 def ranking_figures(probabilities: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, float | None]:

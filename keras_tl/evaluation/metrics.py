@@ -5,6 +5,7 @@ defined for the data (an AUC without a positive sample) is None. Those that scik
 scikit-learn's (https://scikit-learn.org/stable/modules/model_evaluation.html).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -216,7 +217,7 @@ def summary(metrics: dict[str, Any]) -> str:
         metrics: What `evaluate` returned.
 
     Returns:
-        Lines; of more than 20 classes the 20 with the lowest F1.
+        Lines; of more than 20 classes the 20 with the lowest F1, of targets with the lowest R2.
     """
     overall = {
         name: value
@@ -228,9 +229,15 @@ def summary(metrics: dict[str, Any]) -> str:
     rows = metrics.get("per_class") or metrics["per_target"]
     heading = "class" if "per_class" in metrics else "target"
     if len(rows) > SHOWN_CLASSES:
-        heading = f"lowest F1 of {len(rows)}"
-        rows = dict(sorted(rows.items(), key=lambda row: row[1]["f1"])[:SHOWN_CLASSES])
+        figure = "f1" if heading == "class" else "r2"
+        heading = f"lowest {figure.upper()} of {len(rows)}"
+        by_figure = sorted(rows.items(), key=lambda row: _none_last(row[1][figure]))
+        rows = dict(by_figure[:SHOWN_CLASSES])
     return "\n".join([*lines, "", *_table(heading, rows)])
+
+
+def _none_last(value: float | None) -> float:
+    return math.inf if value is None else value
 
 
 def mistakes(metrics: Mapping[str, Any], class_names: Sequence[str]) -> str:
@@ -347,7 +354,9 @@ def _error_figures(errors: np.ndarray) -> dict[str, float]:
 
 
 def _r2(true: np.ndarray, predicted: np.ndarray) -> float | None:
-    return float(r2_score(true, predicted)) if np.ptp(true) > 0 else None
+    # In 32 bits, squares of large targets lose what varies.
+    pair = true.astype(np.float64), predicted.astype(np.float64)
+    return float(r2_score(*pair)) if np.ptp(true) > 0 else None
 
 
 def _spearman(true: np.ndarray, predicted: np.ndarray) -> float | None:

@@ -79,7 +79,8 @@ def linear_probe(
         features: Float `[items, features]`.
         labels: As in a `Source`: int64 `[items]`, or float32 `[items, outputs]`.
         task: "single-label", "multi-label" or "regression".
-        groups: A name for each item; a group is never divided between folds.
+        groups: A name for each item; a group is never divided between folds, nor where a penalty is
+            chosen.
         folds: At least 2.
         seed: Decides the folds.
         penalties: Those to choose from; where there is one it is taken.
@@ -96,7 +97,7 @@ def linear_probe(
     """
     fold_of = _folds(strata(labels, task), groups, folds, seed)
     fitted = np.ones(len(labels), bool) if trusted is None else trusted
-    held_out = HeldOut(features, labels, task, fold_of, fitted, tuple(penalties))
+    held_out = HeldOut(features, labels, task, fold_of, fitted, tuple(penalties), groups)
     outputs, chosen = held_out.recall_or_predict() if remember else held_out.predict()
     return _measured(task, held_out.targets, outputs, groups, chosen)
 

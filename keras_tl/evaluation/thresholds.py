@@ -82,6 +82,9 @@ def at_sensitivity(positive: np.ndarray, scores: np.ndarray, sensitivity: float)
     """
     cuts = _cuts(positive, scores)
     enough = cuts.sensitivity >= _share("sensitivity", sensitivity) - 1e-12
+    # Of the same specificity, as many of the positives as there are for it.
+    highest = cuts.specificity[enough].max()
+    enough &= cuts.sensitivity >= cuts.sensitivity[cuts.specificity == highest].max()
     return _best(cuts, cuts.specificity, enough, f"a sensitivity of {sensitivity:g}")
 
 

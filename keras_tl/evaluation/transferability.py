@@ -51,13 +51,15 @@ def log_me(features: np.ndarray, targets: np.ndarray) -> float:
 
     Args:
         features: Float `[items, features]`.
-        targets: Float `[items, outputs]`: one-hot classes, labels, or values.
+        targets: Float `[items, outputs]`: one-hot classes, labels, or values. Outputs that are 0 in
+            all items, such as classes without any, do not count: there is nothing to explain.
 
     Returns:
         The mean over outputs of log evidence / items; more is better. It has the unit of the
         targets: compare it between features of the same items only.
     """
     x, y = features.astype(np.float64), targets.astype(np.float64)
+    y = y[:, y.any(axis=0)] if y.any() else y
     squares, along = _principal(x, y)
     totals = (y**2).sum(axis=0)
     found = [

@@ -56,9 +56,7 @@ class PhaseLog(keras.callbacks.Callback):
                 "phase": self.phase,
                 "epoch": epoch + 1,
                 "seconds": round(time.perf_counter() - self._started, 3),
-                "learning_rate": float(
-                    keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-                ),
+                "learning_rate": _last_rate(self.model.optimizer),
                 **{name: float(value) for name, value in (logs or {}).items()},
             }
         )
@@ -73,6 +71,16 @@ class PhaseLog(keras.callbacks.Callback):
     def restore(self, state: dict[str, Any]) -> None:
         """Takes them back."""
         self.rows[:], self._before = state["rows"], state["seconds"]
+
+
+def _last_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The rate of the last step; an optimizer's `learning_rate` is that of the next one."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    # A private attribute: the public one has evaluated the schedule already.
+    rate: Any = optimizer._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        rate = rate(keras.ops.maximum(optimizer.iterations - 1, 0))
+    return float(keras.ops.convert_to_numpy(rate))
 
 
 class BestWeights(keras.callbacks.EarlyStopping):

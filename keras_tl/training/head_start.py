@@ -7,7 +7,6 @@ convex problem, which for so few items is solved at once.
 
 import logging
 import warnings
-from typing import Any
 
 import keras
 import numpy as np
@@ -111,9 +110,12 @@ def fit_softmax(
     shift, scale = scaling(features)
     basis, mixed = np.linalg.qr(((features - shift) * scale).T.astype(np.float64))
     length = np.sqrt((mixed**2).sum(axis=0).mean()) or 1.0
-    classes_count = "balanced" if balanced else None
-    settings: dict[str, Any] = {"max_iter": MAX_STEPS, "tol": TOLERANCE, "warm_start": True}
-    model = LogisticRegression(class_weight=classes_count, **settings)
+    if balanced:
+        # scikit-learn's own "balanced" counts weights too, in some versions, and undoes them.
+        counts = np.bincount(classes)
+        shares = len(classes) / len(counts) / counts[classes]
+        weights = shares if weights is None else weights * shares
+    model = LogisticRegression(max_iter=MAX_STEPS, tol=TOLERANCE, warm_start=True)
     strengths = STRENGTHS if held is not None else STRENGTHS[len(STRENGTHS) // 2 :][:1]
     found = []
     with threadpool_limits(1), warnings.catch_warnings():

@@ -153,10 +153,12 @@ class _RiseAndFall(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         ops = keras.ops
+        # With too few steps to rise in, the first one has the middle value.
+        first = self.first if self.steps > 2 else self.middle
         share = ops.cast(step, "float32") / max(self.steps - 1, 1)
         up = ops.clip(share / self.turn, 0.0, 1.0)
         down = ops.clip((share - self.turn) / (1 - self.turn), 0.0, 1.0)
-        rising = _half_cosine(self.first, self.middle, up)
+        rising = _half_cosine(first, self.middle, up)
         return ops.where(share < self.turn, rising, _half_cosine(self.middle, self.last, down))
 
     def get_config(self) -> dict[str, Any]:

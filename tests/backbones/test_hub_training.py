@@ -65,7 +65,7 @@ def test_what_a_module_gives_is_probed_though_nothing_is_before_it(folder, color
     found = features_of(model, phases, parts, task="single-label", **options)
     assert found.early is None
     source = replace(colors.source, hashes=colors.source.ids)
-    verdict = decide(found, source, clock=None)
+    verdict = decide(found, source, images_per_class=20, clock=None)
     assert verdict.earlier is None and verdict.probe.score > 0.9
     assert seconds_to_fine_tune(model, phases[1], colors, task="single-label", batch_size=20) > 0
 

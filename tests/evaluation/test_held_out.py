@@ -95,3 +95,16 @@ def test_a_probe_remembers_where_it_is_asked_to(given, fits):
         np.testing.assert_array_equal(probe.outputs, probes[0].outputs)
         np.testing.assert_array_equal(probe.resampled, probes[0].resampled)
         assert (probe.score, probe.figures) == (probes[0].score, probes[0].figures)
+
+
+def test_groups_decide_too_but_not_their_names(given, fits):
+    given.recall_or_predict()
+    groups = np.array(["a", "b", "c", "d", "e", "f"], dtype=object)[np.arange(60) % 6]
+    grouped = replace(given, groups=groups)
+    grouped.recall_or_predict()
+    assert len(fits) == 6
+    renamed = np.array([f"{name}{name}" for name in groups], dtype=object)
+    replace(given, groups=renamed).recall_or_predict()
+    assert len(fits) == 6
+    replace(given, groups=np.roll(groups, 1) + np.array(["", "x"] * 30, dtype=object)).predict()
+    assert len(fits) == 9

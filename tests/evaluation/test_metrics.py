@@ -95,6 +95,16 @@ def test_top5_only_with_more_than_five_classes():
     assert "top5_accuracy" not in five
 
 
+@pytest.mark.parametrize("classes", [10, 300])
+def test_of_equally_probable_classes_the_first_are_among_the_five(classes):
+    """One that says the same class each time is not right for all others."""
+    names = [f"c{i:03}" for i in range(classes)]
+    info = _info("single-label", *names)
+    same = np.tile(np.eye(classes, dtype=np.float32)[0], (classes, 1))
+    figures = evaluate(same, np.eye(classes, dtype=np.float32), info)
+    assert figures["top5_accuracy"] == pytest.approx(5 / classes)
+
+
 def test_multi_label_against_figures_by_hand():
     probabilities = _array([0.9, 0.74], [0.4, 0.8], [0.6, 0.7])
     targets = _array([1, 0], [1, 1], [0, 1])
@@ -227,3 +237,24 @@ def test_confusion_of_many_classes_lists_pairs():
         "    15  class9 -> class0 (75.0% of class9)",
         "     5  class2 -> class3 (50.0% of class2)",
     ]
+
+
+def test_of_very_many_targets_the_worst_are_shown():
+    random, names = np.random.default_rng(0), [f"t{i:02}" for i in range(30)]
+    targets = random.normal(size=(40, 30)).astype(np.float32)
+    targets[:, 7] = 1.0
+    values = (targets + np.linspace(0.1, 2, 30) * random.normal(size=(40, 30))).astype(np.float32)
+    table = summary(evaluate(values, targets, _info("regression", *names))).splitlines()
+    assert any(line.startswith("lowest R2 of 30") for line in table)
+    shown = [line.split()[0] for line in table if line.startswith("t")]
+    assert len(shown) == 20 and "t29" in shown and not {"t00", "t07"} & set(shown)
+
+
+def test_r2_of_large_targets_is_that_of_64_bits():
+    random = np.random.default_rng(0)
+    targets = (1e6 + random.normal(size=(200, 1))).astype(np.float32)
+    values = (targets + 0.5 * random.normal(size=(200, 1))).astype(np.float32)
+    wide = [array[:, 0].astype(np.float64) for array in (targets, values)]
+    expected = 1 - ((wide[0] - wide[1]) ** 2).sum() / ((wide[0] - wide[0].mean()) ** 2).sum()
+    found = evaluate(values, targets, _info("regression", "t"))["r2"]
+    assert found == pytest.approx(expected, abs=1e-6)

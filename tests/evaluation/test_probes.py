@@ -11,7 +11,7 @@ from sklearn.metrics import (
 from sklearn.preprocessing import StandardScaler
 
 from keras_tl.errors import InputError
-from keras_tl.evaluation.linear_fits import deal, fit_logistic, fit_ridge
+from keras_tl.evaluation.linear_fits import deal, deal_groups, fit_logistic, fit_ridge
 from keras_tl.evaluation.probes import few_shot, linear_probe, tied
 from keras_tl.evaluation.wilson import wilson
 from keras_tl.features import scaling
@@ -238,3 +238,51 @@ def test_a_fold_that_leaves_one_item_to_fit_to_says_its_class():
     probe = linear_probe(features[:60], labels, groups=groups, folds=2)
     # The last item is of class 1, and all others are predicted by it.
     assert (probe.outputs[:59].argmax(axis=1) == 1).all()
+
+
+def siblings(seed, noise, groups=40, each=10, width=60):
+    """Groups of near-equal items, whose targets and features have little in common."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(groups, width))
+    values = centres[:, 0] + 2 * random.normal(size=groups)
+    group = np.repeat(np.arange(groups), each)
+    features = centres[group] + noise * random.normal(size=(len(group), width))
+    return features.astype(np.float32), values[group], group
+
+
+def test_the_penalty_is_not_chosen_by_siblings():
+    """Among them the weakest looks best; on other groups a strong one is."""
+    penalties, chosen, weakest, strongest, found = (0.001, 0.1, 1.0), [], [], [], []
+    for seed in range(4):
+        features, values, groups = siblings(seed, 0.1)
+        how = {"task": "regression", "groups": groups}
+        targets = values[:, None].astype(np.float32)
+        found.append(linear_probe(features, targets, penalties=penalties, **how).score)
+        weakest.append(linear_probe(features, targets, penalties=penalties[:1], **how).score)
+        strongest.append(linear_probe(features, targets, penalties=penalties[-1:], **how).score)
+        classes = (values > 0).astype(np.int64)
+        chosen += linear_probe(features, classes, groups=groups, penalties=penalties).penalties
+    assert np.mean(strongest) - np.mean(found) < (np.mean(strongest) - np.mean(weakest)) / 4
+    assert np.mean(np.array(chosen) > 0.001) > 0.7
+
+
+def test_with_groups_a_fifth_of_them_chooses_the_penalty_of_ridge_regression():
+    features, values, groups = siblings(0, 0.5)
+    targets, penalties = values[:, None].astype(np.float32), (0.01, 0.1, 1.0, 10.0)
+    held = deal_groups(np.zeros(len(groups), np.int64), groups, 5, seed=0) == 0
+    assert not np.isin(groups[held], groups[~held]).any()
+    errors = []
+    for penalty in penalties:
+        model = Ridge(alpha=penalty * (~held).sum()).fit(features[~held], targets[~held])
+        errors.append(np.mean((model.predict(features[held]) - targets[held].ravel()) ** 2))
+    _, penalty = fit_ridge(features, targets, penalties, groups)
+    assert (
+        penalty == penalties[int(np.argmin(errors))] != fit_ridge(features, targets, penalties)[1]
+    )
+
+
+@pytest.mark.parametrize("fit", [fit_logistic, fit_ridge])
+def test_one_group_to_fit_to_has_the_strongest_penalty(fit):
+    features, labels = blobs(count=30, width=4)
+    targets = np.eye(labels.max() + 1, dtype=np.float32)[labels]
+    assert fit(features, targets, (0.1, 1.0), np.zeros(30, np.int64))[1] == 1.0

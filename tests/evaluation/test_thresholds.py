@@ -102,3 +102,11 @@ def test_all_and_none_can_be_called():
 def test_what_cannot_be_followed_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_of_the_same_specificity_most_positives_are_found():
+    """All are told apart from 0.4 on: to miss some of them would gain nothing."""
+    scores = np.r_[np.linspace(0.6, 0.99, 10), np.linspace(0.01, 0.4, 10)]
+    truth = np.arange(20) < 10
+    for share in (0.1, 0.5, 1.0):
+        assert at_sensitivity(truth, scores, share) == pytest.approx(0.5)

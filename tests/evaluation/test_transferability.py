@@ -66,3 +66,8 @@ def test_dead_features_are_no_trouble():
     dead = np.concatenate([features, np.zeros((60, 30))], axis=1)
     assert np.isfinite(h_score(dead, labels))
     assert log_me(dead, np.eye(3)[labels]) == pytest.approx(log_me(features, np.eye(3)[labels]))
+
+
+def test_a_class_without_items_changes_no_score():
+    features, labels = data()
+    assert log_me(features, np.eye(3)[labels]) == log_me(features, np.eye(4)[labels])

@@ -104,6 +104,11 @@ def test_balanced_classes_count_the_same():
     kernel, bias, _ = fit_softmax(features, labels, balanced=True)
     expected = regression(features, MIDDLE, labels, weights)(features)
     np.testing.assert_allclose(probabilities(features, kernel, bias), expected, atol=2e-3)
+    # On top of what each item counts.
+    counts = np.array([1.0, 5.0, 1.0])[labels]
+    kernel, bias, _ = fit_softmax(features, labels, weights=counts, balanced=True)
+    expected = regression(features, MIDDLE, labels, weights * counts)(features)
+    np.testing.assert_allclose(probabilities(features, kernel, bias), expected, atol=2e-3)
 
 
 def samples(three_colors, part=slice(None), augmentation=NONE):

@@ -11,7 +11,7 @@ from keras_tl.feature_cache import FeatureStore
 from keras_tl.training.fit import run_phases
 from keras_tl.training.phases import Phase
 from keras_tl.training.rates import section_rates, variable_rates
-from keras_tl.training.schedules import Constant
+from keras_tl.training.schedules import Constant, Step
 
 
 def test_the_head_has_the_rate_and_each_section_before_it_less(tiny_model):
@@ -69,3 +69,14 @@ def test_behind_a_frozen_prefix_a_step_is_shorter_by_the_factor(
         np.testing.assert_allclose(decayed, plain * factors[id(weight)], rtol=1e-3, atol=1e-6)
     moved = [np.abs(step).max() > 1e-4 for step in steps[0]]
     assert 0 < sum(moved) < len(moved)
+
+
+def test_the_history_has_the_rate_that_an_epoch_was_trained_at(tiny_model, three_colors, tmp_path):
+    data = Samples(from_arrays(*three_colors), ImageInput(size=16))
+    phase = Phase(freezing.All(), 4, 1e-2, Step(epochs=2, factor=0.1), "sgd")
+    store, size = FeatureStore(tmp_path), -(-len(data) // 2)
+    history = run_phases(
+        tiny_model, [phase], data, batch_size=size, feature_store=store, verbose=0
+    ).history
+    found = [row["learning_rate"] for row in history]
+    assert found == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3])

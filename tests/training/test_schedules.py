@@ -50,8 +50,11 @@ def test_one_cycles_momentum_goes_the_other_way():
     assert OneCycle(momentum=None).build_momentum(81) is None
 
 
-def test_one_cycle_of_a_single_step_is_finite():
-    assert rates(OneCycle(), [0], steps=1) == pytest.approx([0.02])
+def test_one_cycle_of_a_step_or_two_has_the_whole_rate():
+    assert rates(OneCycle(), [0], steps=1) == pytest.approx([0.5])
+    assert rates(OneCycle(), [0, 1], steps=2) == pytest.approx([0.5, 0.5 / 25 / 1e4])
+    momentum = OneCycle().build_momentum(1)
+    assert float(momentum(0)) == pytest.approx(0.85)
 
 
 @pytest.mark.parametrize(
