@@ -65,7 +65,11 @@ def add_baseline(
     try:
         found = _answers(data, split, config, verbose)
         figures = evaluate(found.outputs, truth_of(data.samples(split).source), facts.info)
-        ahead = difference(facts.outcome, found.outputs, facts.info, facts.groups)
+        one_group = np.zeros(len(facts.outcome), np.int64) if facts.of_one_group else None
+        groups = facts.groups if one_group is None else one_group
+        ahead = difference(facts.outcome, found.outputs, facts.info, groups)
+        if one_group is not None:
+            ahead["of_one_group"] = True
     except KerasTLError as error:
         # The trained and measured model must not be lost because its baseline failed.
         log.warning("There is no baseline: %s", error)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.metadata
+import io
 import logging
 import os
 import shlex
@@ -58,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Take GPU memory only as needed, also in commands that choose no strategy.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a class's name gets its code; files of a table have their own.
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("keras_tl").setLevel(logging.INFO)
     return exit_code_of(lambda: options.run(options), "keras-tl")
@@ -227,7 +231,7 @@ def _threshold(options: argparse.Namespace) -> int:
         asked = (share,) if name == "best" else (name, share)
         thresholding.choose_thresholds(run, *asked, positive=options.positive)
     metrics = run.metrics
-    print(f"Measured on {metrics['note']}, at the new thresholds:")
+    print(f"Measured on {metrics.get('note', 'its split')}, at the new thresholds:")
     _show_figures(metrics, run)
     return 0
 

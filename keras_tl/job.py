@@ -302,6 +302,7 @@ def _save(model: keras.Model, info: ModelInfo, source: Source, run: Run) -> None
 def _phase_facts(report: PhaseReport) -> dict[str, Any]:
     return {
         "name": report.name,
+        "learning_rate": report.learning_rate,
         "trainable_parameters": report.freezing.trainable,
         "frozen_parameters": report.freezing.frozen,
         "freezing": str(report.freezing),

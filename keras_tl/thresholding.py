@@ -159,6 +159,8 @@ def _rule(rule: str, share: float | None) -> Callable[[np.ndarray, np.ndarray], 
     if rule in WITHOUT_SHARE and share is None:
         return WITHOUT_SHARE[rule]
     if rule in WITH_SHARE and share is not None:
+        # Here, since what fails for one of several classes leaves only that class as it is.
+        rules.check_share(rule, share)
         find = WITH_SHARE[rule]
         return lambda positive, scores: find(positive, scores, share)
     if rule in WITHOUT_SHARE or rule in WITH_SHARE:
@@ -224,6 +226,9 @@ def _one_each(
         except InputError as error:
             left.append(name)
             log.warning("%s keeps the threshold %.4f: %s", name, chosen[index], error)
+    if len(left) == len(chosen):
+        received = "none: the warnings say why"
+        raise InputError("a class for which the rule can be followed", received, "Try another.")
     return tuple(chosen), left
 
 

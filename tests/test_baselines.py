@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_tl import baselines
@@ -163,3 +164,12 @@ def test_a_class_that_only_the_test_split_has_is_another_baseline(made, tmp_path
     source = replace(data.source, class_names=(*data.class_names, "zebra"))
     found = baselines._answers(replace(data, source=source), "test", run.config, verbose=0)
     assert found.outputs.shape == (len(data.samples("test")), len(data.class_names) + 1)
+
+
+def test_of_one_group_the_difference_has_no_test(made):
+    run, data = made
+    frame = pd.read_csv(run.path(run.SPLITS))
+    frame["group"] = "author 1"
+    frame.to_csv(run.path(run.SPLITS), index=False)
+    gap = add_baseline(run, data, "test")["baseline"]["difference"]
+    assert gap["of_one_group"] and "p" not in gap

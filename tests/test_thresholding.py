@@ -96,7 +96,7 @@ def test_a_specificity_holds_on_val_and_all_files_follow(run, positive):
         name: before[name] for name in ("images", "phases")
     }
     called_from = 1 - threshold if positive == "ill" else threshold
-    said = f"“{positive}” is called from a probability of {called_from:.4g} on"
+    said = f"“{positive}” is called from a probability of {100 * called_from:.2f}\u00a0% on"
     page = run.path(run.REPORT).read_text(encoding="utf-8")
     assert said in page and "for a specificity of 80\u00a0%" in page
 
@@ -328,3 +328,15 @@ def test_each_of_several_labels_gets_its_best_f1(tmp_path):
     assert figures.summary(run.metrics)
     with pytest.raises(InputError, match="no positive class"):
         choose_thresholds(run, "f1", positive="ill")
+
+
+def test_several_labels_refuse_what_no_rule_can_follow():
+    """One class in two can be left as it is, but not all, and no share is above 1."""
+    with pytest.raises(InputError, match="at most 1"):
+        thresholding._rule("specificity", 95.0)
+    with pytest.raises(InputError, match="at most 1"):
+        thresholding._rule("specificity", float("nan"))
+    outcome = Outcome(np.arange(9).astype(object), np.full((9, 2), 0.3), np.zeros((9, 2)), None)
+    info = ModelInfo(ImageInput(16), ("one", "two"), "multi-label")
+    with pytest.raises(InputError, match="a class for which the rule can be followed"):
+        thresholding._one_each(outcome, info, thresholds.best_f1)

@@ -62,7 +62,7 @@ def at_specificity(positive: np.ndarray, scores: np.ndarray, specificity: float)
             threshold keeps enough of them below it.
     """
     cuts = _cuts(positive, scores)
-    enough = cuts.specificity >= _share("specificity", specificity) - 1e-12
+    enough = cuts.specificity >= check_share("specificity", specificity) - 1e-12
     return _best(cuts, cuts.sensitivity, enough, f"a specificity of {specificity:g}")
 
 
@@ -81,7 +81,7 @@ def at_sensitivity(positive: np.ndarray, scores: np.ndarray, sensitivity: float)
         InputError: There is no positive or no negative.
     """
     cuts = _cuts(positive, scores)
-    enough = cuts.sensitivity >= _share("sensitivity", sensitivity) - 1e-12
+    enough = cuts.sensitivity >= check_share("sensitivity", sensitivity) - 1e-12
     # Of the same specificity, as many of the positives as there are for it.
     highest = cuts.specificity[enough].max()
     enough &= cuts.sensitivity >= cuts.sensitivity[cuts.specificity == highest].max()
@@ -104,7 +104,7 @@ def at_precision(positive: np.ndarray, scores: np.ndarray, precision: float) -> 
     """
     cuts = _cuts(positive, scores)
     taken = cuts.hits + cuts.alarms
-    precise = cuts.hits / np.maximum(taken, 1) >= _share("precision", precision) - 1e-12
+    precise = cuts.hits / np.maximum(taken, 1) >= check_share("precision", precision) - 1e-12
     return _best(cuts, cuts.sensitivity, precise & (taken > 0), f"a precision of {precision:g}")
 
 
@@ -177,7 +177,8 @@ def _best(
     return cuts.threshold(int(np.where(allowed, figure, -1.0).argmax()))
 
 
-def _share(name: str, value: float) -> float:
+def check_share(name: str, value: float) -> float:
+    """The value if it is in (0, 1], else an `InputError`."""
     if not 0.0 < value <= 1.0:
         raise InputError(f"a {name} above 0 and at most 1", f"{value:g}", "Try 0.95.")
     return value

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from keras_tl.errors import InputError
+
 FACTS = "export.json"
 
 
@@ -15,9 +17,23 @@ def read_exports(folder: str | Path) -> dict[str, dict[str, Any]]:
 
     Returns:
         Their contents by the exports' folder names, sorted.
+
+    Raises:
+        InputError: One is not as it was written.
     """
-    files = sorted(Path(folder).glob(f"*/{FACTS}"))
-    return {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    # Hidden folders are being written, or are left from a killed process.
+    files = [f for f in sorted(Path(folder).glob(f"*/{FACTS}")) if f.parent.name[0] != "."]
+    return {file.parent.name: _read(file) for file in files}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        describe(facts)
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        fix = "Export it again, or delete its folder."
+        raise InputError(f"{path} as it was written", "another", fix) from error
+    return facts
 
 
 def describe(facts: dict[str, Any]) -> str:

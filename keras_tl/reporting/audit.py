@@ -74,8 +74,8 @@ def _galleries(facts: Facts, album: Album) -> list[Block]:
     small = {name: _small(item, seen) for name, item in items.items()} if seen else {}
     for finding in chosen:
         shown = [pair for pair in _shown(finding) if all(name in items for name in pair[0])]
-        left = len(finding.sets) - len(shown)
-        more = f" ({left:,} more are listed below)" if left else ""
+        left = min(len(finding.sets), LISTED) - len(shown)
+        more = f" ({left:,} more are listed below)" if left > 0 else ""
         title = GALLERIES[finding.kind].format(noun=facts.noun) + more
         if shown and seen:
             blocks.append(Gallery(title, tuple(_picture(small, *pair) for pair in shown)))

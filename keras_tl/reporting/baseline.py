@@ -4,7 +4,7 @@ from typing import Any
 
 from keras_tl.reporting.blocks import Block, Cell, Section, Table, Text, number, percent, seconds
 from keras_tl.reporting.facts import Facts
-from keras_tl.reporting.headlines import HEADLINES
+from keras_tl.reporting.headlines import headlines
 
 TITLE = "Was transfer worth it?"
 LEVEL_OF_TEST = 0.05
@@ -37,6 +37,8 @@ def baseline_text(metrics: dict[str, Any], nouns: str) -> str:
     if gap.get("before_thresholds"):
         return f"{told}; the model was compared with it before thresholds were set."
     verdict = _verdict(gain, gap.get("p", 0.0), metrics, nouns)
+    if gap.get("of_one_group"):
+        verdict = f"all measured {nouns} are of one group, so that shows nothing of others"
     return f"{told}, {_distance(gain, is_share)}: {verdict}."
 
 
@@ -48,6 +50,8 @@ def _distance(gain: tuple[float, float, float], is_share: bool) -> str:
         value, low, high = -value, -high, -low
     if not is_share:
         words = f"{number(value)} {'more' if behind else 'less'} than this model"
+        if low == high:
+            return words
         return f"{words} (95 % interval {number(low)} to {number(high)})"
     points = f"{100 * value:.1f} points {'less' if behind else 'more'} than this model"
     words = "as this model does" if value == 0 else points
@@ -79,7 +83,7 @@ def baseline(facts: Facts) -> list[Section]:
         return []
     rows = [
         [Cell(label), Cell(show(facts.metrics.get(name))), Cell(show(found.get(name)))]
-        for name, label, show in HEADLINES[facts.task]
+        for name, label, show in headlines(facts)
     ]
     blocks: list[Block] = [
         Table(["figure", "this model", _within_a_line(found["kind"])], rows),
@@ -100,9 +104,13 @@ def _about(facts: Facts, found: dict[str, Any]) -> str:
     )
     about = (
         f"The baseline learned from the same training {facts.nouns} and was measured on the same "
-        f"split, in {seconds(found['seconds'])} ({settings}). The interval is of the difference: "
-        f"1,000 resamples of the {facts.nouns}, on which both are judged."
+        f"split, in {seconds(found['seconds'])} ({settings})."
     )
+    if not found["difference"].get("of_one_group"):
+        about += (
+            f" The interval is of the difference: 1,000 resamples of the {facts.nouns}, on which "
+            "both are judged."
+        )
     if (chance := found["difference"].get("p")) is not None:
         about += f" Exact McNemar test: p = {chance:.3g}."
     if found["difference"].get("before_thresholds"):

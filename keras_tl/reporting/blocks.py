@@ -254,7 +254,10 @@ def percent(share: float | None, digits: int = 1) -> str:
         return "–"
     while 0 < share < 1 and round(100 * share, digits) in (0, 100) and digits < MOST_DIGITS:
         digits += 1
-    return f"{100 * share:.{digits}f}\u00a0%"
+    shown, least = f"{100 * share:.{digits}f}", f"{10**-digits:.{digits}f}"
+    if 0 < share < 1 and float(shown) in (0, 100):
+        shown = f"< {least}" if share < 0.5 else f"> {100 - float(least):.{digits}f}"
+    return f"{shown}\u00a0%"
 
 
 def score(value: float | None) -> str:
@@ -266,7 +269,8 @@ def number(value: float | int | None) -> str:
     """A number in four significant digits, a count in full; "–" where there is none."""
     if value is None or value != value:
         return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    # 0 has no sign.
+    return f"{value:,}" if isinstance(value, int) else f"{value + 0.0:,.4g}"
 
 
 def seconds(value: float) -> str:

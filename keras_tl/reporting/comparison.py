@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, in_one_line
 from keras_tl.evaluation.bootstrap import mcnemar, paired_difference
 from keras_tl.files import atomic_write_text, check_file_path
 from keras_tl.reporting.blocks import (
@@ -27,7 +27,7 @@ from keras_tl.reporting.blocks import (
     seconds,
 )
 from keras_tl.reporting.facts import Facts, Outcome, read_facts
-from keras_tl.reporting.headlines import HEADLINES
+from keras_tl.reporting.headlines import headlines
 from keras_tl.reporting.learning import curve_names
 from keras_tl.reporting.page import render
 from keras_tl.reporting.plot import Axes, Line, extent, line_chart
@@ -95,7 +95,7 @@ def _names(facts: list[Facts]) -> list[str]:
 
 def _figures(facts: list[Facts], names: list[str]) -> Section:
     """A row for each run: the figures with intervals."""
-    headlines = HEADLINES[facts[0].task]
+    compared = headlines(facts[0])
     rows = []
     for name, each in zip(names, facts, strict=True):
         cells = [
@@ -103,14 +103,14 @@ def _figures(facts: list[Facts], names: list[str]) -> Section:
                 show(each.metrics.get(key)),
                 range_text(bounds(each, key), show),
             )
-            for key, _, show in headlines
+            for key, _, show in compared
         ]
         measured = Cell(
             f"{each.metrics.get('samples', 0):,}", each.metrics.get("measured_on", "test")
         )
         time = sum(each.metrics.get("seconds", {}).values())
         rows.append([Cell(name), measured, *cells, Cell(seconds(time) if time else "–")])
-    head = ["run", facts[0].nouns, *(label for _, label, _ in headlines), "time"]
+    head = ["run", facts[0].nouns, *(label for _, label, _ in compared), "time"]
     about = "Intervals are those of each run alone. Whether one run is better, the next table says."
     return Section("Result", (Table(head, rows), Text(about, "quiet")))
 
@@ -270,7 +270,7 @@ def _overlay(column: str, having: list[tuple[int, str, pd.DataFrame]]) -> Chart:
 def _settings(facts: list[Facts], names: list[str]) -> Section:
     """Settings that are not the same everywhere."""
     title = "Settings that differ"
-    tables: list[dict[str, Any]] = [{**_flat(each.config), **_thresholds(each)} for each in facts]
+    tables: list[dict[str, Any]] = [{**_flat(each), **_thresholds(each)} for each in facts]
     keys = list(dict.fromkeys(key for table in tables for key in table))
     rows = [
         row(key, *(str(table.get(key, "–")) for table in tables))
@@ -293,9 +293,16 @@ def _thresholds(facts: Facts) -> dict[str, Any]:
     return {"thresholds": ", ".join(f"{value:g}" for value in found)} if found else {}
 
 
-def _flat(config: str | None) -> dict[str, Any]:
+def _flat(facts_of_run: Facts) -> dict[str, Any]:
     """A configuration as one level of keys; the run's own folder always differs."""
-    facts = yaml.safe_load(config) if config else {}
+    facts = facts_of_run.run.read(Run.CONFIG, _read_yaml) if facts_of_run.config else {}
     versions = facts.pop("versions", {})
     facts.pop("out", None)
     return {**facts, **{f"version of {name}": value for name, value in versions.items()}}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise ValueError(in_one_line(error)) from error

@@ -73,7 +73,10 @@ def _values(facts: Facts, info: ModelInfo, by_split: dict[str, pd.Series]) -> Ta
                 column = values[:, k]
                 shown = (column.mean(), column.std(), column.min(), column.max())
                 rows.append(row(f"{target}, {split}", f"{len(column):,}", *map(number, shown)))
-    return Table(["target, split", facts.nouns, "mean", "deviation", "least", "largest"], rows)
+    head = ["target, split", facts.nouns, "mean", "deviation", "least", "largest"]
+    few = len(facts.class_names) > SHOWN_CLASSES
+    caption = f"The first {SHOWN_CLASSES} of {len(facts.class_names):,} targets." if few else ""
+    return Table(head, rows, caption)
 
 
 def _skipped(facts: Facts) -> list[Block]:

@@ -27,7 +27,10 @@ MAX_RANKED = 100_000
 # Between the classes or targets of one sample in the run's tables.
 SEPARATOR = "|"
 # What the pages read of the run's tables.
-HISTORY_COLUMNS, SPLITS_COLUMNS = ("phase", "epoch"), ("id", "label", "split", "sha256")
+HISTORY_COLUMNS = ("phase", "epoch", "loss", "learning_rate")
+SPLITS_COLUMNS = ("id", "label", "group", "split", "sha256")
+# Without these there is nothing to report.
+NEEDED = {"single-label": "accuracy", "multi-label": "subset_accuracy", "regression": "mae"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,9 @@ class Facts:
     @property
     def name(self) -> str:
         """The run folder's name."""
-        return self.run.folder.resolve().name
+        # It may have bytes that are no text.
+        name = self.run.folder.resolve().name
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
     @property
     def task(self) -> str:
@@ -195,7 +200,7 @@ def read_facts(run: Run, metrics: dict[str, Any] | None = None) -> Facts:
         Its content.
 
     Raises:
-        InputError: `model.json` is there and cannot be used.
+        InputError: A file is there and cannot be used.
     """
 
     def read(name: str, how: Callable[[Path], Any]) -> Any:
@@ -207,9 +212,11 @@ def read_facts(run: Run, metrics: dict[str, Any] | None = None) -> Facts:
         read(name, lambda path: _read_outcome(path, info)) if info else None
         for name in (Run.PREDICTIONS, Run.VAL_PREDICTIONS)
     ]
+    if metrics is None:
+        metrics = read(Run.METRICS, lambda _: _measured(run, info)) or {}
     return Facts(
         run=run,
-        metrics=metrics or (run.metrics if run.is_whole else {}),
+        metrics=metrics,
         info=info,
         history=read(Run.HISTORY, lambda path: _with(pd.read_csv(path), HISTORY_COLUMNS)),
         outcome=outcomes[0],
@@ -218,6 +225,13 @@ def read_facts(run: Run, metrics: dict[str, Any] | None = None) -> Facts:
         config=read(Run.CONFIG, lambda path: path.read_text(encoding="utf-8")),
         audit=read(Run.AUDIT, read_audit),
     )
+
+
+def _measured(run: Run, info: ModelInfo | None) -> dict[str, Any]:
+    metrics = run.metrics
+    if info is not None and (name := NEEDED[info.task]) not in metrics:
+        raise KeyError(f"no {name}")
+    return metrics
 
 
 def label_matrix(labels: pd.Series, info: ModelInfo) -> np.ndarray:
@@ -275,8 +289,11 @@ def _read_outcome(path: Path, info: ModelInfo) -> Outcome:
     if has_many(info):
         return _read_sparse(table, ids, info)
     outputs = table[[f"p_{name}" for name in info.class_names]].astype(float).to_numpy()
-    chosen = decide(outputs.astype(np.float32), info)
-    return Outcome(ids, outputs, label_matrix(table["true"], info), chosen)
+    chosen, truth = decide(outputs.astype(np.float32), info), label_matrix(table["true"], info)
+    is_known = info.task == "multi-label" or truth.any(axis=1).all()
+    if not (is_known and np.isfinite(outputs).all()):
+        raise ValueError("a probability that is no number, or a true class that is none")
+    return Outcome(ids, outputs, truth, chosen)
 
 
 def _read_sparse(table: pd.DataFrame, ids: np.ndarray, info: ModelInfo) -> Outcome:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tl.backbones.hub_layer import HubLayer
 from keras_tl.topology import calls
 
 BATCH = 8
@@ -20,9 +21,12 @@ def last_feature_map(model: keras.Model) -> keras.KerasTensor | None:
         model: A flat functional model.
 
     Returns:
-        The tensor, or None where there is none.
+        The tensor, or None where there is none, as in front of a TF-Hub module, whose own maps
+        cannot be seen: what is before it are the pixels.
     """
     for node in reversed(calls(model)):
+        if isinstance(node.operation, HubLayer):
+            return None
         for tensor in node.outputs:
             if len(tensor.shape) == 4 and (tensor.shape[1] or 0) * (tensor.shape[2] or 0) > 1:
                 return tensor

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from keras_tl.reporting.blocks import number, percent, score
+from keras_tl.reporting.facts import Facts
 
 Show: TypeAlias = Callable[[float | None], str]
 # Name in metrics.json, label, how it is written.
@@ -27,3 +28,11 @@ HEADLINES: dict[str, tuple[tuple[str, str, Show], ...]] = {
         ("spearman", "correlation of ranks", score),
     ),
 }
+# Of several targets, which may have different units, no mean says anything.
+_IN_A_UNIT = ("mae", "rmse")
+
+
+def headlines(facts: Facts) -> list[tuple[str, str, Show]]:
+    """The rows of `HEADLINES` that say something of a run."""
+    several = facts.task == "regression" and len(facts.class_names) > 1
+    return [row for row in HEADLINES[facts.task] if not (several and row[0] in _IN_A_UNIT)]

@@ -95,8 +95,10 @@ def _bands(history: pd.DataFrame) -> list[Band]:
 
 def _kept(history: pd.DataFrame) -> list[int]:
     """Rows with the lowest validation loss of their phase, by which weights are chosen."""
-    rows = []
+    rows: list[int] = []
     judged = REFINED if REFINED in history else "val_loss"
+    if judged not in history:
+        return rows
     for _, start, end in _stretches(history):
         losses = history[judged].iloc[start:end].to_numpy(float)
         if np.isfinite(losses).any():

@@ -108,7 +108,8 @@ def _table(
     head = ["words", "texts", score, *([] if cut is None else ["cut off"])]
     counted = "." if facts.groups is None else ", for which whole groups count."
     about = f"With 95 % intervals (Wilson, JASA 22, 1927){counted}"
-    return Table(head, found, "" if facts.task == "regression" else about)
+    without = facts.task == "regression" or facts.of_one_group
+    return Table(head, found, "" if without else about)
 
 
 def _score(facts: Facts, outcome: Outcome, rows: np.ndarray) -> Cell:
@@ -118,5 +119,7 @@ def _score(facts: Facts, outcome: Outcome, rows: np.ndarray) -> Cell:
     groups = None if facts.groups is None else np.unique(facts.groups[rows], return_inverse=True)[1]
     ((low,), (high,)) = wilson(right[:, None].astype(float), np.ones((len(right), 1)), groups)
     share = float(right.mean())
+    if facts.of_one_group:
+        return Cell(percent(share))
     under = f"{percent(low, 0)} to {percent(high, 0)}".replace(" ", "\u00a0")
     return Cell(percent(share), under, span=(float(low), share, float(high)))

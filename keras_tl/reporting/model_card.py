@@ -162,7 +162,7 @@ def _training(facts: Facts) -> Section:
     config = facts.run.config
     rows = [
         row("backbone", _backbone(facts.info)),
-        row("weights it started from", _weights(config.weights, facts.noun)),
+        row("weights it started from", _weights(config, facts.noun)),
         _input_row(facts.info),
         row("split", _split(config, facts.nouns)),
         *([row("augmentation", str(config.augment))] if facts.noun == "image" else []),
@@ -172,12 +172,17 @@ def _training(facts: Facts) -> Section:
         row("seed", str(config.seed)),
     ]
     if facts.info.thresholds:
-        told = ", ".join(f"{threshold:g}" for threshold in facts.info.thresholds)
-        rows.append(row("thresholds", told))
+        rows.append(row("thresholds", _first([f"{t:g}" for t in facts.info.thresholds])))
     if facts.history is not None and not facts.history.empty:
+        # Older runs do not say it, and rates of steps in between are in no file.
+        rates = {
+            phase["name"]: phase.get("learning_rate") for phase in facts.metrics.get("phases", ())
+        }
         for phase, epochs in facts.history.groupby("phase", sort=False):
-            highest = number(float(epochs["learning_rate"].max()))
-            rows.append(row(f"phase “{phase}”", f"{len(epochs)} epochs, highest rate {highest}"))
+            told = f"{len(epochs)} epoch" + ("s" if len(epochs) > 1 else "")
+            if (rate := rates.get(phase)) is not None:
+                told += f", highest rate {number(rate)}"
+            rows.append(row(f"phase “{phase}”", told))
     about = "All settings are in config.yaml."
     return Section(title, (Table(["setting", "value"], rows, about, names=2),))
 
@@ -205,7 +210,10 @@ def _backbone(info: ModelInfo) -> str:
     return path.name if path.is_absolute() else name
 
 
-def _weights(weights: str, noun: str) -> str:
+def _weights(config: TrainConfig, noun: str) -> str:
+    weights = config.weights
+    if config.is_of_hub and weights == "imagenet":
+        return "those the module was published with"
     pretrained = {"image": "ImageNet", "text": "those the encoder was published with"}
     named = {"imagenet": pretrained[noun], "none": "none: random ones"}
     return named.get(weights, f"the file {Path(weights).name}")

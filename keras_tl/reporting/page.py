@@ -18,7 +18,7 @@ from keras_tl.reporting.lengths import lengths, tokens_text
 from keras_tl.reporting.model_card import write_model_card
 from keras_tl.reporting.pictures import pictures
 from keras_tl.reporting.result import result, warned
-from keras_tl.reporting.texts import texts
+from keras_tl.reporting.texts import printable, texts
 from keras_tl.runs import Run
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def render(title: str, subtitle: str, sections: list[Section]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     template = environment.get_template("page.html")
-    return template.render(title=title, subtitle=subtitle, sections=sections)
+    # Names may hold characters that turn a page's text around, as texts may.
+    return printable(template.render(title=title, subtitle=subtitle, sections=sections))
 
 
 _SectionMaker = Callable[[Facts], Section]

@@ -1,5 +1,6 @@
 """The first section: the result in a sentence, and the figures that matter most."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ from keras_tl.reporting.baseline import baseline_text
 from keras_tl.reporting.blocks import Block, Figure, Figures, Section, Text, number, percent
 from keras_tl.reporting.doubts import leaked_text, suspects_text
 from keras_tl.reporting.facts import Facts
-from keras_tl.reporting.headlines import HEADLINES, Show
+from keras_tl.reporting.headlines import Show, headlines
 
 SHOWN_WARNINGS = 10
+SHOWN_TARGETS = 5
 NO_WORSE = ", which is no worse than the model."
 NO_BREAK = "\u00a0"
 # What the intervals call a figure, where it has another name there.
@@ -25,7 +27,7 @@ def result(facts: Facts) -> Section:
     for beside in (_always_the_same(facts), baseline_text(facts.metrics, facts.nouns)):
         if beside:
             blocks.append(Text(beside))
-    blocks.append(Figures(tuple(_headline(facts, *row) for row in HEADLINES[facts.task])))
+    blocks.append(Figures(tuple(_headline(facts, *row) for row in headlines(facts))))
     if suspects := suspects_text(facts):
         blocks.append(Text(suspects))
     if decided := thresholds_text(facts):
@@ -42,8 +44,11 @@ def warned(facts: Facts) -> list[Section]:
     if not lines:
         return []
     blocks = [Text(line, "note") for line in lines[:SHOWN_WARNINGS]]
-    if left := len(lines) - len(blocks):
+    if (left := len(lines) - len(blocks)) > 0:
         blocks.append(Text(f"{left:,} more are in metrics.json.", "quiet"))
+    if facts.metrics.get("thresholds_chosen_by"):
+        about = "They are of the training, and of its figures before thresholds were chosen."
+        blocks.insert(0, Text(about, "quiet"))
     return [Section("Warnings", tuple(blocks))]
 
 
@@ -95,9 +100,15 @@ def _sentence(facts: Facts) -> str:
     noun = facts.noun if samples == 1 else facts.nouns
     where = f"{samples:,} {noun} of the {split} split"
     if facts.task == "regression":
-        interval = _in_words(facts, "mae", number)
-        names = ", ".join(facts.class_names)
-        return f"On {where}, {names} is off by {number(metrics['mae'])} on average{interval}."
+        errors = [(n, row["mae"]) for n, row in metrics.get("per_target", {}).items()]
+        if len(errors) > 1:
+            # They may have different units, so their mean would say nothing.
+            told = ", ".join(f"{name} by {number(error)}" for name, error in errors[:SHOWN_TARGETS])
+            more = f" (and {len(errors) - SHOWN_TARGETS:,} more targets)"
+            told += more if len(errors) > SHOWN_TARGETS else ""
+            return f"On {where}, the model is off on average: {told}."
+        interval, name = _in_words(facts, "mae", number), facts.class_names[0]
+        return f"On {where}, {name} is off by {number(metrics['mae'])} on average{interval}."
     if facts.task == "multi-label":
         interval = _in_words(facts, "subset_accuracy", percent)
         share = percent(metrics["subset_accuracy"])
@@ -138,7 +149,7 @@ def thresholds_text(facts: Facts) -> str:
         A sentence; "" where none were chosen.
     """
     if not (chosen := facts.metrics.get("thresholds_chosen_by")):
-        return ""
+        return _given_thresholds(facts)
     rule = {"f1": "the highest F1", "youden": "the highest sensitivity + specificity"}
     share = f"{100 * (chosen['share'] or 0):g}{NO_BREAK}%"
     asked = rule.get(chosen["rule"], f"a {chosen['rule']} of {share}")
@@ -153,7 +164,21 @@ def thresholds_text(facts: Facts) -> str:
     threshold, positive = facts.info.thresholds[0], chosen["positive"]
     if positive == facts.class_names[0]:
         threshold = 1.0 - threshold
-    return f"“{positive}” is called from a probability of {number(threshold)} on, {where}."
+    return f"{_called_from(positive, threshold)}, {where}."
+
+
+def _given_thresholds(facts: Facts) -> str:
+    """The same where no rule chose them; "" where they are those of a new run."""
+    info = facts.info
+    if info is None or info.thresholds == replace(info, thresholds=()).thresholds:
+        return ""
+    if facts.task == "multi-label":
+        return "Classes are called at thresholds that were given."
+    return f"{_called_from(facts.class_names[1], info.thresholds[0])}, which was given."
+
+
+def _called_from(name: str, threshold: float) -> str:
+    return f"“{name}” is called from a probability of {percent(threshold, 2)} on"
 
 
 def _about_intervals(facts: Facts) -> str:

@@ -131,7 +131,9 @@ def excerpts(item: Item, stretches: Sequence[Stretch], size: int) -> tuple[Excer
 
 def printable(text: str) -> str:
     """Text whose characters can all be shown, and leave the page as it is."""
-    return "".join(map(_shown, text.replace("\r\n", "\n").replace(_SOFT_HYPHEN, "")))
+    lines = text.replace("\r\n", "\n").replace(_SOFT_HYPHEN, "").split("\n")
+    # A page's pictures are long, and letters and digits alone.
+    return "\n".join(n if n.isprintable() else "".join(map(_shown, n)) for n in lines)
 
 
 def _shown(character: str) -> str:

@@ -7,8 +7,8 @@ from keras_tl.reporting.facts import Facts
 from keras_tl.reporting.plot import Axes, bar_chart, extent, scatter_chart
 from keras_tl.reporting.result import bounds, range_text
 
-# Points of a scatter, targets with charts, bars of a histogram at most.
-MAX_POINTS, MAX_TARGETS, BARS = 800, 6, 24
+# Points of a scatter, targets with charts and in a table, bars of a histogram at most.
+MAX_POINTS, MAX_TARGETS, TABLE_ROWS, BARS = 800, 6, 30, 24
 
 
 def predicted_and_true(facts: Facts) -> Section:
@@ -49,11 +49,15 @@ def per_target(facts: Facts) -> Section:
     """Errors and R2 of each target with intervals."""
     position = {name: index for index, name in enumerate(facts.class_names)}
     rows = []
-    for name, values in facts.metrics["per_target"].items():
+    targets = facts.metrics["per_target"]
+    for name, values in list(targets.items())[:TABLE_ROWS]:
         cells = [
             Cell(show(values[key]), range_text(bounds(facts, key, position[name]), show))
             for key, show in (("mae", number), ("rmse", number), ("r2", score))
         ]
         rows.append([Cell(name), *cells])
     head = ["target", "mean absolute error", "root mean squared error", "R²"]
-    return Section("Each target", (Table(head, rows, "With 95 % intervals."),))
+    about = "With 95 % intervals."
+    if len(rows) < len(targets):
+        about += f" The first {len(rows)} of {len(targets):,}; all are in metrics.json."
+    return Section("Each target", (Table(head, rows, about),))

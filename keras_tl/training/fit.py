@@ -133,7 +133,7 @@ def run_phases(
         own = callbacks(phase) if callbacks else ()
         if checkpoint and index < len(done):
             checkpoint.give_back(own, index)
-            result.phases.append(PhaseReport.read(phase.name, summary, done[index]))
+            result.phases.append(PhaseReport.read(phase, summary, done[index]))
             continue
         log.info("Phase %d of %d, %s. %s", index + 1, len(phases), phase.name, summary)
         if checks.are_pretrained(phases):
@@ -228,7 +228,8 @@ class _PhaseRun:
 
     def report(self, summary: FreezingSummary, seconds: dict[str, float]) -> PhaseReport:
         """What is to be known of the phase."""
-        return PhaseReport(self.phase.name, summary, self.cut, tuple(self.passes), seconds)
+        rate = self.phase.learning_rate
+        return PhaseReport(self.phase.name, summary, self.cut, tuple(self.passes), seconds, rate)
 
     @property
     def _steps_at_once(self) -> int:

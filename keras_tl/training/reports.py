@@ -5,6 +5,7 @@ from typing import Any
 
 from keras_tl.freezing import FreezingSummary
 from keras_tl.training.passes import Pass
+from keras_tl.training.phases import Phase
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class PhaseReport:
             from the input on.
         passes: Runs of the frozen prefix over images.
         seconds: Wall time of the passes and of the training.
+        learning_rate: The phase's highest rate.
     """
 
     name: str
@@ -25,6 +27,7 @@ class PhaseReport:
     cut: tuple[str, ...]
     passes: tuple[Pass, ...]
     seconds: dict[str, float]
+    learning_rate: float
 
     def kept(self) -> dict[str, Any]:
         """What a checkpoint keeps of it; `freezing` is read from the model again."""
@@ -32,10 +35,10 @@ class PhaseReport:
         return {"cut": self.cut, "passes": passes, "seconds": self.seconds}
 
     @classmethod
-    def read(cls, name: str, summary: FreezingSummary, kept: dict[str, Any]) -> "PhaseReport":
+    def read(cls, phase: Phase, summary: FreezingSummary, kept: dict[str, Any]) -> "PhaseReport":
         """Reads what was kept of a phase."""
-        passes = tuple(Pass(**done) for done in kept["passes"])
-        return cls(name, summary, tuple(kept["cut"]), passes, kept["seconds"])
+        passes, rate = tuple(Pass(**done) for done in kept["passes"]), phase.learning_rate
+        return cls(phase.name, summary, tuple(kept["cut"]), passes, kept["seconds"], rate)
 
 
 @dataclass

@@ -1,7 +1,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from hub_modules import ImageModule
 
+from keras_tl.builders.hub import build_hub_model
 from keras_tl.reporting.gradcam import grad_cam, last_feature_map
 
 
@@ -76,3 +79,11 @@ def test_a_model_of_vectors_has_no_map():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(inputs))
     assert grad_cam(model, np.zeros((1, 4), np.float32), np.array([0])) is None
+
+
+def test_in_front_of_a_hub_module_there_is_no_feature_map(tmp_path):
+    """What is there are the pixels, whose colours show nothing of the module."""
+    tf.saved_model.save(ImageModule(16), str(tmp_path))
+    model = build_hub_model(tmp_path, outputs=2, image_size=16)
+    assert last_feature_map(model) is None
+    assert grad_cam(model, np.zeros((1, 16, 16, 3), np.float32), np.array([0])) is None

@@ -7,9 +7,11 @@ import pytest
 import yaml
 from run_folders import make_run
 
+from keras_tl.config import TrainConfig
 from keras_tl.data.audit.findings import Audit, Finding
+from keras_tl.errors import InputError
 from keras_tl.reporting.facts import read_facts
-from keras_tl.reporting.model_card import model_card, write_model_card
+from keras_tl.reporting.model_card import _weights, model_card, write_model_card
 
 NAMES = ("cat", "dog", "a|b <i>")
 TITLES = ("Intended use", "Result", "The data", "Training", "Limits", "Licence", "Using the model")
@@ -204,3 +206,29 @@ def test_exports_are_listed_and_those_with_older_thresholds_named(tmp_path):
     assert "to be exported again" not in card
     replace(made.info, thresholds=(0.3,)).write(made.run.folder)
     assert "to be exported again: litert-float32" in card_of(made.run)
+
+
+def test_what_an_export_left_half_written_is_none(tmp_path):
+    made = make_run(tmp_path, names=("cat", "dog"))
+    folder = made.run.folder / ".0123-litert-float32"
+    folder.mkdir()
+    (folder / "export.json").write_text("{}", encoding="utf-8")
+    assert ".0123" not in card_of(made.run)
+    folder.rename(made.run.folder / "litert-float32")
+    with pytest.raises(InputError, match=r"export\.json as it was written"):
+        card_of(made.run)
+
+
+def test_the_highest_rate_is_the_phases_own(tmp_path):
+    """The history has the rates at the ends of epochs."""
+    made = make_run(tmp_path)
+    assert "| 5 epochs |" in card_of(made.run)
+    metrics = made.run.metrics
+    metrics["phases"][0]["learning_rate"] = 0.0123
+    made.run.path(made.run.METRICS).write_text(json.dumps(metrics), encoding="utf-8")
+    assert "5 epochs, highest rate 0.0123" in card_of(made.run)
+
+
+def test_the_weights_of_a_hub_module_are_its_own():
+    config = TrainConfig("d", "o", "hub:https://tfhub.dev/google/a/1", image_size=224)
+    assert _weights(config, "image") == "those the module was published with"

@@ -11,9 +11,10 @@ from run_folders import ODD_NAMES, Page, make_run
 from scipy.stats import binomtest
 
 from keras_tl.data.source import content_hash
+from keras_tl.errors import InputError
 from keras_tl.evaluation.bootstrap import classification_intervals
 from keras_tl.evaluation.metrics import decide
-from keras_tl.reporting.blocks import percent
+from keras_tl.reporting.blocks import number, percent
 from keras_tl.reporting.facts import read_facts
 from keras_tl.reporting.page import write_report
 from keras_tl.reporting.pictures import SHOWN
@@ -161,6 +162,44 @@ def test_a_file_that_is_missing_is_named(made, file, said):
     assert said in report(made.run).text
 
 
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("metrics.json", lambda text: text.replace('"accuracy"', '"other"')),
+        ("history.csv", lambda text: text.replace("learning_rate", "rate")),
+        ("splits.csv", lambda text: text.replace("group", "grp")),
+        ("predictions.csv", lambda text: re.sub(r",[^,\n]*\n$", ",nan\n", text)),
+    ],
+)
+def test_a_file_that_was_changed_is_named(made, file, change):
+    path = made.run.path(file)
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(InputError, match="as it was written"):
+        report(made.run)
+
+
+def test_names_that_would_turn_the_page_around_are_not_printed(tmp_path):
+    made = make_run(tmp_path, names=("a\u202eb", "c\x1bd", "e"))
+    text = report(made.run).text
+    assert "a\ufffdb" in text and not {"\u202e", "\x1b"} & set(text)
+
+
+def test_of_a_thousand_targets_a_few_are_shown(tmp_path):
+    made = make_run(tmp_path, task="regression", names=tuple(f"t{k}" for k in range(60)), count=240)
+    page = report(made.run).text
+    assert "(and 55 more targets)" in page and "The first 30 of 60; all are in metrics.json" in page
+    assert "The first 30 of 60 targets." in page
+    assert "t29" in page and "t45" not in page
+
+
+def test_thresholds_that_were_given_are_told(tmp_path):
+    made = make_run(tmp_path, names=("ill", "well"))
+    assert "is called from" not in report(made.run).text
+    replace(made.info, thresholds=(0.99999,)).write(made.run.folder)
+    said = "“well” is called from a probability of 99.999 % on, which was given."
+    assert said in report(made.run).text.replace("\u00a0", " ")
+
+
 def test_metrics_of_an_older_version_do(made):
     old = {key: made.run.metrics[key] for key in ("task", "samples", "accuracy", "per_class")}
     made.run.path("metrics.json").write_text(json.dumps(old))
@@ -227,7 +266,10 @@ def test_several_labels(tmp_path, tiny_model):
 @pytest.mark.parametrize("names", [("depth <mm>",), ("a", "b", "c")])
 def test_values(tmp_path, names):
     page = report(make_run(tmp_path, task="regression", names=names).run)
-    assert f"{', '.join(names)} is off by" in page.text
+    off = "depth <mm> is off by" if len(names) == 1 else "the model is off on average: a by"
+    assert off in page.text
+    # Targets of several units have no mean error.
+    assert page.texts.count("root mean squared error") == (2 if len(names) == 1 else 1)
     assert page.texts.count("residual") == len(names)
     assert "Calibration" not in page.text and "Confusion" not in page.text
 
@@ -287,10 +329,16 @@ def test_two_classes_have_one_curve_of_the_rarer_one(tmp_path):
         (0.996, 0, "99.6 %"),
         (0.0004, 1, "0.04 %"),
         (0.987, 1, "98.7 %"),
+        (1 - 1e-9, 1, "> 99.999999 %"),
+        (1e-9, 1, "< 0.000001 %"),
     ],
 )
 def test_only_all_is_a_hundred_per_cent(share, digits, text):
     assert percent(share, digits).replace("\u00a0", " ") == text
+
+
+def test_0_has_no_sign():
+    assert number(-0.0) == "0"
 
 
 def test_one_image_has_no_calibration(made):

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from run_folders import Page, make_run, make_text_run
@@ -283,6 +284,18 @@ def test_lengths_by_hand(tmp_path):
     assert f"{100 * cut.mean():.1f}" in section.blocks[0].text
 
 
+def test_of_one_group_no_interval_is_shown(tmp_path):
+    made = make_text_run(tmp_path)
+    splits = pd.read_csv(made.run.path(made.run.SPLITS))
+    splits["group"] = "author 1"
+    splits.to_csv(made.run.path(made.run.SPLITS), index=False)
+    facts = read_facts(made.run)
+    assert facts.of_one_group
+    table = lengths(facts, Album(facts, made.source), model=word_model()).blocks[-1]
+    assert "interval" not in table.caption
+    assert {row[2].under for row in table.rows} == {""}
+
+
 def test_of_a_pair_the_first_text_takes_room_in_each_window():
     seen = TextInput(max_tokens=12, windows=2, texts=2)
     info = ModelInfo(
@@ -346,6 +359,15 @@ def test_a_few_texts_do_not_show_it_whatever_their_resamples_say():
     # Of groups there is no such test.
     del facts["baseline"]["difference"]["p"]
     assert baseline_text(facts, "texts").endswith(": transfer was worth it.")
+
+
+@pytest.mark.parametrize("figure", ["accuracy", "mae"])
+def test_one_group_shows_nothing_of_others(figure):
+    facts = baseline_facts(0.5, 0.5, 0.5, figure)
+    facts["baseline"]["difference"]["of_one_group"] = True
+    told = baseline_text(facts, "texts")
+    assert "interval" not in told
+    assert told.endswith(": all measured texts are of one group, so that shows nothing of others.")
 
 
 def test_where_thresholds_were_set_nothing_is_said_of_what_was_before():
