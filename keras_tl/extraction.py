@@ -325,7 +325,7 @@ def _fill(
             skipped = [item for item, _ in some if item.reason]
             folder.write(number, written, read, skipped, runner.computed_in if read else "")
             number += 1
-        index = folder.finish()
+        index = folder.finish(number)
     if index["skipped"]:
         where = folder.path / SKIPPED
         log.warning("%d of %d could not be read: see %s", index["skipped"], total, where)

@@ -13,7 +13,7 @@ import numpy as np
 from keras_tl.backbones.encoder_layers import SelfAttention
 from keras_tl.backbones.host import behind_host
 from keras_tl.backbones.layers import FreezableDropout, FreezableStochasticDepth
-from keras_tl.topology import call_again, calls, producer, sublayers
+from keras_tl.topology import call_again, calls, layers_within, producer, sublayers
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ def split(model: keras.Model) -> Split:
     names = tuple(producer(tensor) for tensor in tensors)
     if {id(t) for t in tensors} <= {id(t) for t in model.inputs}:
         return Split(None, model, names)
+    if _loses_masks(model, tensors):
+        inputs = tuple(map(producer, model.inputs))
+        return Split(None, model, inputs)
     return Split(
         keras.Model(model.input, tensors, name="frozen_prefix"),
         _suffix(model, tensors),
@@ -83,6 +86,19 @@ def is_live(layer: Any) -> bool:
 def _draws(layer: keras.layers.Layer) -> int:
     """How many random generators a layer has: their states are variables, but no weights."""
     return len(layer.variables) - len(layer.weights)
+
+
+def _loses_masks(model: keras.Model, tensors: list[Any]) -> bool:
+    """Whether a later layer reads several tensors' masks, which new inputs do not carry.
+
+    A single `mask` is an argument of the call; those of `MultiHeadAttention` are looked for on the
+    tensors when it runs.
+    """
+    if all(getattr(tensor, "_keras_mask", None) is None for tensor in tensors):
+        return False
+    layers = [node.operation for node in calls(model) if isinstance(node.operation, keras.Layer)]
+    inner = [each for layer in layers for each in layers_within(layer)]
+    return any(isinstance(layer, keras.layers.MultiHeadAttention) for layer in inner)
 
 
 def _suffix(model: keras.Model, tensors: list[Any]) -> keras.Model:

@@ -30,6 +30,7 @@ from keras_tl.export.saved_model import check_fit
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
 from keras_tl.runs import Run
+from keras_tl.training.arguments import functional
 from keras_tl.training.checks import check_shapes
 
 log = logging.getLogger("keras_tl")
@@ -70,6 +71,7 @@ def _outputs(
     model: keras.Model, samples: Samples, info: ModelInfo, **how: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """A model's outputs for labelled images or texts, and the targets."""
+    model = functional(model)
     check_class_names(samples.source.class_names, info)
     check_shapes(model, samples)
     outputs = predict_images(model, samples, **how)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from keras_tl.backbones.graph import Replace, rebuild
+from keras_tl.backbones.graph import Replace, layer_in_float32, leaf_operations, rebuild
 
 ACCELERATORS = ("GPU", "TPU")
 
@@ -49,8 +49,8 @@ def for_a_cpu(models: Sequence[keras.Model]) -> list[keras.Model]:
         Models over one new graph, with equal weights, which compute in float32; those given,
         where they do so on one device.
     """
-    if any(map(_is_mixed, models[0].layers)):
-        return _copies(models, _in_float32)
+    if any(map(_is_mixed, leaf_operations(models[0]))):
+        return _copies(models, lambda layer: layer_in_float32(layer) if _is_mixed(layer) else layer)
     return on_one_device(models)
 
 
@@ -65,12 +65,6 @@ def _copies(models: Sequence[keras.Model], replace: Replace | None = None) -> li
     ]
 
 
-def _is_mixed(layer: keras.Layer) -> bool:
+def _is_mixed(layer: keras.Operation) -> bool:
     """Whether a layer computes in 16 bits with weights of 32."""
-    return layer.compute_dtype != layer.variable_dtype
-
-
-def _in_float32(layer: keras.Layer) -> keras.Layer:
-    if not _is_mixed(layer):
-        return layer
-    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+    return isinstance(layer, keras.Layer) and layer.compute_dtype != layer.variable_dtype

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_tl.backbones.encoders import load_encoder
 from keras_tl.backbones.graph import clean_name
-from keras_tl.backbones.host import behind_host
+from keras_tl.backbones.host import behind_host, tokenize_of
 from keras_tl.backbones.hub import load_hub_backbone
 from keras_tl.backbones.load import load_backbone
 from keras_tl.config import HUB, TrainConfig
@@ -51,9 +51,11 @@ class Scorer:
     @property
     def facts(self) -> dict[str, Any]:
         """All that decides the outputs, apart from the items, JSON-ready."""
+        tokenize = tokenize_of(self.model)
+        tokens = {"tokens": tokenize.key} if tokenize else {}
         return {
             "kind": self.kind,
-            "model": {**self.origin, "sha256": fingerprint(behind_host(self.model))},
+            "model": {**self.origin, "sha256": fingerprint(behind_host(self.model)), **tokens},
             "outputs": len(self.info.class_names),
             "input": asdict(self.info.text_input or self.info.images),
         }

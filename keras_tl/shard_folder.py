@@ -151,8 +151,11 @@ class ShardFolder:
         facts = ShardFacts(file, len(read), left_out, digest, computed_in)
         atomic_write_text(self._progress(number), json.dumps(asdict(facts)))
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self, count: int) -> dict[str, Any]:
         """Writes the list of what was skipped and the index, and ends.
+
+        Args:
+            count: How many shards there are; others are of data that were longer once.
 
         Returns:
             The index.
@@ -161,11 +164,14 @@ class ShardFolder:
         with atomic_file(self.path / SKIPPED) as aside, _written(aside) as file:
             rows = csv_writer(file)
             rows.writerow(("id", "reason"))
-            number = 0
-            while found := self.done(number):
+            for number in range(count):
+                found = _read(self._progress(number), _shard_facts)
                 rows.writerows(found.skipped)
                 shards.append({**asdict(found), "skipped": len(found.skipped)})
-                number += 1
+        kept = {shard["file"] for shard in shards}
+        for path in self.path.glob(f"{self._name}-*{self._form.ending}"):
+            if path.name not in kept:
+                path.unlink()
         engines = dict.fromkeys(shard["computed_in"] for shard in shards if shard["computed_in"])
         self._facts |= {
             "items": sum(shard["items"] for shard in shards),

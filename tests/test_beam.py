@@ -364,3 +364,11 @@ def test_several_processes_give_each_item_once(run, photos, tmp_path):
     columns = [f"p_{name}" for name in run.info.class_names]
     plain = run.model().predict(pixels_of(photos, frame.index), verbose=0)
     np.testing.assert_allclose(frame[columns], plain, atol=ATOL)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    pipe = tmp_path / "a.png"
+    os.mkfifo(pipe)
+    [found] = transforms.ReadFiles(texts=False).process(Item("a.png", str(pipe)))
+    assert found.tag == transforms.SKIPPED and found.value.reason

@@ -263,3 +263,15 @@ def test_what_is_cleared_while_it_is_read_is_used(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.utime", gone)
     assert kept(tmp_path / "made", lambda: b"another") == b"converted"
+
+
+@pytest.mark.parametrize("kind", INSTALLED)
+def test_training_and_validation_may_ask_at_the_same_time(prefix, pixels, tmp_path, kind):
+    engine = kind(prefix, tmp_path)
+    given = [np.repeat(pixels[k : k + 1], 8, axis=0) for k in range(4)]
+    expected = [engine(some) for some in given]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda n: engine(given[n % 4]), range(80)))
+    for n, outputs in enumerate(found):
+        for output, right in zip(outputs, expected[n % 4], strict=True):
+            np.testing.assert_array_equal(output, right)

@@ -546,3 +546,21 @@ def test_a_process_that_is_killed_leaves_whole_shards(whole, photos, tiny, tmp_p
     again = ktl.extract(str(photos), out, shard_items=15, **tiny)
     pd.testing.assert_frame_equal(table(again), table(whole), atol=ATOL)
     assert not list(out.glob(".*"))
+
+
+def test_another_tokenizer_is_another_model(texts, tmp_path, monkeypatch):
+    def changed(path):
+        words = (path / "vocab.txt").read_text().splitlines()
+        words[-1], words[-2] = words[-2], words[-1]
+        (path / "vocab.txt").write_text("\n".join(words) + "\n")
+
+    shutil.copytree(texts / "bert", tmp_path / "bert")
+    how = {"backbone": str(tmp_path / "bert"), "max_tokens": 16, "text_column": "text"}
+    how |= {"verbose": 0, "shard_items": 8}
+    with monkeypatch.context() as patched:
+        killed_at(1, patched)
+        with pytest.raises(KeyboardInterrupt):
+            ktl.extract(str(texts / "reviews.csv"), tmp_path / "out", **how)
+    changed(tmp_path / "bert")
+    with pytest.raises(InputError, match="model"):
+        ktl.extract(str(texts / "reviews.csv"), tmp_path / "out", **how)

@@ -286,3 +286,14 @@ def test_with_everything_frozen_the_output_is_the_cut():
     assert not parts.suffix.weights
     x = like(model.input, 0)
     np.testing.assert_array_equal(parts.suffix(parts.prefix(x)), model(x))
+
+
+def test_where_masks_would_be_lost_nothing_is_cut():
+    """`MultiHeadAttention` looks for its masks on the tensors that it gets."""
+    ids = keras.Input((5,), dtype="int32")
+    x = keras.layers.Embedding(7, 4, mask_zero=True, name="words")(ids)
+    attention = keras.layers.MultiHeadAttention(2, 3, name="attention")(x, x)
+    pooled = keras.layers.GlobalAveragePooling1D(name="mean")(attention)
+    model = frozen(keras.Model(ids, dense("out", pooled)), "words")
+    parts = frozen_prefix.split(model)
+    assert parts.prefix is None and parts.suffix is model

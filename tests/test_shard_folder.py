@@ -78,7 +78,7 @@ def test_the_index_names_all_engines(begun):
     folder.write(1, columns(), [ITEM], [], "OpenVINO")
     folder.write(2, columns(0), [], [BAD], "")
     folder.write(3, columns(), [ITEM], [], "TensorFlow")
-    index = folder.finish()
+    index = folder.finish(4)
     assert index["computed_in"] == "TensorFlow, OpenVINO"
     engines = [shard["computed_in"] for shard in index["shards"]]
     assert engines == ["TensorFlow", "OpenVINO", "", "TensorFlow"]
@@ -119,7 +119,7 @@ def test_a_name_with_a_colon_is_no_address(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = opened("emb-12:30", shard_formats.get(name))
     folder.write(0, columns(), [ITEM], [], "TensorFlow")
-    (shard,) = folder.finish()["shards"]
+    (shard,) = folder.finish(1)["shards"]
     assert (tmp_path / "emb-12:30" / shard["file"]).stat().st_size
 
 
@@ -170,7 +170,7 @@ def test_who_looked_before_another_one_finished_does_not_do_it_again(begun, monk
 
     def late(*arguments, **how):
         monkeypatch.setattr(shard_folder, "Hold", hold)
-        opened(begun).finish()
+        opened(begun).finish(1)
         return hold(*arguments, **how)
 
     monkeypatch.setattr(shard_folder, "Hold", late)
@@ -178,3 +178,11 @@ def test_who_looked_before_another_one_finished_does_not_do_it_again(begun, monk
         opened(begun)
     assert json.loads((begun / INDEX).read_text())["items"] == 1
     assert not (begun / PROGRESS).exists() and not (begun / LOCK).exists()
+
+
+def test_shards_of_data_that_were_longer_go(begun):
+    folder = opened(begun)
+    folder.write(1, columns(), [ITEM], [], "TensorFlow")
+    index = folder.finish(1)
+    assert index["items"] == 1 and len(index["shards"]) == 1
+    assert [path.name for path in begun.glob("embeddings-*")] == [index["shards"][0]["file"]]

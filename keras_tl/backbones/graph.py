@@ -1,6 +1,7 @@
 """Copies functional models as one flat graph of leaf layers with stable names."""
 
 import re
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -117,6 +118,45 @@ def merge_adapters(model: keras.Model) -> keras.Model:
         A `keras.Model` with the same names, layers' flags and outputs.
     """
     return rebuild(model)
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Copies a model that computes in 16 bits, in nested models too, so that it does in 32.
+
+    Args:
+        model: A functional model.
+
+    Returns:
+        A `keras.Model` with equal weights; the same one where it computes in float32.
+    """
+    layers_of = (op for op in leaf_operations(model) if isinstance(op, keras.Layer))
+    if all(layer.compute_dtype == "float32" for layer in layers_of):
+        return model
+    return rebuild(model, replace=layer_in_float32)
+
+
+def layer_in_float32(layer: keras.Layer) -> keras.Layer:
+    """A layer without weights like another one, that computes in float32."""
+    return made_of(layer, {**layer.get_config(), "dtype": "float32"})
+
+
+def made_of(layer: keras.Operation, config: dict[str, Any]) -> keras.Operation:
+    """A new operation of a configuration.
+
+    Args:
+        layer: One of the same class.
+        config: What `get_config` gives, or a change of it.
+
+    Returns:
+        The operation, without weights.
+    """
+    if type(layer) is not keras.layers.Lambda:
+        return type(layer).from_config(config)
+    # Its code alone would not know what it refers to; the function is at hand.
+    own = {key: config[key] for key in ("name", "trainable", "dtype")}
+    return keras.layers.Lambda(
+        layer.function, layer._output_shape, layer.mask, layer.arguments, **own
+    )
 
 
 def set_weights(layer: keras.Layer, values: list[np.ndarray]) -> None:
@@ -237,5 +277,11 @@ class _Copies:
             config = {k: v for k, v in source.get_config().items() if k not in CONFIG_KEYS}
             if "name" in config:
                 config["name"] = self._names[id(operation)]
-            self._made[id(operation)] = (operation, type(source).from_config(config))
+            made = made_of(source, config)
+            if hasattr(operation, "get_vocabulary"):
+                # One that was learned by `adapt` is not in the configuration.
+                with tempfile.TemporaryDirectory() as folder:
+                    operation.save_assets(folder)
+                    made.load_assets(folder)
+            self._made[id(operation)] = (operation, made)
         return self._made[id(operation)][1]

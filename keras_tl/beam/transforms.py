@@ -16,7 +16,7 @@ from apache_beam.utils.shared import Shared
 
 from keras_tl import shard_formats
 from keras_tl.beam.served import ServedModel, unpack
-from keras_tl.data.inspection import MAX_FILE_BYTES, too_large
+from keras_tl.data.inspection import MAX_FILE_BYTES, refused_unread, too_large
 from keras_tl.data.streams import Item
 from keras_tl.data.tables import decoded
 from keras_tl.data.texts import is_blank
@@ -49,6 +49,9 @@ class ReadFiles(beam.DoFn):
         yield TaggedOutput(SKIPPED, replace(read, content="")) if read.reason else read
 
     def _read(self, item: Item) -> Item:
+        if "://" not in item.content and (reason := refused_unread(item.content)):
+            # Not opened at all: a named pipe would wait for ever.
+            return replace(item, reason=reason)
         try:
             with FileSystems.open(item.content) as file:
                 content = file.read(MAX_FILE_BYTES + 1)

@@ -142,7 +142,7 @@ def input_dtype(prefix: keras.Model) -> tf.DType:
 
 def input_name(prefix: keras.Model) -> str:
     """The name of a prefix's input in `saved_model`."""
-    return INPUT if input_dtype(prefix) == tf.float32 else TOKENS
+    return INPUT if len(prefix.input_shape) == 4 else TOKENS
 
 
 def output_name(index: int) -> str:

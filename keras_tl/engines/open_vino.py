@@ -1,6 +1,7 @@
 """OpenVINO, where it is installed: faster than LiteRT for a part of the families."""
 
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +50,19 @@ class OpenVINOEngine:
             core.compile_model(model, "CPU", settings), streams
         )
         self._requests.set_callback(_take)
+        self._alone = threading.Lock()
         self._outputs = len(prefix.outputs)
         self._dtype = input_dtype(prefix).as_numpy_dtype
 
     def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
         """See `Engine`."""
         found: list[list[np.ndarray]] = [[] for _ in inputs]
-        for image, place in zip(inputs, found, strict=True):
-            self._requests.start_async({0: image[None].astype(self._dtype)}, (place, self._outputs))
-        self._requests.wait_all()
+        # Training and validation read at the same time; the queue of requests is for one thread.
+        with self._alone:
+            for image, place in zip(inputs, found, strict=True):
+                given = {0: image[None].astype(self._dtype)}
+                self._requests.start_async(given, (place, self._outputs))
+            self._requests.wait_all()
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 

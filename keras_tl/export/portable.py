@@ -22,6 +22,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_tl.backbones.graph import in_float32
 from keras_tl.data.pipeline import Samples
 from keras_tl.errors import CheckError, InputError, did_you_mean
 from keras_tl.export import predict
@@ -30,6 +31,7 @@ from keras_tl.export.gate import PROGRAM, milliseconds, verify_program
 from keras_tl.export.saved_model import check_fit
 from keras_tl.files import atomic_folder
 from keras_tl.model_info import ModelInfo
+from keras_tl.training.arguments import functional
 
 PRECISIONS = ("float32", "float16", "int8")
 # Ranges are the smallest and largest activations, so that more images bring more outliers: with
@@ -107,11 +109,12 @@ def export_portable(
     if precision not in PRECISIONS:
         hint = did_you_mean(precision, PRECISIONS, f"Choose {', '.join(PRECISIONS)}.")
         raise InputError("a precision", repr(precision), hint)
+    model = functional(model)
     check_fit(model, info)
     images = _calibration_images(calibration, held_out) if precision == "int8" else None
     log.info("Exporting %s", path)
     with atomic_folder(path, known_by=FACTS) as aside:
-        content = runtime.convert(_in_float32(model), precision, images)
+        content = runtime.convert(in_float32(model), precision, images)
         (aside / runtime.file).write_bytes(content)
         _write_beside(aside, info, runtime, precision)
         compared = verify_program(
@@ -150,19 +153,6 @@ def does_not_convert(runtime: str, model: keras.Model, error: Exception) -> Chec
         f"{model.name}, on which its converter fails ({one_line(error)})",
         "Take another format or backbone; the SavedModel has the whole model.",
     )
-
-
-def _in_float32(model: keras.Model) -> keras.Model:
-    """The same weights, computing in float32: no runtime knows bfloat16, and few convert it."""
-    if all(layer.compute_dtype == "float32" for layer in model.layers):
-        return model
-
-    def same(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
-
-    copy = keras.models.clone_model(model, clone_function=same)
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def _calibration_images(calibration: Samples | None, held_out: Samples | None) -> np.ndarray:

@@ -122,10 +122,16 @@ def read_pixels(file: Path | str | BinaryIO, image_input: dict[str, Any]) -> np.
             width, height = image.size
             if width * height > image_input["max_pixels"]:
                 raise ValueError(f"more than {image_input['max_pixels']} pixels")
-            sides = np.array((height, width))
+            # A GIF's first frame may be a part of its canvas.
+            frame = image.tile[0][1] if image.format == "GIF" and image.tile else None
             orientation = read_orientation(image)
             ratio = _shrink_while_decoding(image, image_input)
             pixels = _rgb(image)
+            if frame:
+                left, top, right, bottom = frame
+                pixels = pixels[top:bottom, left:right]
+                height, width = pixels.shape[:2]
+            sides = np.array((height, width))
     except (SyntaxError, IndexError, struct.error) as error:
         # What Pillow raises of chunks that make no sense.
         raise OSError(f"damaged image: {error}") from error

@@ -35,6 +35,7 @@ from keras_tl.export.text_model import add_text_endpoints, check_text_fit, verif
 from keras_tl.export.verify import verify_saved_model
 from keras_tl.files import atomic_folder
 from keras_tl.model_info import ASSETS_FOLDER, ModelInfo
+from keras_tl.training.arguments import functional
 
 log = logging.getLogger("keras_tl")
 
@@ -74,6 +75,7 @@ def export_saved_model(
         CheckError: The SavedModel differs from the Keras model.
     """
     check = check_fit if info.text_input is None else check_text_fit
+    model = functional(model)
     check(model, info)
     path = Path(path)
     log.info("Exporting %s", path)

@@ -42,8 +42,8 @@ def functional(model: Any) -> keras.Model:
         model: What was given as one.
 
     Returns:
-        The model; of a `Sequential`, or of one that takes or gives a list, a model with the same
-        layers from one tensor to one.
+        The model; of a `Sequential`, or of one that takes or gives a list or a dictionary, a model
+        with the same layers from one tensor to one.
 
     Raises:
         InputError: It is no functional model, or has several inputs or outputs.
@@ -58,7 +58,8 @@ def functional(model: Any) -> keras.Model:
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         received = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise InputError(expected, received, "Train the part that has one of each.")
-    if sequential or isinstance(model.input, list) or isinstance(model.output, list):
+    ends = (None, None) if sequential else (model.input, model.output)
+    if not all(isinstance(end, keras.KerasTensor) for end in ends):
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return model
 

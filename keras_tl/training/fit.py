@@ -28,7 +28,7 @@ from keras_tl.training.feeds import feature_batches, features_of, largest_batch,
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.head_start import start_fitted
 from keras_tl.training.images import Images
-from keras_tl.training.mixup import mixup
+from keras_tl.training.mixup import check_mixable, mixup
 from keras_tl.training.model import parts_of, training_model
 from keras_tl.training.passes import Pass, PrefixPass, batch_loss
 from keras_tl.training.phases import Phase
@@ -245,6 +245,9 @@ class _PhaseRun:
 
     def feeds(self, seed: int) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
         """Training and validation batches; the frozen prefix runs here, and mixup behind it."""
+        if self.phase.mixup:
+            # From a store, whole numbers come as floats. Masks are joined.
+            check_mixable([t.dtype for t in self.part.inputs if t.dtype != "bool"])
         batches, validation = self._unmixed(seed)
         if self.phase.mixup:
             log.info("Mixup acts %s", f"at {' and '.join(self.cut)}" if self.cut else "on pixels")

@@ -1,5 +1,6 @@
 """Two samples of a batch as one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -30,13 +31,7 @@ def mixup(
     Raises:
         InputError: Inputs that cannot be blended, such as token ids.
     """
-    for spec in tf.nest.flatten(batches.element_spec):
-        if not (spec.dtype.is_floating or spec.dtype == tf.uint8):
-            raise InputError(
-                "pixels or features to mix",
-                f"inputs of type {spec.dtype.name}",
-                "Leave mixup out, or freeze the part of the model that takes them.",
-            )
+    check_mixable([spec.dtype for spec in tf.nest.flatten(batches.element_spec)])
 
     @tf.autograph.experimental.do_not_convert
     def mix(number: tf.Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -50,6 +45,24 @@ def mixup(
     numbered = batches.enumerate(first_batch)
     mixed = numbered.map(mix, num_parallel_calls=2, deterministic=True)
     return mixed.prefetch(tf.data.AUTOTUNE)
+
+
+def check_mixable(dtypes: Sequence[Any]) -> None:
+    """Refuses tensors that cannot be blended.
+
+    Args:
+        dtypes: Those of the inputs, and perhaps of targets and weights.
+
+    Raises:
+        InputError: One is of whole numbers, such as token ids, and no pixels.
+    """
+    for dtype in map(tf.as_dtype, dtypes):
+        if not (dtype.is_floating or dtype == tf.uint8):
+            raise InputError(
+                "pixels or features to mix",
+                f"inputs of type {dtype.name}",
+                "Leave mixup out, or freeze the part of the model that takes them.",
+            )
 
 
 def blend(values: tf.Tensor, partners: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:

@@ -82,10 +82,12 @@ class PrefixPass:
     ):
         if engine not in ENGINES:
             raise InputError(f"engine to be {' or '.join(ENGINES)}", repr(engine), "Choose one.")
-        self.store = store
         self.verbose = verbose
         self.passes: list[Pass] = []
         models = [prefix, *(other.prefix for other in later)]
+        # Of whole numbers, such as token ids, 16 bits would make others.
+        exact = all(_fits_16_bits(tensor) for model in models for tensor in model.outputs)
+        self.store = store if exact else store.settled("float32")
         if not has_accelerator():
             # All devices of a strategy are this one CPU, which is slow in 16 bits.
             models = for_a_cpu(models)
@@ -269,7 +271,8 @@ class PrefixPass:
         with ExitStack() as stack:
             writers = [stack.enter_context(ShardWriter(entry, keys)) for entry in entries]
             for batch in pixels.as_numpy_iterator():
-                outputs = iter(self._engine(models, batch, len(missing))(batch))
+                engine = self._engine(models, batch, len(missing))
+                outputs = iter(engine(batch) if self._automatic else _as_in_a_full(engine, batch))
                 for model, writer in zip(models, writers, strict=True):
                     writer.add([next(outputs) for _ in model.outputs])
                 done += len(batch)
@@ -311,11 +314,25 @@ class PrefixPass:
         return engine
 
 
+def _fits_16_bits(tensor: Any) -> bool:
+    dtype = tf.as_dtype(tensor.dtype)
+    return dtype.is_floating or dtype == tf.bool
+
+
 def _first_batch(images: Images, view: View) -> tuple[np.ndarray, np.ndarray]:
     """Pixels and indices of the first images."""
     indices = np.arange(min(PASS_BATCH, len(images)))
     dataset = images.images(indices, view).batch(PASS_BATCH)
     return next(dataset.as_numpy_iterator()), indices
+
+
+def _as_in_a_full(engine: Engine, batch: np.ndarray) -> list[np.ndarray]:
+    """The outputs as in a full batch, to the bit: TensorFlow rounds one image's otherwise.
+
+    So they do not depend on what else is stored already.
+    """
+    filling = np.repeat(batch[:1], PASS_BATCH - len(batch), axis=0)
+    return [output[: len(batch)] for output in engine(np.concatenate([batch, filling]))]
 
 
 def item_bytes(prefix: keras.Model, dtype: str = "float16") -> int:

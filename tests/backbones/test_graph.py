@@ -4,8 +4,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_tl.backbones import graph
+from keras_tl.backbones.graph import in_float32, rebuild
 from keras_tl.backbones.layers import (
     FreezableDropout,
     FreezableStochasticDepth,
@@ -186,3 +188,33 @@ def test_a_stock_model_becomes_freezable_again(tiny_model):
     assert [(layer.name, layer.trainable) for layer in loaded.layers[1:]] == flags
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
     np.testing.assert_allclose(loaded(pixels), tiny_model(pixels), atol=1e-6)
+
+
+def test_a_vocabulary_that_was_learned_is_copied():
+    strings = keras.Input((), dtype="string")
+    words = keras.layers.TextVectorization(output_sequence_length=3, name="words")
+    words.adapt(["cat dog", "cat"])
+    x = keras.layers.Embedding(5, 2, name="vectors")(words(strings))
+    model = keras.Model(strings, x)
+    texts = tf.constant(["dog cat", "cow"])
+    np.testing.assert_array_equal(rebuild(model)(texts), model(texts))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_model_in_16_bits_is_copied_in_32(nested):
+    shift = 3.0
+    inputs = keras.Input((4,))
+    dense = keras.layers.Dense(2, dtype="mixed_bfloat16", name="dense")
+    # What it refers to is not in its configuration.
+    moved = keras.layers.Lambda(lambda x: x + shift, dtype="mixed_bfloat16", name="moved")
+    outputs = moved(dense(inputs))
+    if nested:
+        outer = keras.Input((4,))
+        inputs, outputs = outer, keras.Model(inputs, outputs, name="inner")(outer)
+    model = keras.Model(inputs, outputs)
+    copy = in_float32(model)
+    assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
+    given = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    kernel, bias = model.get_weights()
+    np.testing.assert_allclose(copy(given), given @ kernel + bias + shift, rtol=1e-5)
+    assert in_float32(copy) is copy

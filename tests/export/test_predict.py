@@ -148,3 +148,12 @@ def test_labels_count_from_their_thresholds_on():
 def test_a_regression_answers_with_values():
     found = predict.answer(np.array([1.5], np.float32), info("regression", (), ["age"]))
     assert found == {"values": {"age": 1.5}}
+
+
+def test_a_gif_whose_first_frame_is_a_part_of_its_canvas_is_that_frame():
+    """As training sees it."""
+    frame = files.encode(Image.fromarray(files.picture(3, 70, 90)).quantize(16), "GIF")
+    # The canvas, in the file's header, is larger than the frame.
+    canvas = frame[:6] + (120).to_bytes(2, "little") + (100).to_bytes(2, "little") + frame[10:]
+    assert Image.open(io.BytesIO(canvas)).size == (120, 100)
+    assert difference(canvas, size=24)[0] <= 1

@@ -1,9 +1,17 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_tl import freezing
+from keras_tl.data.pipeline import Samples
+from keras_tl.data.source import Source
+from keras_tl.data.text_input import TextInput
 from keras_tl.errors import InputError
+from keras_tl.feature_cache import FeatureStore
+from keras_tl.training.fit import run_phases
 from keras_tl.training.mixup import blend, mixup
+from keras_tl.training.phases import Phase
 
 
 def batches(dtype=np.float32, weights=False, count=40):
@@ -79,3 +87,29 @@ def test_pixels_are_blended_as_floats():
 def test_token_ids_are_refused():
     with pytest.raises(InputError, match="int32"):
         mixup(batches(np.int32), 0.2, seed=0)
+
+
+def test_token_ids_at_a_cut_are_refused(tmp_path):
+    """From a store they come as floats, and would be blended."""
+    ids = keras.Input((), dtype="string")
+    tokens = keras.layers.TextVectorization(
+        vocabulary=["a", "b"], output_sequence_length=4, name="tokens"
+    )(ids)
+    frozen = keras.layers.Embedding(4, 3, name="given")(tokens)
+    own = keras.layers.Embedding(4, 3, name="own")(tokens)
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Concatenate()([frozen, own]))
+    model = keras.Model(ids, keras.layers.Dense(2, "softmax")(x))
+    texts = [(word,) for word in ("a b", "b", "a", "b b a")]
+    names = np.array([f"t{i}" for i in range(4)], dtype=object)
+    source = Source(names, texts, np.array([0, 1, 0, 1]), ("x", "y"))
+    phase = Phase(freezing.Matching("given"), 1, 1e-3, mixup=0.2)
+    store = FeatureStore(tmp_path)
+    with pytest.raises(InputError, match=r"inputs of type int"):
+        run_phases(
+            model,
+            [phase],
+            Samples(source, TextInput()),
+            batch_size=2,
+            feature_store=store,
+            verbose=0,
+        )

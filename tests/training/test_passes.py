@@ -13,6 +13,7 @@ from keras_tl.data import augment
 from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
+from keras_tl.engines import TensorFlowEngine
 from keras_tl.evaluation.predictions import predict, predict_images
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.fingerprints import fingerprint
@@ -195,3 +196,41 @@ def test_what_is_stored_as_float32_is_neither_weighed_nor_computed_again(
     monkeypatch.setattr(passes, "SMALL_ITEM", 0)
     monkeypatch.setattr(passes, "_seconds_to_store", lambda *_: 1e6)
     assert settled().store.dtype == "float32"
+
+
+def words_and_own(task_outputs=2):
+    """Of the same token ids, frozen vectors and trained ones."""
+    ids = keras.Input((6,), dtype="int32")
+    frozen = keras.layers.Embedding(30_000, 4, name="given")(ids)
+    own = keras.layers.Embedding(30_000, 4, name="own")(ids)
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Concatenate()([frozen, own]))
+    model = keras.Model(ids, keras.layers.Dense(task_outputs, "softmax")(x))
+    model.get_layer("given").trainable = False
+    return model
+
+
+def test_whole_numbers_at_the_cut_stay_what_they_are(tmp_path):
+    """In 16 bits token 17,009 would become 17,008."""
+    parts = frozen_prefix.split(words_and_own())
+    assert [tensor.dtype for tensor in parts.prefix.outputs] == ["int32", "float32"]
+    for dtype in ("auto", "float16"):
+        run = PrefixPass(parts.prefix, FeatureStore(tmp_path, dtype=dtype), verbose=0)
+        assert run.store.dtype == "float32"
+
+
+def test_rows_do_not_depend_on_how_many_are_computed_at_once(tiny_model, data, tmp_path):
+    """With one engine the outputs are the same to the bit, whatever is stored already."""
+    freezing.AllButLast(1).apply(tiny_model)
+    prefix, sizes = frozen_prefix.split(tiny_model).prefix, []
+
+    class Seen(TensorFlowEngine):
+        def __call__(self, inputs):
+            sizes.append(len(inputs))
+            return super().__call__(inputs)
+
+    engine = Seen(prefix)
+    pixels = np.stack(list(data.images(np.arange(3)).as_numpy_iterator()))
+    found = passes._as_in_a_full(engine, pixels)
+    assert sizes == [passes.PASS_BATCH] and [len(output) for output in found] == [3]
+    for output, expected in zip(found, TensorFlowEngine(prefix)(pixels), strict=True):
+        np.testing.assert_allclose(output, expected, atol=1e-5)

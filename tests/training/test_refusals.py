@@ -11,6 +11,7 @@ from keras_tl.data.image_input import ImageInput
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.prepare import prepare
 from keras_tl.errors import InputError
+from keras_tl.export.saved_model import export_saved_model
 from keras_tl.measuring import measure
 from keras_tl.model_info import ModelInfo
 from keras_tl.training.checks import check_shapes
@@ -145,6 +146,19 @@ def test_a_sequential_and_a_model_of_lists_train_in_place(data):
         # A single phase need be no list.
         run_phases(model, phase, data, verbose=0)
         assert np.abs(layers[2].kernel.numpy() - before).max() > 1e-3
+
+
+def test_they_are_measured_and_exported_too(data, tmp_path):
+    inputs = keras.Input((16, 16, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    outputs = keras.layers.Dense(3, "softmax")(pooled)
+    model = keras.Model([inputs], {"probabilities": outputs})
+    info = ModelInfo(data.input_spec, data.source.class_names, "single-label")
+    figures, _ = measure(model, data, info, verbose=0)
+    assert 0 <= figures["accuracy"] <= 1
+    export_saved_model(model, tmp_path / "saved", info)
+    with pytest.raises(InputError, match="2 inputs"):
+        export_saved_model(two_inputs(), tmp_path / "other", info)
 
 
 @pytest.mark.parametrize("phases", [None, ["all"], freezing.All(), [PHASE, Phase]])
