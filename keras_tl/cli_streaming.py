@@ -154,9 +154,11 @@ def _of_shards(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _of_pipeline(options: argparse.Namespace) -> dict[str, Any]:
-    """The options for a pipeline, which chooses the size of its shards itself."""
-    if "shard_items" in vars(options):
-        raise InputError("--shard-items with --runner local", "--runner beam", "Leave it out.")
+    """The options for a pipeline, which chooses the size of its shards and runs TensorFlow."""
+    for name in ("shard_items", "engine"):
+        if name in vars(options):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} with --runner local", "--runner beam", "Leave it out.")
     return {"pipeline_options": getattr(options, "pipeline_options", ())}
 
 

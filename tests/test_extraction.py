@@ -479,6 +479,10 @@ def test_the_commands(run, photos, weights, tmp_path, capsys):
             ("extract", "{photos}", "--out", "{out}", "--beam", "--shard-items", "5"),
             "received --runner beam",
         ),
+        (
+            ("extract", "{photos}", "--out", "{out}", "--beam", "--engine", "tensorflow"),
+            "--engine with --runner local",
+        ),
         (("extract", "{photos}", "--out", "{out}", "--group-column", "x"), "--group-column"),
         (("predict", "{run}", "{photos}", "--out", "{out}", "--format", "csv"), "parquet or"),
         (("predict", "{run}", "{photos}", "{photos}", "--out", "{out}"), "one INPUT"),
