@@ -100,7 +100,7 @@ def train(
             # A cluster restarts all processes if one is lost while the chief finishes.
             done = workers.count > 1 and run.is_of(config)
             if source is None:
-                check_outside(config)
+                check_outside(config.data, config.out)
             if not done:
                 run.check_free(config)
         if workers.share(done):

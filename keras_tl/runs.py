@@ -242,19 +242,20 @@ class Run:
         return metrics_html(self.folder.name, metrics, link, nouns)
 
 
-def check_outside(config: TrainConfig) -> None:
+def check_outside(data: str, out: str) -> None:
     """Refuses a run inside its data folder, where it would be taken for a class.
 
     Args:
-        config: The settings.
+        data: The data.
+        out: The run's folder.
 
     Raises:
         InputError: `out` is in `data`, after links are resolved.
     """
-    data, out = (Path(os.path.realpath(path)) for path in (config.data, config.out))
-    if data.is_dir() and data in out.parents:
-        beside = os.path.relpath(Path(os.path.abspath(config.data)).parent / out.name)
-        received = f"{config.out}, which is in {config.data}"
+    inside, whole = (Path(os.path.realpath(path)) for path in (out, data))
+    if whole.is_dir() and whole in inside.parents:
+        beside = os.path.relpath(Path(os.path.abspath(data)).parent / inside.name)
+        received = f"{out}, which is in {data}"
         raise InputError("a folder for the run outside the data", received, f"Try --out {beside}.")
 
 

@@ -7,12 +7,11 @@ VGG16 keeps its two dense layers and is frozen up to the second, "fc2"; a new la
 cross-entropy with SGD at 0.001 and momentum 0.9, ten times slower after every 7 epochs. Training
 shows random resized crops, cut from the picture at 448, and flips in `--views` versions of each
 image; validation the centre 224 of the shorter side at 256. The weights of the epoch with the
-lowest validation loss are kept.
+lowest refined validation loss (Berta et al. 2025), or those of the start, are kept.
 
-Each version of an image goes through VGG16 once; the 25 epochs then take seconds. With 500
-images in 4 versions that is 6 minutes on two cores; as plain Keras, which computes VGG16 anew in
-every epoch, 40 (benchmarks/README.md). Its accuracy was not measured: the ImageNet weights of
-VGG16 are in no package.
+Each version of an image goes through VGG16 once: with 500 images in 4 versions 6 minutes on two
+cores, as plain Keras, which computes VGG16 in every epoch, 40 (benchmarks/README.md). Its accuracy
+was not measured: VGG16's ImageNet weights are in no package.
 """
 
 import json
@@ -31,6 +30,7 @@ WEIGHTS = "imagenet, none, or a weights file of VGG16"
 def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 0) -> dict:
     """Trains, measures and exports; returns the figures."""
     import keras
+    from keras_tl.recipes import check_out
 
     import keras_tl as ktl
     from keras_tl.data.augment import Augmentation
@@ -38,6 +38,7 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
     from keras_tl.replicas import on_one_device
     from keras_tl.training.schedules import Step
 
+    check_out(out, data)
     keras.utils.set_random_seed(seed)
     crops = Augmentation(
         "random resized crops",
@@ -71,10 +72,9 @@ def run(data: str, out: str, weights: str, epochs: int, views: int, seed: int = 
     split = next(name for name in NOTES if images.counts[name])
     metrics, predictions = ktl.measure(model, images.samples(split), info)
     metrics |= {"measured_on": split, "note": NOTES[split]}
-    folder = Path(out)
-    ktl.export_saved_model(model, folder / "saved_model", info)
-    atomic_write_text(folder / "predictions.csv", csv_text(predictions))
-    atomic_write_text(folder / "metrics.json", json.dumps(metrics, indent=2))
+    ktl.export_saved_model(model, Path(out, "saved_model"), info)
+    atomic_write_text(Path(out, "predictions.csv"), csv_text(predictions))
+    atomic_write_text(Path(out, "metrics.json"), json.dumps(metrics, indent=2))
     return metrics | {"class_names": images.class_names}
 
 

@@ -142,11 +142,11 @@ def test_a_run_in_the_folder_of_its_data_is_refused(data, out, beside, tmp_path,
     (tmp_path / "link").symlink_to("photos")
     monkeypatch.chdir(tmp_path / "photos")
     if beside is None:
-        check_outside(TrainConfig(data, out))
+        check_outside(data, out)
         return
     with pytest.raises(InputError) as refused:
-        check_outside(TrainConfig(data, out))
+        check_outside(data, out)
     said = f"Expected a folder for the run outside the data, received {out}, which is in {data}. "
     assert str(refused.value) == f"{said}Try --out {os.path.normpath(beside)}."
-    check_outside(TrainConfig(data, beside))
+    check_outside(data, beside)
     assert not Path(out).exists()

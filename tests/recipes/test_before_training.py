@@ -48,13 +48,13 @@ def trainings(monkeypatch):
 
 @pytest.fixture
 def cells(monkeypatch, tmp_path_factory):
-    """Sixty-four solar cells."""
-    folder = tmp_path_factory.mktemp("cells")
-    paths = [folder / f"{index}.png" for index in range(64)]
+    """Six hundred solar cells, ten stretches of sixty."""
+    folder, random = tmp_path_factory.mktemp("cells"), np.random.default_rng(0)
+    paths = [folder / f"{index}.png" for index in range(600)]
     for path in paths:
-        Image.new("RGB", (16, 16)).save(path)
-    table = pd.DataFrame({"path": map(str, paths), "probability": np.arange(64) % 4 / 3})
-    table["type"] = np.repeat(["mono", "poly"], 32)
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    table = pd.DataFrame({"path": map(str, paths), "probability": np.arange(600) % 4 / 3})
+    table["type"] = np.resize(["mono", "poly"], 600)
     monkeypatch.setattr(solar_cells, "read_cells", table.copy)
 
 
@@ -77,7 +77,7 @@ def test_the_table_of_cells_is_beside_the_run(tmp_path, trainings, recipe, endin
         recipe.main(["--out", f"{tmp_path}/run{ending}"])
     assert [path.name for path in tmp_path.iterdir()] == ["run-cells.csv"]
     assert trainings[0].data == str(tmp_path / "run-cells.csv")
-    assert len(pd.read_csv(trainings[0].data)) == 64
+    assert len(pd.read_csv(trainings[0].data)) == 600
 
 
 @pytest.mark.usefixtures("cells")
@@ -126,8 +126,10 @@ def test_few_shot_learns_from_all_splits(tmp_path, monkeypatch, capsys):
     sizes = ["--backbone", "TinyNet", "--epochs", "1"]
     few_shot.main([table, "--shots", "2", "20", "30", "--seeds", "0", *sizes])
     rows = capsys.readouterr().out.splitlines()[1:]
-    assert rows[0].split()[0] == "2" and rows[0].endswith("62.5 ± 0.0 %")
-    assert rows[1:] == ["Left out, since a class has too few images: 20, 30"]
+    # One seed has no interval.
+    assert rows[0].split()[0] == "2" and rows[0].endswith("62.5 ± –")
+    left_out = "Left out, since a class has too few images, or its groups leave none:"
+    assert rows[1:] == [f"{left_out} 20 30"]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_what_has_not_one_class_each_is_refused(tmp_path, recipe, labels, task):
     table = write_table(tmp_path, label=np.resize(labels, 60))
     run = {
         "few_shot": lambda: few_shot.main([table, "--backbone", "TinyNet"]),
-        "hub": lambda: hub_image_classifier.retrain(table, "nowhere", tmp_path, 1, 0),
+        "hub": lambda: hub_image_classifier.retrain(table, None, tmp_path / "out", 1, 0),
         "vehicles": lambda: vehicles_vgg16.run(table, str(tmp_path / "out"), "none", 1, 2),
     }
     with pytest.raises(InputError, match=f"one class for each image.* {task}"):
@@ -184,7 +186,8 @@ def test_news_have_one_class_each(tmp_path, trainings, labels, task):
 def test_the_hubs_recipe_refuses_to_train_what_it_cannot_measure(tmp_path):
     table = write_table(tmp_path, label=np.resize(["a", "b"], 60), split=["train"] * 60)
     with pytest.raises(InputError, match="0 in a test or val split"):
-        hub_image_classifier.retrain(table, "nowhere", tmp_path, 1, 0)
+        hub_image_classifier.retrain(table, None, tmp_path / "out", 1, 0)
+    assert not (tmp_path / "out").exists()
 
 
 def test_vehicles_without_a_test_split_are_measured_on_val(tmp_path, monkeypatch, capsys):
@@ -234,7 +237,7 @@ def demo(tmp_path, monkeypatch, cells):
     trained, killed = [], []
 
     def train(config, **_):
-        assert len(pd.read_csv(config.data)) == 64
+        assert len(pd.read_csv(config.data)) == 600
         trained.append(config.seed)
         if config.seed == 1 and not killed:
             killed.append(1)
@@ -287,3 +290,67 @@ def test_the_demos_command_takes_a_folder_with_a_slash(tmp_path, demo, monkeypat
     monkeypatch.setattr(cli, "_show_run", lambda run: 0)
     assert cli.main(["demo", "--out", f"{tmp_path}/run/"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-cells-seed-0.csv"]
+
+
+@pytest.mark.parametrize("recipe", [hub_image_classifier, vehicles_vgg16])
+def test_a_folder_with_a_model_and_one_in_the_data_are_refused(tmp_path, recipe):
+    """Else the new model would lie beside the figures of the old one, or be taken for a class."""
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    photos = str(tmp_path / "photos")
+    with pytest.raises(InputError, match="a folder for the run outside the data"):
+        recipe.main([photos, "--out", f"{photos}/run"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / Run.MODEL).write_bytes(b"")
+    with pytest.raises(InputError, match=r"which has a model\.keras"):
+        recipe.main([photos, "--out", str(tmp_path / "run")])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="which is a file"):
+        recipe.main([photos, "--out", str(tmp_path / "file")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "photos", "run"]
+
+
+def test_screening_needs_both_classes_to_choose_and_to_measure_on(tmp_path, trainings):
+    labels = ["ill"] * 20 + ["well"] * 40
+    patients = ["one"] * 20 + [f"p{index}" for index in range(40)]
+    table = write_table(tmp_path, label=labels, patient=patients)
+    with pytest.raises(InputError, match=r"ill and well in the (val|test) split, received 1"):
+        medical_images.main([table, "--out", str(tmp_path / "run")])
+    assert not trainings and not (tmp_path / "run").exists()
+
+
+def test_texts_of_the_first_domain_are_no_second_one(tmp_path, trainings, capsys):
+    encoder = str(write_tiny_bert(tmp_path / "bert"))
+    first = pd.read_csv(write_reviews(tmp_path / "first.csv"))
+    second = pd.read_csv(write_reviews(tmp_path / "second.csv", count=80, seed=5))
+    second["text"] = second["text"].str.replace("film", "book")
+    pd.concat([second, first.iloc[:7]]).to_csv(tmp_path / "second.csv", index=False)
+    options = ["--out", str(tmp_path / "run"), "--backbone", encoder, "--max-tokens", "16"]
+    paths = [str(tmp_path / "first.csv"), str(tmp_path / "second.csv")]
+    with pytest.raises(Trained):
+        sentiment_across_domains.main([*paths, *options])
+    assert capsys.readouterr().out.startswith("7 texts of the second domain are in the first too")
+
+
+def test_few_shot_measures_on_no_near_duplicate_of_what_it_learnt_from(tmp_path, monkeypatch):
+    """Of noise with arbitrary labels, copies at another size would be recognised."""
+    monkeypatch.setattr(ktl, "run_phases", lambda *_, **__: None)
+    monkeypatch.setattr(ktl, "measure", lambda *_, **__: ({"accuracy": 0.5}, None))
+    table = pd.read_csv(write_table(tmp_path, label=np.resize(["a", "b"], 60)))
+    copies = []
+    for path in table["path"]:
+        with Image.open(tmp_path / path) as image:
+            image.resize((64, 64), Image.Resampling.BICUBIC).save(tmp_path / f"copy of {path}")
+        copies.append(f"copy of {path}")
+    both = pd.concat([table, table.assign(path=copies)])
+    both.to_csv(tmp_path / "table.csv", index=False)
+    seen = []
+
+    def draw(labels, count, *, seed, groups):
+        seen.append(len(np.unique(groups)))
+        return np.arange(2), np.arange(2, len(labels))
+
+    monkeypatch.setattr("keras_tl.evaluation.probes.draw", draw)
+    options = ["--backbone", "TinyNet", "--epochs", "1", "--shots", "1", "--seeds", "0"]
+    few_shot.main([str(tmp_path / "table.csv"), *options])
+    assert set(seen) == {60}
