@@ -22,11 +22,8 @@ from keras_tl.evaluation.many_classes import MANY_CLASSES, truth_of
 from keras_tl.evaluation.metrics import decide, evaluate
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
-from keras_tl.reporting.facts import Outcome, read_facts
+from keras_tl.reporting.facts import MAIN_FIGURES, Outcome, read_facts
 from keras_tl.runs import Run
-
-# The figure that is compared, item by item.
-COMPARED = {"single-label": "accuracy", "multi-label": "subset_accuracy", "regression": "mae"}
 
 # To be increased whenever the same texts would get other answers.
 VERSION = 1
@@ -65,11 +62,10 @@ def add_baseline(
     try:
         found = _answers(data, split, config, verbose)
         figures = evaluate(found.outputs, truth_of(data.samples(split).source), facts.info)
-        one_group = np.zeros(len(facts.outcome), np.int64) if facts.of_one_group else None
-        groups = facts.groups if one_group is None else one_group
+        one_group = facts.of_one_group
+        groups = np.zeros(len(facts.outcome), np.int64) if one_group else facts.groups
         ahead = difference(facts.outcome, found.outputs, facts.info, groups)
-        if one_group is not None:
-            ahead["of_one_group"] = True
+        ahead |= {"of_one_group": True} if one_group else {}
     except KerasTLError as error:
         # The trained and measured model must not be lost because its baseline failed.
         log.warning("There is no baseline: %s", error)
@@ -112,7 +108,7 @@ def difference(
         found = paired_difference(right, outcome.right, groups=groups)
         test = {} if groups is not None else {"p": mcnemar(right, outcome.right)}
     bounds = {"value": found.value, "low": found.low, "high": found.high}
-    return {"figure": COMPARED[info.task], **bounds, **test}
+    return {"figure": MAIN_FIGURES[info.task], **bounds, **test}
 
 
 def _answers(data: ImageData | TextData, split: str, config: TrainConfig, verbose: int) -> Baseline:

@@ -29,8 +29,8 @@ SEPARATOR = "|"
 # What the pages read of the run's tables.
 HISTORY_COLUMNS = ("phase", "epoch", "loss", "learning_rate")
 SPLITS_COLUMNS = ("id", "label", "group", "split", "sha256")
-# Without these there is nothing to report.
-NEEDED = {"single-label": "accuracy", "multi-label": "subset_accuracy", "regression": "mae"}
+# What a model is judged by, item by item, by task.
+MAIN_FIGURES = {"single-label": "accuracy", "multi-label": "subset_accuracy", "regression": "mae"}
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def read_facts(run: Run, metrics: dict[str, Any] | None = None) -> Facts:
 
 def _measured(run: Run, info: ModelInfo | None) -> dict[str, Any]:
     metrics = run.metrics
-    if info is not None and (name := NEEDED[info.task]) not in metrics:
+    if info is not None and (name := MAIN_FIGURES[info.task]) not in metrics:
         raise KeyError(f"no {name}")
     return metrics
 
