@@ -6,6 +6,8 @@ from keras_tl import tasks
 from keras_tl.errors import InputError, did_you_mean
 
 POOLING = ("avg", "max", "flatten")
+# The layer that gives a regression's targets their unit.
+HEAD_UNIT = "head_unit"
 
 
 def add_head(
@@ -56,7 +58,7 @@ def add_head(
     x = dense(x)
     if not row.classifies:
         rescale = keras.layers.Rescaling(
-            target_scale, offset=target_mean, dtype="float32", name="head_unit"
+            target_scale, offset=target_mean, dtype="float32", name=HEAD_UNIT
         )
         x = rescale(x)
     return keras.Model(backbone.input, x, name=backbone.name)

@@ -34,6 +34,7 @@ from keras_tl.export.verify import (
     keras_outputs,
     probe_images,
     read_samples,
+    scales_of,
 )
 from keras_tl.model_info import ModelInfo
 
@@ -78,11 +79,11 @@ def verify_program(
         held_out: For "int8": labelled images; at most 500 are drawn.
         calibration: For "int8": labelled training images, whose targets give a regression's spread
             if those held out are all the same.
-        tolerance: The largest difference of a probability allowed (relative to the largest output
-            of a regression); by default 1e-3 for float32 and 1e-2 for float16, more if the Keras
-            model itself computes in a lower precision. For "int8" the accuracy that may be lost, by
-            default 0.02, more where chance explains it; of a regression the root mean squared
-            difference, in standard deviations of the target, by default 0.1.
+        tolerance: The largest difference of a probability allowed (of a regression, see
+            `keras_tl.export.verify.scales_of`); by default 1e-3 for float32 and 1e-2 for float16,
+            more if the Keras model itself computes in a lower precision. For "int8" the accuracy
+            that may be lost, by default 0.02, more where chance explains it; of a regression the
+            root mean squared difference, in standard deviations of the target, by default 0.1.
 
     Returns:
         What was found, ready for JSON: "images" and "largest_difference" with "allowed"; for
@@ -105,7 +106,8 @@ def verify_program(
     least = max(TOLERANCES[precision], default_tolerance(model))
     allowed = least if tolerance is None else tolerance
     expected = keras_outputs(model, pixels)
-    largest = check_outputs(PROGRAM, outputs, expected, images, info, allowed)
+    scales = scales_of(model, expected, info)
+    largest = check_outputs(PROGRAM, outputs, expected, images, scales, allowed)
     return {"images": len(images), "largest_difference": largest, "allowed": allowed}
 
 

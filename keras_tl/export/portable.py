@@ -95,8 +95,8 @@ def export_portable(
             beside the images that are compared always.
         tolerance: The largest difference of a probability allowed; for "int8" the accuracy that
             may be lost. By default 1e-3 for "float32", 1e-2 for "float16", 0.02 for "int8". For a
-            regression, the largest difference relative to the largest output; for "int8" the root
-            mean squared difference in standard deviations of the target, by default 0.1.
+            regression, the largest difference relative to a target's largest output; for "int8" the
+            root mean squared difference in standard deviations of the target, by default 0.1.
 
     Returns:
         The path.

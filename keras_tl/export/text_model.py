@@ -22,6 +22,7 @@ from keras_tl.export.verify import (
     check_outputs,
     default_tolerance,
     keras_outputs,
+    scales_of,
 )
 from keras_tl.model_info import ModelInfo
 
@@ -110,7 +111,8 @@ def verify_text_model(
     result = signature(**dict(zip((TEXT, TEXT_PAIR), columns, strict=False)))
     expected = _expected(model, columns)
     outputs = result["values" if info.task == "regression" else "probabilities"].numpy()
-    largest = check_outputs("signature serving_default", outputs, expected, named, info, allowed)
+    scales = scales_of(model, expected, info)
+    largest = check_outputs("signature serving_default", outputs, expected, named, scales, allowed)
     check_labels("serving_default", result, outputs, info)
     log.info(
         "The SavedModel agrees with the Keras model on %d texts: difference %.1e, allowed %.1e",

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_tl.data.decoding import decode
 from keras_tl.data.image_input import ImageInput
 from keras_tl.errors import CheckError, InputError
+from keras_tl.heads import HEAD_UNIT
 from keras_tl.model_info import ModelInfo
 
 # Largest difference allowed, by the lowest precision a layer computes in. float32 leaves room for
@@ -45,7 +46,7 @@ def verify_saved_model(
         info: What the model takes and gives.
         sample_files: A few encoded images, paths or contents, beside the `probe_images`.
         tolerance: The largest absolute difference of a probability that is allowed; for a
-            regression, relative to the largest output. By default 1e-4, for a model with
+            regression, relative to `scales_of`. By default 1e-4, for a model with
             float16 layers 5e-3, with bfloat16 layers 3e-2.
 
     Returns:
@@ -66,11 +67,11 @@ def verify_saved_model(
         "serving_default": signatures["serving_default"](image_bytes=encoded),
         "pixels": signatures["pixels"](pixels=tf.constant(pixels)),
     }
-    largest = 0.0
+    largest, scales = 0.0, scales_of(model, expected, info)
     for name, result in results.items():
         outputs = result["values" if info.task == "regression" else "probabilities"].numpy()
         what = f"signature {name}"
-        largest = max(largest, check_outputs(what, outputs, expected, images, info, allowed))
+        largest = max(largest, check_outputs(what, outputs, expected, images, scales, allowed))
         check_labels(name, result, outputs, info)
     log.info(
         "The SavedModel agrees with the Keras model on %d images: difference %.1e, allowed %.1e",
@@ -196,7 +197,7 @@ def check_outputs(
     received: np.ndarray,
     expected: np.ndarray,
     images: Mapping[str, bytes],
-    info: ModelInfo,
+    scales: np.ndarray,
     allowed: float,
 ) -> float:
     """Compares outputs.
@@ -206,18 +207,16 @@ def check_outputs(
         received: Float `[images, outputs]`, from what was exported.
         expected: The same from the Keras model.
         images: The images, by name.
-        info: The task.
+        scales: See `scales_of`.
         allowed: The largest difference allowed.
 
     Returns:
-        The largest difference; for a regression relative to the largest output.
+        The largest difference, in these scales.
 
     Raises:
         CheckError: It is larger than allowed, or not a number.
     """
-    largest_output = float(np.abs(expected).max()) or 1.0
-    scale = largest_output if info.task == "regression" else 1.0
-    differences = np.abs(received - expected).max(axis=1) / scale
+    differences = (np.abs(received - expected) / scales).max(axis=1)
     worst = int(differences.argmax())
     difference = float(differences[worst])
     if not difference <= allowed:  # also where it is NaN
@@ -227,6 +226,28 @@ def check_outputs(
             FIX,
         )
     return difference
+
+
+def scales_of(model: keras.Model, expected: np.ndarray, info: ModelInfo) -> np.ndarray:
+    """What a difference of each output is measured by.
+
+    Args:
+        model: The Keras model.
+        expected: Its outputs, float `[images, outputs]`.
+        info: The task.
+
+    Returns:
+        Float `[outputs]`: for probabilities 1. Of a regression each target's largest output, or its
+        deviation in training where that is larger; without a head of keras_tl, the largest output
+        of all: features near 0 have no scale of their own.
+    """
+    if info.task != "regression":
+        return np.ones(expected.shape[1])
+    largest = np.abs(expected).max(axis=0)
+    units = [layer.scale for layer in model.layers if layer.name == HEAD_UNIT]
+    if not units:
+        return np.full(len(largest), float(largest.max()) or 1.0)
+    return np.maximum(largest, np.abs(np.asarray(units[0], np.float64)))
 
 
 def check_labels(

@@ -12,6 +12,7 @@ from keras_tl.errors import CheckError, InputError
 from keras_tl.export import saved_model, verify
 from keras_tl.export.saved_model import export_saved_model
 from keras_tl.export.verify import default_tolerance, probe_images
+from keras_tl.heads import add_head
 from keras_tl.model_info import ModelInfo
 
 SIZE = 32
@@ -172,3 +173,25 @@ def test_bfloat16_model_passes_with_its_wider_tolerance(tmp_path):
     run = tf.saved_model.load(str(tmp_path / "out")).signatures["pixels"]
     result = run(pixels=tf.zeros([1, SIZE, SIZE, 3], tf.uint8))
     assert result["probabilities"].dtype == tf.float32
+
+
+def test_each_target_of_a_regression_has_a_scale_of_its_own():
+    """A wrong small one must show beside a large one; a large mean has its own roundings."""
+    info = ModelInfo(ImageInput(16), ("tiny", "large"), "regression")
+    inputs = keras.Input((16, 16, 3))
+    features = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    unit = {"target_mean": (0.5, 1e6), "target_scale": (0.1, 2.0)}
+    model = add_head(features, 2, task="regression", **unit)
+    expected = np.array([[0.4, 1e6 + 1], [0.02, 1e6 - 1]])
+    scales = verify.scales_of(model, expected, info)
+    np.testing.assert_allclose(scales, [0.4, 1e6 + 1])
+    small = np.array([[0.01, 1e6 - 3], [0.02, 1e6 - 1]])
+    np.testing.assert_allclose(verify.scales_of(model, small, info), [0.1, 1e6 - 1])
+    images = {"one": b"", "two": b""}
+    rounded = expected + np.array([1e-7, 0.06])
+    assert verify.check_outputs("it", rounded, expected, images, scales, 1e-5) < 1e-6
+    wrong = expected + np.array([[0.1, 0], [0, 0]])
+    with pytest.raises(CheckError, match=r"a difference of 2\.5e-01 for one"):
+        verify.check_outputs("it", wrong, expected, images, scales, 1e-2)
+    # Features without a head may be near 0 without saying anything by it.
+    np.testing.assert_allclose(verify.scales_of(features, expected, info), [1e6 + 1] * 2)
