@@ -94,12 +94,14 @@ def difference(
     Returns:
         "figure": what is compared; "value": the model's minus the baseline's; "low" and "high": the
         95 % interval of that over resampled items or groups; for classes without groups "p" of the
-        exact McNemar test.
+        exact McNemar test; for several targets, which are compared in their deviations,
+        "reached_in_deviations", the baseline's error.
     """
     if info.task == "regression":
-        both = (baseline, outcome.outputs)
-        errors = [np.abs(values - outcome.truth).mean(axis=1) for values in both]
+        errors = outcome.errors(baseline), outcome.errors()
         found, test = paired_difference(*errors, groups=groups), {}
+        if len(info.class_names) > 1:
+            test["reached_in_deviations"] = float(errors[0].mean())
     else:
         if outcome.is_sparse:
             right = baseline.argmax(axis=1) == outcome.true_class

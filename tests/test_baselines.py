@@ -59,6 +59,19 @@ def test_the_difference_of_a_regression_is_that_of_the_mean_errors():
     assert "p" not in found
 
 
+def test_several_targets_are_compared_in_their_deviations():
+    """Else the one with the largest unit would count alone."""
+    truth = np.stack([np.arange(20.0), 1e4 * np.arange(20.0)], axis=1)
+    outcome = Outcome(
+        np.arange(20).astype(object), truth + np.array([3.0, 0]), truth, truth > np.inf
+    )
+    info = ModelInfo(ImageInput(16), ("near", "far"), "regression")
+    found = difference(outcome, truth + np.array([0, 1e4]), info)
+    deviation = truth[:, 0].std()
+    assert found["reached_in_deviations"] == pytest.approx(1 / deviation / 2)
+    assert found["value"] == pytest.approx((3 - 1) / deviation / 2)
+
+
 @pytest.fixture
 def made(tmp_path):
     """A run of texts whose labels a word decides, and a model that guesses."""

@@ -30,6 +30,8 @@ def baseline_text(metrics: dict[str, Any], nouns: str) -> str:
     gap = found["difference"]
     is_share = gap["figure"] != "mae"
     reached = (percent if is_share else number)(found[gap["figure"]])
+    if (several := gap.get("reached_in_deviations")) is not None:
+        reached = f"{number(several)} deviations of the targets"
     value, low, high = (gap[key] for key in ("value", "low", "high"))
     # An error is better where it is smaller; a gain is what the model is better by.
     gain = (value, low, high) if is_share else (-value, -high, -low)

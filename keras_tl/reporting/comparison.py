@@ -128,6 +128,8 @@ def _differences(facts: list[Facts], names: list[str]) -> Section:
     blocks: list[Block] = []
     if rows:
         score = _SCORES[first.task][0]
+        if first.task == "regression" and len(first.class_names) > 1:
+            score += ", in deviations of the targets,"
         head = ["run", f"{first.nouns} in both", f"{score} minus that of {names[0]}", "p"]
         # The test takes each sample for one of its own.
         tested = first.task != "regression" and first.groups is None
@@ -217,8 +219,7 @@ def _difference(
     """Cells: samples, the difference with its interval, the test."""
     count = Cell(f"{len(one):,}")
     if facts.task == "regression":
-        errors = [np.abs(each.outputs - each.truth).mean(axis=1) for each in (one, two)]
-        found = paired_difference(*errors, groups=groups)
+        found = paired_difference(one.errors(), two.errors(), groups=groups)
         text = f"{found.value:+.4g}"
         return count, Cell(text, f"{found.low:+.3g} to {found.high:+.3g}"), Cell("")
     found = paired_difference(one.right, two.right, groups=groups)

@@ -72,6 +72,22 @@ class Outcome:
             return self.true_class == self.chosen_class
         return (self.present == self.chosen).all(axis=1)
 
+    def errors(self, outputs: np.ndarray | None = None) -> np.ndarray:
+        """How far values of a regression are from the truth.
+
+        Args:
+            outputs: Others than the model's own, `[samples, targets]`.
+
+        Returns:
+            Float64 `[samples]`: of one target absolute errors; of several their mean in deviations
+            of each, since their units may differ.
+        """
+        found = np.abs((self.outputs if outputs is None else outputs) - self.truth)
+        if found.shape[1] > 1:
+            deviations = self.truth.std(axis=0)
+            found = found / np.where(deviations > 0, deviations, 1.0)
+        return found.mean(axis=1)
+
     @cached_property
     def true_class(self) -> np.ndarray:
         """Of exclusive classes the true one: int64 `[samples]`."""

@@ -388,6 +388,14 @@ def test_the_sentence_of_a_regression_where_less_is_better():
     assert "2 less than this model" in worse and "not worth it" in worse
 
 
+def test_the_sentence_of_several_targets_has_no_unit():
+    facts = baseline_facts(-0.2, -0.3, -0.1, "mae", 1358.0)
+    facts["baseline"]["difference"]["reached_in_deviations"] = 0.7
+    told = baseline_text(facts, "texts")
+    assert "is off by 0.7 deviations of the targets on average" in told and "1,358" not in told
+    assert "0.2 more than this model" in told and told.endswith("transfer was worth it.")
+
+
 def test_page_and_card_say_what_transfer_was_worth(tmp_path):
     made = make_text_run(tmp_path)
     assert "Was transfer worth it?" not in report(made.run, source=made.source).text
