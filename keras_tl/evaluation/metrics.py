@@ -218,11 +218,13 @@ def summary(metrics: dict[str, Any]) -> str:
 
     Returns:
         Lines; of more than 20 classes the 20 with the lowest F1, of targets with the lowest R2.
+        Mean errors of several targets, which may have different units, are not among them.
     """
+    several = len(metrics.get("per_target", ())) > 1
     overall = {
         name: value
         for name, value in metrics.items()
-        if name in _TITLES and not isinstance(value, dict)
+        if name in _TITLES and not isinstance(value, dict) and not (several and name in IN_A_UNIT)
     }
     width = max(len(_TITLES[name]) for name in overall)
     lines = [f"{_TITLES[name]:<{width}}  {_shown(value)}" for name, value in overall.items()]
@@ -274,7 +276,7 @@ def format_confusion(matrix: Sequence[Sequence[int]], class_names: Sequence[str]
     if len(class_names) > TABLE_CLASSES:
         support = dict(zip(class_names, counts.sum(axis=1).tolist(), strict=True))
         return format_confused(pairs_of_matrix(counts, class_names), support)
-    titles = [f"{index} {name}" for index, name in enumerate(class_names, start=1)]
+    titles = [f"{index} {_one_line(name)}" for index, name in enumerate(class_names, start=1)]
     corner = "true \\ predicted"
     first = max(len(corner), *(len(title) for title in titles))
     width = max(len(str(counts.max())), len(str(len(titles)))) + 2
@@ -286,6 +288,8 @@ def format_confusion(matrix: Sequence[Sequence[int]], class_names: Sequence[str]
     return "\n".join([f"{corner:<{first}}{head}", *rows])
 
 
+# Figures in a target's unit.
+IN_A_UNIT = ("loss", "mae", "rmse")
 _TITLES = {
     "samples": "samples",
     "threshold": "threshold",
@@ -384,6 +388,7 @@ def _table(heading: str, rows: dict[str, dict[str, Any]]) -> list[str]:
     """A line of column titles, then a line for each named row."""
     columns = list(next(iter(rows.values())))
     titles = [column.replace("_", " ") for column in columns]
+    rows = {_one_line(name): row for name, row in rows.items()}
     first = max(len(heading), *(len(name) for name in rows))
     widths = [max(len(title), 8) + 2 for title in titles]
     lines = [f"{heading:<{first}}" + _right_aligned(titles, widths)]
@@ -391,6 +396,10 @@ def _table(heading: str, rows: dict[str, dict[str, Any]]) -> list[str]:
         cells = [_shown(row[column]) for column in columns]
         lines.append(f"{name:<{first}}" + _right_aligned(cells, widths))
     return lines
+
+
+def _one_line(name: str) -> str:
+    return name.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def _right_aligned(cells: list[str], widths: list[int]) -> str:

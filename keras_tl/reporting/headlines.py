@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
+from keras_tl.evaluation.metrics import IN_A_UNIT
 from keras_tl.reporting.blocks import number, percent, score
 from keras_tl.reporting.facts import Facts
 
@@ -28,11 +29,9 @@ HEADLINES: dict[str, tuple[tuple[str, str, Show], ...]] = {
         ("spearman", "correlation of ranks", score),
     ),
 }
-# Of several targets, which may have different units, no mean says anything.
-_IN_A_UNIT = ("mae", "rmse")
 
 
 def headlines(facts: Facts) -> list[tuple[str, str, Show]]:
-    """The rows of `HEADLINES` that say something of a run."""
+    """The rows of `HEADLINES` that say something of a run: no mean over several targets' units."""
     several = facts.task == "regression" and len(facts.class_names) > 1
-    return [row for row in HEADLINES[facts.task] if not (several and row[0] in _IN_A_UNIT)]
+    return [row for row in HEADLINES[facts.task] if not (several and row[0] in IN_A_UNIT)]

@@ -258,3 +258,19 @@ def test_r2_of_large_targets_is_that_of_64_bits():
     expected = 1 - ((wide[0] - wide[1]) ** 2).sum() / ((wide[0] - wide[0].mean()) ** 2).sum()
     found = evaluate(values, targets, _info("regression", "t"))["r2"]
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_mean_errors_of_several_targets_are_not_shown():
+    targets = np.array([[1.0, 1e4], [2.0, 3e4]], np.float32)
+    several = summary(evaluate(targets + 1, targets, _info("regression", "age", "price")))
+    shown = [line.split("  ")[0] for line in several.splitlines()]
+    assert shown[:4] == ["samples", "R2", "Spearman", ""]
+    one = summary(evaluate(targets[:, :1] + 1, targets[:, :1], _info("regression", "age")))
+    assert "mean absolute error" in one
+
+
+def test_names_with_line_breaks_stay_in_their_lines():
+    matrix = format_confusion([[1, 0], [0, 1]], ("a\r\nb", "c"))
+    assert len(matrix.splitlines()) == 3 and "1 a\\r\\nb" in matrix
+    figures = evaluate(np.eye(2, dtype=np.float32), np.eye(2), _info("single-label", "a\nb", "c"))
+    assert "a\\nb  " in summary(figures)
