@@ -62,8 +62,9 @@ def trained(config: "TrainConfig", splits: "Sequence[str]" = ("val", "test")) ->
         labels = source.split(split).labels
         found = len(np.unique(labels)) if source.task == "single-label" else min(len(labels), 1)
         if found < len(wanted):
+            expected = f"{' and '.join(wanted)} in the {split} split"
             fix = "Give more data or groups, or a column `split`."
-            raise InputError(f"{' and '.join(wanted)} in the {split} split", f"{found} of it", fix)
+            raise InputError(expected, f"{found} of {len(wanted)}", fix)
     return ktl.train(config)
 
 
