@@ -198,7 +198,7 @@ def _show_run(run: Any) -> int:
 
 
 def _show_figures(metrics: dict[str, Any], run: Any) -> None:
-    from keras_tl.evaluation.metrics import mistakes, summary
+    from keras_tl.evaluation.tables import mistakes, summary
 
     print(summary(metrics))
     if confused := mistakes(metrics, run.info.class_names):

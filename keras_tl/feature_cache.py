@@ -180,10 +180,7 @@ class ShardWriter:
             self._files.discard()
 
     def add(self, tensors: Sequence[np.ndarray]) -> None:
-        """Takes the next rows.
-
-        Args:
-            tensors: One array `[rows, ...]` for each tensor at the cut.
+        """Takes the next rows: one array `[rows, ...]` for each tensor at the cut.
 
         Raises:
             InputError: The disk is full or not writable.

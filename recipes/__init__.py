@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from keras_tl.config import TrainConfig
+    from keras_tl.data.source import Source
     from keras_tl.runs import Run
 
 
@@ -83,3 +84,14 @@ def check_out(out: str, data: str | None) -> None:
             raise InputError("a folder for new results", received, "Choose another --out.")
         if data:
             check_outside(data, out)
+
+
+def without_those_of(first: "Source", second: "Source") -> "Source":
+    """The second one's texts without those of the first; says how many that leaves out."""
+    import numpy as np
+
+    known = set(first.items)
+    new = np.flatnonzero([item not in known for item in second.items])
+    if left_out := len(second) - len(new):
+        print(f"{left_out} texts of the second domain are in the first too: left out")
+    return second.take(new)

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from keras_tl.backbones.host import tokenize_of
     from keras_tl.data.audit.text_giveaways import phrases_to_take_out, without_phrases
     from keras_tl.data.pipeline import Samples
-    from keras_tl.evaluation.metrics import mistakes, summary
+    from keras_tl.evaluation.tables import mistakes, summary
     from keras_tl.preparing import prepare_data
     from keras_tl.reporting.baseline import baseline_text
 

@@ -55,8 +55,7 @@ def learn_from_few(
     def build(seed: int) -> keras.Model:
         keras.utils.set_random_seed(seed)
         weights = None if config.weights == "none" else config.weights
-        outputs = len(source.class_names)
-        return ktl.build_image_model(backbone, outputs=outputs, weights=weights)
+        return ktl.build_image_model(backbone, outputs=len(source.class_names), weights=weights)
 
     def accuracy(drawn: Any, rest: Any, seed: int) -> float:
         few, others = (replace(images.train, source=source.take(part)) for part in (drawn, rest))

@@ -3,9 +3,9 @@
     python recipes/hub_image_classifier.py photos --handle HANDLE --out runs/flowers
 
 `photos` is a folder of class folders, or a table. HANDLE is the URL of a feature vector on
-tfhub.dev or kaggle.com, its `.tar.gz`, or a folder. `hub.KerasLayer` fails in Keras 3; here first
-the head learns, then the module too, at a low rate. `model.keras` holds the module and loads
-wherever keras_tl is; `saved_model` takes encoded photographs and needs TensorFlow alone.
+tfhub.dev or kaggle.com, its `.tar.gz`, or a folder. `hub.KerasLayer` fails in Keras 3; here the
+head learns, then the module. `model.keras` loads wherever keras_tl is; `saved_model` takes encoded
+photographs and needs TensorFlow alone.
 
 Without a handle it writes a module itself, as publishers do, out of EfficientNet-Lite0's ImageNet
 weights. Without photographs it takes the solar cells of ELPV (the extra `demo`). Measured so on the

@@ -3,9 +3,8 @@
     python recipes/medical_images.py scans.csv --positive malignant --out runs/screening
 
 `scans.csv` has the columns `path`, `label` (two classes) and `patient`. No patient is in two
-splits, and intervals count patients, not images. Both classes count the same in the loss. A
-threshold is chosen on the val split so that 95 % of the negatives pass, and stored: the SavedModel,
-`keras-tl predict` and the report decide by it.
+splits, and intervals count patients. Both classes count the same in the loss. A threshold that lets
+95 % of the val split's negatives pass is stored: SavedModel, `predict` and report decide by it.
 
 Without a table it takes the solar cells of ELPV (the extra `demo`), 31 % of them defective.
 Stretches of 60 cells in the order of the file, where cells of one module are neighbours, stand for
@@ -39,7 +38,7 @@ def screen(config: ktl.TrainConfig, specificity: float, positive: str | None = N
     from keras_tl.recipes import trained
 
     from keras_tl.data.open import open_data
-    from keras_tl.evaluation.metrics import format_confusion
+    from keras_tl.evaluation.tables import format_confusion
     from keras_tl.reporting.blocks import score
     from keras_tl.reporting.facts import read_facts
     from keras_tl.reporting.result import bounds, range_text

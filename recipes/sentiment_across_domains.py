@@ -27,8 +27,7 @@ from keras_tl.place_options import launch, parse, run_of_chief
 def adapt(config: ktl.TrainConfig, target: str, labels: Sequence[int]) -> None:
     """Trains on the first domain; prints what so many labels of the second one give to that."""
     import keras
-    import numpy as np
-    from keras_tl.recipes import is_finished
+    from keras_tl.recipes import is_finished, without_those_of
 
     from keras_tl.backbones.graph import to_freezable
     from keras_tl.backbones.host import tokenize_of
@@ -39,12 +38,9 @@ def adapt(config: ktl.TrainConfig, target: str, labels: Sequence[int]) -> None:
     from keras_tl.strategies import in_scope
 
     first = open_data(config.data, **config.columns)
-    names, task, known = first.class_names, first.task, set(first.items)
-    source = open_data(target, task=task, class_names=names, **config.columns)
-    new = np.flatnonzero([item not in known for item in source.items])
-    if left_out := len(source) - len(new):
-        print(f"{left_out} texts of the second domain are in the first too: left out")
-        source = source.take(new)
+    names, task = first.class_names, first.task
+    second = open_data(target, task=task, class_names=names, **config.columns)
+    source = without_those_of(first, second)
     # What is nearly the same text is in one half.
     halves: Any = prepare_data(replace(config, val_fraction=0, test_fraction=0.5), source)
     rest, held_out = halves.train.source, halves.test.source

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--views", type=int, default=4, help="versions of each image, from 2 on")
     options = parse(parser, arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    from keras_tl.evaluation.metrics import mistakes, summary
+    from keras_tl.evaluation.tables import mistakes, summary
 
     metrics = run(options.data, options.out, options.weights, options.epochs, options.views)
     print(f"Measured on {metrics['note']}:", summary(metrics), sep="\n")

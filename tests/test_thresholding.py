@@ -15,8 +15,8 @@ from keras_tl import cli, thresholding
 from keras_tl.config import TrainConfig
 from keras_tl.data.image_input import ImageInput
 from keras_tl.errors import InputError
-from keras_tl.evaluation import metrics as figures
 from keras_tl.evaluation import thresholds
+from keras_tl.evaluation.tables import summary
 from keras_tl.files import atomic_folder
 from keras_tl.job import train
 from keras_tl.model_info import ModelInfo
@@ -325,7 +325,7 @@ def test_each_of_several_labels_gets_its_best_f1(tmp_path):
         assert f1_score(present, scores >= np.float32(threshold)) == pytest.approx(best)
     rows = run.metrics["per_class"]
     assert [rows[name]["threshold"] for name in run.info.class_names] == list(chosen)
-    assert figures.summary(run.metrics)
+    assert summary(run.metrics)
     with pytest.raises(InputError, match="no positive class"):
         choose_thresholds(run, "f1", positive="ill")
 

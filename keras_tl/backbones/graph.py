@@ -14,6 +14,9 @@ from keras_tl.backbones import layers
 from keras_tl.backbones.adapters import CONFIG_KEYS, merged_weights
 from keras_tl.topology import is_nested, layers_within
 
+# What Keras' layers have whose vocabulary, if `adapt` learned it, is not in the configuration.
+LEARNS_WORDS = ("get_vocabulary", "save_assets", "load_assets")
+
 Replace = Callable[[keras.Layer], keras.Layer]
 
 
@@ -140,23 +143,22 @@ def layer_in_float32(layer: keras.Layer) -> keras.Layer:
     return made_of(layer, {**layer.get_config(), "dtype": "float32"})
 
 
-def made_of(layer: keras.Operation, config: dict[str, Any]) -> keras.Operation:
-    """A new operation of a configuration.
+def made_of(source: keras.Operation, config: dict[str, Any]) -> keras.Operation:
+    """A new operation of another one's class.
 
     Args:
-        layer: One of the same class.
-        config: What `get_config` gives, or a change of it.
+        source: The other one.
+        config: What its `get_config` gives, or a change of it.
 
     Returns:
         The operation, without weights.
     """
-    if type(layer) is not keras.layers.Lambda:
-        return type(layer).from_config(config)
+    if type(source) is not keras.layers.Lambda:
+        return type(source).from_config(config)
     # Its code alone would not know what it refers to; the function is at hand.
     own = {key: config[key] for key in ("name", "trainable", "dtype")}
-    return keras.layers.Lambda(
-        layer.function, layer._output_shape, layer.mask, layer.arguments, **own
-    )
+    shape, mask = source._output_shape, source.mask
+    return keras.layers.Lambda(source.function, shape, mask, source.arguments, **own)
 
 
 def set_weights(layer: keras.Layer, values: list[np.ndarray]) -> None:
@@ -278,8 +280,7 @@ class _Copies:
             if "name" in config:
                 config["name"] = self._names[id(operation)]
             made = made_of(source, config)
-            if hasattr(operation, "get_vocabulary"):
-                # One that was learned by `adapt` is not in the configuration.
+            if all(hasattr(operation, name) for name in LEARNS_WORDS):
                 with tempfile.TemporaryDirectory() as folder:
                     operation.save_assets(folder)
                     made.load_assets(folder)

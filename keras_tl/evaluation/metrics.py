@@ -1,12 +1,10 @@
-"""Figures from a model's outputs, and how they are shown in a terminal.
+"""Figures from a model's outputs.
 
 The figures are plain numbers, lists and dictionaries, ready for JSON; a figure that is not
 defined for the data (an AUC without a positive sample) is None. Those that scikit-learn knows are
 scikit-learn's (https://scikit-learn.org/stable/modules/model_evaluation.html).
 """
 
-import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +21,8 @@ from sklearn.metrics import (
 from keras_tl.errors import InputError
 from keras_tl.evaluation.class_figures import (
     class_figures,
-    format_confused,
     log_loss,
     overall_figures,
-    pairs_of_matrix,
 )
 from keras_tl.evaluation.many_classes import (
     class_indices,
@@ -36,9 +32,8 @@ from keras_tl.evaluation.many_classes import (
 )
 from keras_tl.model_info import ModelInfo
 
-# What is shown at most: classes in a summary, classes in a confusion table.
-SHOWN_CLASSES = 20
-TABLE_CLASSES = 10
+# Figures in a target's unit.
+IN_A_UNIT = ("loss", "mae", "rmse")
 
 
 def evaluate(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> dict[str, Any]:
@@ -210,107 +205,6 @@ def regression(values: np.ndarray, targets: np.ndarray, info: ModelInfo) -> dict
     }
 
 
-def summary(metrics: dict[str, Any]) -> str:
-    """Lays figures out for a terminal: the overall ones, then a table of classes or targets.
-
-    Args:
-        metrics: What `evaluate` returned.
-
-    Returns:
-        Lines; of more than 20 classes the 20 with the lowest F1, of targets with the lowest R2.
-        Mean errors of several targets, which may have different units, are not among them.
-    """
-    several = len(metrics.get("per_target", ())) > 1
-    overall = {
-        name: value
-        for name, value in metrics.items()
-        if name in _TITLES and not isinstance(value, dict) and not (several and name in IN_A_UNIT)
-    }
-    width = max(len(_TITLES[name]) for name in overall)
-    lines = [f"{_TITLES[name]:<{width}}  {_shown(value)}" for name, value in overall.items()]
-    rows = metrics.get("per_class") or metrics["per_target"]
-    heading = "class" if "per_class" in metrics else "target"
-    if len(rows) > SHOWN_CLASSES:
-        figure = "f1" if heading == "class" else "r2"
-        heading = f"lowest {figure.upper()} of {len(rows)}"
-        by_figure = sorted(rows.items(), key=lambda row: _none_last(row[1][figure]))
-        rows = dict(by_figure[:SHOWN_CLASSES])
-    return "\n".join([*lines, "", *_table(heading, rows)])
-
-
-def _none_last(value: float | None) -> float:
-    return math.inf if value is None else value
-
-
-def mistakes(metrics: Mapping[str, Any], class_names: Sequence[str]) -> str:
-    """Says for a terminal which classes were taken for which.
-
-    Args:
-        metrics: What `evaluate` gives.
-        class_names: The classes, in order.
-
-    Returns:
-        The confusion matrix, see `format_confusion`; of very many classes the most confused pairs;
-        "" where a sample has not one class.
-    """
-    if "confusion_matrix" in metrics:
-        return format_confusion(metrics["confusion_matrix"], class_names)
-    if "confused" not in metrics:
-        return ""
-    support = {name: row["support"] for name, row in metrics["per_class"].items()}
-    return format_confused(metrics["confused"], support)
-
-
-def format_confusion(matrix: Sequence[Sequence[int]], class_names: Sequence[str]) -> str:
-    """Lays a confusion matrix out for a terminal.
-
-    Args:
-        matrix: Samples `[true class][predicted class]`.
-        class_names: The classes, in that order.
-
-    Returns:
-        Up to ten classes a table, one row for each true class, the columns numbered like the
-        rows; of more classes the ten most confused pairs.
-    """
-    counts = np.asarray(matrix)
-    if len(class_names) > TABLE_CLASSES:
-        support = dict(zip(class_names, counts.sum(axis=1).tolist(), strict=True))
-        return format_confused(pairs_of_matrix(counts, class_names), support)
-    titles = [f"{index} {_one_line(name)}" for index, name in enumerate(class_names, start=1)]
-    corner = "true \\ predicted"
-    first = max(len(corner), *(len(title) for title in titles))
-    width = max(len(str(counts.max())), len(str(len(titles)))) + 2
-    head = "".join(f"{index:>{width}}" for index in range(1, len(titles) + 1))
-    rows = [
-        f"{title:<{first}}" + "".join(f"{count:>{width}}" for count in row)
-        for title, row in zip(titles, counts, strict=True)
-    ]
-    return "\n".join([f"{corner:<{first}}{head}", *rows])
-
-
-# Figures in a target's unit.
-IN_A_UNIT = ("loss", "mae", "rmse")
-_TITLES = {
-    "samples": "samples",
-    "threshold": "threshold",
-    "loss": "loss",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-    "top5_accuracy": "top-5 accuracy",
-    "roc_auc": "ROC AUC",
-    "subset_accuracy": "subset accuracy",
-    "hamming_loss": "Hamming loss",
-    "micro_f1": "micro F1",
-    "mean_average_precision": "mean average precision",
-    "mae": "mean absolute error",
-    "rmse": "root mean squared error",
-    "r2": "R2",
-    "spearman": "Spearman",
-}
-
-
 def _check(probabilities: np.ndarray, targets: np.ndarray, info: ModelInfo) -> None:
     expected = (len(targets), len(info.class_names))
     indices = info.task == "single-label" and targets.ndim == 1
@@ -376,31 +270,3 @@ def _mean_of_all(values: list[float | None]) -> float | None:
     """The mean; None where a value is."""
     defined = [value for value in values if value is not None]
     return _mean(defined) if len(defined) == len(values) else None
-
-
-def _shown(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
-
-
-def _table(heading: str, rows: dict[str, dict[str, Any]]) -> list[str]:
-    """A line of column titles, then a line for each named row."""
-    columns = list(next(iter(rows.values())))
-    titles = [column.replace("_", " ") for column in columns]
-    rows = {_one_line(name): row for name, row in rows.items()}
-    first = max(len(heading), *(len(name) for name in rows))
-    widths = [max(len(title), 8) + 2 for title in titles]
-    lines = [f"{heading:<{first}}" + _right_aligned(titles, widths)]
-    for name, row in rows.items():
-        cells = [_shown(row[column]) for column in columns]
-        lines.append(f"{name:<{first}}" + _right_aligned(cells, widths))
-    return lines
-
-
-def _one_line(name: str) -> str:
-    return name.replace("\r", "\\r").replace("\n", "\\n")
-
-
-def _right_aligned(cells: list[str], widths: list[int]) -> str:
-    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))

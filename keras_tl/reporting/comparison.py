@@ -127,9 +127,7 @@ def _differences(facts: list[Facts], names: list[str]) -> Section:
             rows.append([Cell(name), *_difference(first, *pair)])
     blocks: list[Block] = []
     if rows:
-        score = _SCORES[first.task][0]
-        if first.task == "regression" and len(first.class_names) > 1:
-            score += ", in deviations of the targets,"
+        score = _SHARES.get(first.task, first.error_name)
         head = ["run", f"{first.nouns} in both", f"{score} minus that of {names[0]}", "p"]
         # The test takes each sample for one of its own.
         tested = first.task != "regression" and first.groups is None
@@ -156,12 +154,8 @@ def _about_differences(tested: bool, nouns: str) -> str:
     return about
 
 
-# What is compared sample by sample, and whether it is a share of 1.
-_SCORES = {
-    "single-label": ("share right", True),
-    "multi-label": ("share with all classes right", True),
-    "regression": ("mean absolute error", False),
-}
+# What classifications are compared by, sample by sample.
+_SHARES = {"single-label": "share right", "multi-label": "share with all classes right"}
 
 
 def _shared(first: Facts, other: Facts) -> tuple[Outcome, Outcome, np.ndarray | None] | None:

@@ -171,6 +171,16 @@ class Facts:
         return f"{self.noun}s"
 
     @property
+    def has_several_units(self) -> bool:
+        """Whether there are several targets: means over them would mix their units."""
+        return self.task == "regression" and len(self.class_names) > 1
+
+    @property
+    def error_name(self) -> str:
+        """What `Outcome.errors` are the mean of."""
+        return "mean absolute error" + (" in deviations" if self.has_several_units else "")
+
+    @property
     def groups(self) -> np.ndarray | None:
         """The group of each measured sample as int64 codes; None where there are no several."""
         return None if self.of_one_group else self._groups

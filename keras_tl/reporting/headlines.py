@@ -33,5 +33,5 @@ HEADLINES: dict[str, tuple[tuple[str, str, Show], ...]] = {
 
 def headlines(facts: Facts) -> list[tuple[str, str, Show]]:
     """The rows of `HEADLINES` that say something of a run: no mean over several targets' units."""
-    several = facts.task == "regression" and len(facts.class_names) > 1
-    return [row for row in HEADLINES[facts.task] if not (several and row[0] in IN_A_UNIT)]
+    left_out = IN_A_UNIT if facts.has_several_units else ()
+    return [row for row in HEADLINES[facts.task] if row[0] not in left_out]

@@ -104,7 +104,7 @@ def _table(
             name = f"{low + 1:,} to {high:,}" if high < EDGES[-1] else f"more than {low:,}"
             cells = [Cell(name), Cell(f"{inside.sum():,}"), _score(facts, outcome, rows[inside])]
             found.append(cells if cut is None else [*cells, Cell(percent(cut[inside].mean()))])
-    score = "mean absolute error" if facts.task == "regression" else "right"
+    score = facts.error_name if facts.task == "regression" else "right"
     head = ["words", "texts", score, *([] if cut is None else ["cut off"])]
     counted = "." if facts.groups is None else ", for which whole groups count."
     about = f"With 95 % intervals (Wilson, JASA 22, 1927){counted}"
@@ -114,7 +114,7 @@ def _table(
 
 def _score(facts: Facts, outcome: Outcome, rows: np.ndarray) -> Cell:
     if facts.task == "regression":
-        return Cell(number(float(np.abs(outcome.outputs - outcome.truth)[rows].mean())))
+        return Cell(number(float(outcome.errors()[rows].mean())))
     right = outcome.right[rows]
     groups = None if facts.groups is None else np.unique(facts.groups[rows], return_inverse=True)[1]
     ((low,), (high,)) = wilson(right[:, None].astype(float), np.ones((len(right), 1)), groups)

@@ -15,6 +15,7 @@ from keras_tl.config import TrainConfig
 from keras_tl.data.audit.findings import read_audit
 from keras_tl.errors import InputError
 from keras_tl.evaluation.calibration import BINS, decisions, reliability
+from keras_tl.evaluation.metrics import IN_A_UNIT
 from keras_tl.files import atomic_write_text
 from keras_tl.model_info import ModelInfo
 from keras_tl.reporting import classes, data, learning, result, values
@@ -118,6 +119,7 @@ def _header(facts: Facts) -> str:
         {"type": kind, "value": round(facts.metrics[name], 4)}
         for name, kind in _HUB_FIGURES.get(facts.task, ())
         if facts.metrics.get(name) is not None
+        and not (facts.has_several_units and name in IN_A_UNIT)
     ]
     if found:
         name = _data_name(facts)

@@ -11,8 +11,9 @@ from keras_tl.data.arrays import from_arrays
 from keras_tl.data.image_input import ImageInput
 from keras_tl.evaluation import many_classes as many
 from keras_tl.evaluation.class_figures import format_confused, pairs_of_matrix
-from keras_tl.evaluation.metrics import evaluate, mistakes, single_label
+from keras_tl.evaluation.metrics import evaluate, single_label
 from keras_tl.evaluation.predictions import predictions_frame
+from keras_tl.evaluation.tables import mistakes
 from keras_tl.model_info import ModelInfo
 
 
