@@ -121,14 +121,12 @@ def _table(heading: str, rows: dict[str, dict[str, Any]]) -> list[str]:
     """A line of column titles, then a line for each named row."""
     columns = list(next(iter(rows.values())))
     titles = [column.replace("_", " ") for column in columns]
-    rows = {_one_line(name): row for name, row in rows.items()}
-    first = max(len(heading), *(len(name) for name in rows))
-    widths = [max(len(title), 8) + 2 for title in titles]
-    lines = [f"{heading:<{first}}" + _right_aligned(titles, widths)]
-    for name, row in rows.items():
-        cells = [_shown(row[column]) for column in columns]
-        lines.append(f"{name:<{first}}" + _right_aligned(cells, widths))
-    return lines
+    shown = {_one_line(n): [_shown(row[c]) for c in columns] for n, row in rows.items()}
+    first = max(len(heading), *(len(name) for name in shown))
+    # Eight at least, so that tables of shares look alike.
+    widths = [max(8, *map(len, cells)) + 2 for cells in zip(titles, *shown.values(), strict=True)]
+    lines = [f"{name:<{first}}" + _right_aligned(cells, widths) for name, cells in shown.items()]
+    return [f"{heading:<{first}}" + _right_aligned(titles, widths), *lines]
 
 
 def _one_line(name: str) -> str:

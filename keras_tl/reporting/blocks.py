@@ -266,11 +266,15 @@ def score(value: float | None) -> str:
 
 
 def number(value: float | int | None) -> str:
-    """A number in four significant digits, a count in full; "–" where there is none."""
+    """A number in four significant digits or to the unit, a count in full; "–" for none."""
     if value is None or value != value:
         return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    # People read 54,094, not 5.409e+04.
+    to_the_unit = 1e4 <= abs(value) < 1e12
     # 0 has no sign.
-    return f"{value:,}" if isinstance(value, int) else f"{value + 0.0:,.4g}"
+    return f"{value:,.0f}" if to_the_unit else f"{value + 0.0:,.4g}"
 
 
 def seconds(value: float) -> str:

@@ -93,3 +93,11 @@ def test_names_with_line_breaks_stay_in_their_lines():
     assert len(matrix.splitlines()) == 3 and "1 a\\r\\nb" in matrix
     figures = evaluate(np.eye(2, dtype=np.float32), np.eye(2), _info("single-label", "a\nb", "c"))
     assert "a\\nb  " in summary(figures)
+
+
+def test_wide_figures_stay_apart():
+    targets = np.array([[1e7], [3e7], [2e7]], np.float32)
+    figures = evaluate(targets * 1.5, targets, _info("regression", "price"))
+    head, row = summary(figures).splitlines()[-2:]
+    assert len(head) == len(row)
+    assert row.split()[:3] == ["price", "10000000.0000", "10801234.4973"]

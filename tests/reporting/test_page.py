@@ -337,8 +337,14 @@ def test_only_all_is_a_hundred_per_cent(share, digits, text):
     assert percent(share, digits).replace("\u00a0", " ") == text
 
 
-def test_0_has_no_sign():
-    assert number(-0.0) == "0"
+def test_0_has_no_sign_and_thousands_no_exponent():
+    assert [number(x) for x in (-0.0, 54093.8759, 9999.4, -1e6)] == [
+        "0",
+        "54,094",
+        "9,999",
+        "-1,000,000",
+    ]
+    assert number(5e-6) == "5e-06"
 
 
 def test_one_image_has_no_calibration(made):
