@@ -12,9 +12,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_tl import frozen_prefix, tasks
+from keras_tl import frozen_prefix
 from keras_tl.config import TrainConfig
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
@@ -28,14 +27,13 @@ from keras_tl.training.images import Images
 from keras_tl.training.passes import SMALL_ITEM, PrefixPass, batch_loss, item_bytes
 from keras_tl.training.phases import Phase
 from keras_tl.training.planning import LaterPrefix, View, later_prefixes, views_of
+from keras_tl.training.step_time import seconds_to_fine_tune
 
 # Probes learn little from more images than this.
 MAX_IMAGES = 5000
 # With more classes, a probe would have hardly any images of each, and take hours.
 MOST_CLASSES = 500
 READ_ITEMS = 256
-# Times a step is timed, of which the shortest counts; seconds after which that is enough.
-MOST_STEPS, LONG_ENOUGH = 2, 2.0
 
 log = logging.getLogger("keras_tl")
 
@@ -273,44 +271,6 @@ def features_of(
         _speed([done.computed for done in run.passes], seconds),
         sum(done.computed for done in run.passes),
     )
-
-
-def seconds_to_fine_tune(
-    model: keras.Model, phase: Phase, images: Images, *, task: str, batch_size: int
-) -> float:
-    """Estimates a phase's training time from one timed step after the cut.
-
-    Nothing is updated and no random state moves: forward and backward in inference mode.
-
-    Args:
-        model: The model; its flags are those of the phase afterwards.
-        phase: The fine-tuning.
-        images: The training images.
-        task: A name in `keras_tl.tasks`.
-        batch_size: Images in a batch.
-
-    Returns:
-        Seconds of all its steps, without its passes.
-    """
-    phase.freezing.apply(model)
-    parts = frozen_prefix.split(model)
-    indices = np.arange(min(batch_size, len(images)))
-    batch = images.images(indices).batch(len(indices))
-    first = parts.suffix if parts.prefix is None else parts.prefix
-    inputs = tf.cast(next(iter(batch)), first.input.dtype)
-    if parts.prefix is not None:
-        inputs = parts.prefix(inputs, training=False)
-    targets = tf.constant(images.targets()[indices])
-    loss = tasks.get(task).build_loss(0.0)
-    seconds: list[float] = []
-    while len(seconds) < MOST_STEPS and sum(seconds) < LONG_ENOUGH:
-        started = time.perf_counter()
-        with tf.GradientTape() as tape:
-            value = loss(targets, parts.suffix(inputs, training=False))
-        for gradient in tape.gradient(value, parts.suffix.trainable_weights):
-            np.asarray(gradient)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds) * phase.epochs * max(len(images) // len(indices), 1)
 
 
 def decide(

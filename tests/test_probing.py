@@ -1,9 +1,7 @@
 """What `train --fine-tune auto` decides, on what, and at what price."""
 
 import functools
-import itertools
 from dataclasses import replace
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -248,33 +246,6 @@ def test_too_few_images_are_not_probed(decision, three_colors, tmp_path, caplog)
     assert not found["fine_tune"]
     assert "accuracy" not in found
     assert caplog.text.count("No fine-tuning: 42 training images are too few for it") == 1
-
-
-def test_the_price_goes_with_images_and_epochs(data):
-    model = build_image_model("TinyNet", outputs=3, weights=None)
-    before = model.get_weights()
-    short = Phase(freezing.AllButLast(1), 1, 1e-3)
-    long = Phase(freezing.AllButLast(1), 1000, 1e-3)
-    options = {"task": "single-label", "batch_size": 32}
-    assert probing.seconds_to_fine_tune(model, short, data.train, **options) > 0
-    ratio = probing.seconds_to_fine_tune(model, long, data.train, **options) / (
-        probing.seconds_to_fine_tune(model, short, data.train, **options)
-    )
-    assert 100 < ratio < 10_000
-    for value, expected in zip(model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(value, expected)
-
-
-@pytest.mark.parametrize("tick, timed", [(0.5, 2), (3.0, 1)])
-def test_a_step_that_takes_seconds_is_timed_once(data, monkeypatch, tick, timed):
-    clock = itertools.count(0.0, tick)
-    monkeypatch.setattr(probing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    model = build_image_model("TinyNet", outputs=3, weights=None)
-    phase = Phase(freezing.AllButLast(1), 2, 1e-3)
-    options = {"task": "single-label", "batch_size": 30}
-    steps = len(data.train) // 30 * 2
-    assert probing.seconds_to_fine_tune(model, phase, data.train, **options) == tick * steps
-    assert next(clock) == tick * timed * 2
 
 
 def test_equal_images_are_a_group(data):

@@ -8,16 +8,20 @@ import hashlib
 import json
 import weakref
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tl.data.remembered import Remembered
 from keras_tl.topology import call_again
 
 TOKENS = "tokens"
 COUNTED_AT_ONCE = 256
+# To be raised when the same layer would count otherwise.
+COUNTS_VERSION = 1
 # Settings of a layer that do not change the tokens it makes.
 FREE = ("name", "trainable", "statistics_frozen")
 
@@ -93,21 +97,31 @@ class Tokenize:
 
         Returns:
             int64 `[texts, 4]`, see `keras_tl.backbones.tokenizers.Tokenizer.measure`; of a module
-            of TF-Hub, whose preprocessor cuts texts itself, `[texts]`, how many each has.
+            of TF-Hub, whose preprocessor cuts texts itself, `[texts]`, how many each has. The
+            cache folder remembers them.
         """
-        measures = hasattr(self._layer, "measure")
-        counts = [np.zeros((0, 4) if measures else 0)]
-        for start in range(0, len(texts), COUNTED_AT_ONCE):
-            some = texts[start : start + COUNTED_AT_ONCE]
-            rows = [[text.encode("utf-8", "replace") for text in row] for row in some]
-            strings = tf.constant([*rows, [b""] * len(rows[0])], tf.string)
-            strings = strings[:, 0] if strings.shape[1] == 1 else strings
-            if measures:
-                counts.append(self._layer.measure(strings[:-1]).numpy())
-            else:
-                *found, own = self._layer.count(strings).numpy()
-                counts.append(np.array(found) - own)
-        return np.concatenate(counts).astype(np.int64)
+        facts = (json.dumps([COUNTS_VERSION, self.key, *row]) for row in texts)
+        keys = [hashlib.sha256(fact.encode()).digest() for fact in facts]
+        with closing(Remembered("token counts")) as remembered:
+            known = remembered.recall(keys)
+            missing = [i for i, key in enumerate(keys) if key not in known]
+            for start in range(0, len(missing), COUNTED_AT_ONCE):
+                some = missing[start : start + COUNTED_AT_ONCE]
+                for i, counts in zip(some, self._counted([texts[i] for i in some]), strict=True):
+                    known[keys[i]] = counts.astype(np.int64).tobytes()
+                    remembered.add(keys[i], known[keys[i]])
+        found = np.frombuffer(b"".join(known[key] for key in keys), np.int64)
+        return found.reshape(-1, 4) if hasattr(self._layer, "measure") else found
+
+    def _counted(self, texts: Sequence[tuple[str, ...]]) -> np.ndarray:
+        """See `count`, of a few texts."""
+        rows = [[text.encode("utf-8", "replace") for text in row] for row in texts]
+        strings = tf.constant([*rows, [b""] * len(rows[0])], tf.string)
+        strings = strings[:, 0] if strings.shape[1] == 1 else strings
+        if hasattr(self._layer, "measure"):
+            return self._layer.measure(strings[:-1]).numpy()
+        *found, own = self._layer.count(strings).numpy()
+        return np.array(found) - own
 
 
 def tokenize_of(model: keras.Model) -> Tokenize | None:

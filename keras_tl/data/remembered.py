@@ -75,7 +75,7 @@ class Remembered:
 
     def __init__(self, kind: str, folder: Path | None = None, *, most: int = MOST):
         self._kind, self._most = kind, most
-        self._path = (folder or cache_root()) / f"{kind}.sqlite"
+        self._path = (folder or cache_root()) / f"{kind.replace(' ', '-')}.sqlite"
         self._connection: sqlite3.Connection | None = None
         self._held: dict[bytes, bytes] = {}
         try:

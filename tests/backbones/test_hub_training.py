@@ -29,10 +29,11 @@ from keras_tl.export.saved_model import export_saved_model
 from keras_tl.feature_cache import FeatureStore
 from keras_tl.model_info import ModelInfo
 from keras_tl.preparing import image_size_of
-from keras_tl.probing import Part, decide, features_of, seconds_to_fine_tune
+from keras_tl.probing import Part, decide, features_of
 from keras_tl.training.fit import run_phases
 from keras_tl.training.guard import FreezingGuard
 from keras_tl.training.phases import Phase
+from keras_tl.training.step_time import seconds_to_fine_tune
 
 HEAD = Phase(freezing.All(), 3, 0.1, name="head")
 TUNING = Phase(freezing.AllButLast(1, batch_norm="trained"), 2, 0.003, name="fine-tuning")

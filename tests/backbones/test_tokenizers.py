@@ -337,6 +337,24 @@ def test_what_is_measured_of_texts_is_what_windows_hold():
     assert Tokenize(tokenizer()).count([]).shape == (0, 4)
 
 
+def test_texts_are_counted_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_TL_CACHE", str(tmp_path))
+    counted, measure = [], WordPieceTokenizer.measure
+
+    def watched(self, strings):
+        counted.append(len(strings))
+        return measure(self, strings)
+
+    monkeypatch.setattr(WordPieceTokenizer, "measure", watched)
+    texts = [("a b",), ("c",), ("a b",)]
+    first = Tokenize(tokenizer()).count(texts)
+    assert first[:, 0].tolist() == [2, 1, 2] and counted == [3]
+    more = Tokenize(tokenizer()).count([("d e f",), *texts])
+    assert more[:, 0].tolist() == [3, 2, 1, 2] and counted == [3, 1]
+    Tokenize(tokenizer(lowercase=False)).count(texts)
+    assert counted == [3, 1, 3]
+
+
 def test_a_batch_is_its_texts():
     texts = ["", "a", "a b c d e f g", "k ak", "zz a"]
     layer = tokenizer(windows=2)

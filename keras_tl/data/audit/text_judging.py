@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,8 @@ from keras_tl.data.audit.near import Pairs
 from keras_tl.data.audit.text_giveaways import findings_on_boilerplate, findings_on_giveaways
 from keras_tl.data.audit.text_languages import findings_on_languages, languages
 from keras_tl.data.audit.text_lengths import findings_on_lengths
-from keras_tl.data.audit.text_near import near_texts
-from keras_tl.data.audit.text_words import Words, read_words
+from keras_tl.data.audit.text_memory import words_and_pairs
+from keras_tl.data.audit.text_words import Words
 from keras_tl.data.source import Source
 from keras_tl.data.text_input import TextInput
 from keras_tl.data.texts import inspect_texts
@@ -55,17 +56,19 @@ def look_through_texts(source: Source, count_tokens: CountTokens | None = None) 
 
     Args:
         source: Texts with their hashes, see `inspect_texts`.
-        count_tokens: Counts the tokens of texts.
+        count_tokens: Counts the tokens of texts; called on another thread.
 
     Returns:
         What was seen. `assign_splits` takes its `groups`.
     """
     started = time.monotonic()
-    words = read_words(source.items)
-    pairs = near_texts(words)
-    groups = bounded_groups(source.ids, words.keys, pairs.first, pairs.second, pairs.similarity)
-    found = languages(source.items, words)
-    tokens = None if count_tokens is None else np.asarray(count_tokens(source.items))
+    # TensorFlow counts without holding the GIL.
+    with ThreadPoolExecutor(1) as beside:
+        counting = None if count_tokens is None else beside.submit(count_tokens, source.items)
+        words, pairs = words_and_pairs(source.items)
+        groups = bounded_groups(source.ids, words.keys, pairs.first, pairs.second, pairs.similarity)
+        found = languages(source.items, words)
+        tokens = None if counting is None else np.asarray(counting.result())
     seconds = time.monotonic() - started
     told = "Looked at %d texts in %.0f s: %d pairs of near-duplicates."
     log.info(told, len(source), seconds, len(pairs))
