@@ -212,5 +212,6 @@ class Phase:
         else:
             optimizer = OPTIMIZERS[self.optimizer](**options)
         if self.weight_decay:
-            optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+            # What normalisations have: "scale" is that of `RMSNormalization`.
+            optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "scale"])
         return optimizer

@@ -26,16 +26,19 @@ def test_an_optimizer_has_what_the_phase_says(name, kind):
     assert getattr(optimizer, "momentum", 0.5) == 0.5
 
 
-def test_weight_decay_shrinks_kernels_and_leaves_biases():
+def test_weight_decay_shrinks_kernels_and_leaves_biases_and_scales_of_norms():
     phase = Phase(freezing.All(), 1, 1.0, Constant(), "sgd", momentum=0.0, weight_decay=0.1)
-    kernel = keras.Variable([1.0], name="kernel")
-    bias = keras.Variable([1.0], name="bias")
+    inputs = keras.Input((2,))
+    outputs = keras.layers.Dense(2)(keras.layers.RMSNormalization()(inputs))
+    outputs = keras.layers.LayerNormalization()(keras.layers.BatchNormalization()(outputs))
+    model = keras.Model(inputs, outputs)
+    model.set_weights([np.ones_like(value) for value in model.get_weights()])
     optimizer = phase.build_optimizer(1)
-    optimizer.build([kernel, bias])
-    zero = keras.ops.zeros(1)
-    optimizer.apply([zero, zero])
-    assert float(kernel.numpy()[0]) == pytest.approx(0.9)
-    assert float(bias.numpy()[0]) == 1.0
+    optimizer.build(model.trainable_variables)
+    optimizer.apply([keras.ops.zeros_like(v) for v in model.trainable_variables])
+    for variable in model.trainable_variables:
+        expected = 0.9 if variable.name == "kernel" else 1.0
+        np.testing.assert_allclose(variable, expected, rtol=1e-6, err_msg=variable.path)
 
 
 @pytest.mark.parametrize(
