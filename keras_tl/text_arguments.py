@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_tl.data.folders import TEXTS
-from keras_tl.data.source import Source
+from keras_tl.data.labels import first_few
+from keras_tl.data.source import Skipped, Source
 from keras_tl.data.tables import JSON_EXTENSIONS, decoded
 from keras_tl.data.texts import from_text_csv, from_texts, is_blank
 from keras_tl.errors import InputError
@@ -48,13 +49,19 @@ def texts_of(
     """
     several = len(arguments) > 1
     how: dict[str, Any] = {"pair": pair, "encoding": encoding}
-    sources = [
-        _read_table(argument, text_column, id_column, several, **how)
-        if Path(argument).suffix.lower() in TABLES and os.path.isfile(argument)
-        else _read(argument, text_column, **how)
-        for argument in arguments
-    ]
-    return Source.joined(sources)
+    sources, blank = [], []
+    for argument in arguments:
+        if Path(argument).suffix.lower() in TABLES and os.path.isfile(argument):
+            sources.append(_read_table(argument, text_column, id_column, several, **how))
+        elif (source := _read(argument, text_column, **how)) is not None:
+            sources.append(source)
+        else:
+            blank.append(Skipped(argument, "no text"))
+    if not sources:
+        received = f"{len(blank)} without any ({first_few([skip.id for skip in blank])})"
+        raise InputError("texts in which something can be seen", received, "Give other files.")
+    found = Source.joined(sources)
+    return replace(found, skipped=(*found.skipped, *blank))
 
 
 def _read_table(
@@ -69,7 +76,8 @@ def _read_table(
     return replace(source, ids=f"{path} " + source.ids, skipped=skipped)
 
 
-def _read(argument: str, text_column: str, pair: bool, encoding: str) -> Source:
+def _read(argument: str, text_column: str, pair: bool, encoding: str) -> Source | None:
+    """The texts of an argument that is no table; None of a file or folder without any."""
     if is_blank(argument):
         fix = "Write what it says between the quotes."
         raise InputError("a text in which something can be seen", repr(argument), fix)
@@ -83,6 +91,8 @@ def _read(argument: str, text_column: str, pair: bool, encoding: str) -> Source:
     if os.path.isfile(path) or os.path.isdir(path):
         files = _text_files(path) if os.path.isdir(path) else [path]
         texts = [decoded(file.read_bytes(), encoding, str(file)) for file in files]
+        if all(map(is_blank, texts)):
+            return None
         return from_texts(texts, ids=list(map(str, files)))
     if path.suffix.lower() in ENDINGS and not any(map(str.isspace, argument)):
         raise InputError("a file, a text or -", repr(argument), "There is no such file.")

@@ -56,3 +56,14 @@ def test_splits_and_labels_of_a_table_decide_nothing(tmp_path):
     found = texts_of([str(table)], "text")
     assert found.items == [("good",)]
     assert found.splits.tolist() == [""]
+
+
+def test_a_file_without_a_text_is_passed_over_among_others(tmp_path):
+    full, empty = tmp_path / "a.txt", tmp_path / "b.txt"
+    full.write_text("a film")
+    empty.write_text(" \n")
+    found = texts_of([str(full), str(empty)], "text")
+    assert found.items == [("a film",)]
+    assert [skipped.id for skipped in found.skipped] == [str(empty)]
+    with pytest.raises(InputError, match=r"can be seen, received 1 without any \(.*b.txt\)"):
+        texts_of([str(empty)], "text")

@@ -68,10 +68,17 @@ def _described(
         raise InputError(
             f"a model_type of {' or '.join(_TYPES)} in {folder / 'config.json'}",
             repr(kind),
-            "keras_hub:PRESET and hub:HANDLE reach other encoders.",
+            _elsewhere(settings),
         )
     config_of, layer_names = _TYPES[kind]
     return config_of(settings), layer_names
+
+
+def _elsewhere(settings: "_Settings") -> str:
+    """What to do with a folder that is of no known kind."""
+    if settings.get("class_name"):
+        return "A preset of KerasHub is named keras_hub:FOLDER."
+    return "hub:HANDLE reaches other encoders."
 
 
 # No known encoder is larger: a file that claims more is refused before it gets the memory.

@@ -9,6 +9,8 @@ from keras_tl.backbones.byte_pair import BytePairTokenizer
 from keras_tl.backbones.tokenizers import Tokenizer, WordPieceTokenizer
 from keras_tl.errors import InputError
 
+ROBERTA_SPECIALS = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
+
 
 def word_piece(folder: Path) -> Callable[..., Tokenizer]:
     """A maker of BERT's tokenizers, from `max_tokens`, `windows` and how texts are read."""
@@ -87,6 +89,8 @@ def byte_pair(folder: Path) -> Callable[..., Tokenizer]:
         lines = read_text(folder / "merges.txt").splitlines()
         pairs = [line for line in lines if line and not line.startswith("#version")]
     vocabulary, merges = _by_id(ids), "\n".join(pairs)
+    named = {**ROBERTA_SPECIALS, **optional_json(folder / "special_tokens_map.json"), **settings}
+    cls, sep, pad = (_content(named[key]) for key in ROBERTA_SPECIALS)
 
     def make(max_tokens: int, windows: int, **reading: Any) -> Tokenizer:
         return BytePairTokenizer(
@@ -95,6 +99,7 @@ def byte_pair(folder: Path) -> Callable[..., Tokenizer]:
             windows,
             merges=merges,
             prefix_space=bool(prefix_space),
+            specials=(cls, sep, pad),
             name="tokenizer",
             **reading,
         )

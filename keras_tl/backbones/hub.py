@@ -9,17 +9,20 @@ import keras
 import tensorflow as tf
 from keras.src.saving.serialization_lib import in_safe_mode
 
-from keras_tl.backbones import hub_files, hub_layer, hub_spec
+from keras_tl.backbones import hub_files, hub_module, hub_spec
 from keras_tl.backbones.hub_check import why_unsafe
 from keras_tl.backbones.hub_files import ModuleFiles
 from keras_tl.backbones.hub_handles import parted, resolved
-from keras_tl.backbones.hub_layer import HubLayer, HubModule, usable
+from keras_tl.backbones.hub_layer import HubLayer, HubModule
+from keras_tl.backbones.hub_module import usable
 from keras_tl.backbones.hub_tokens import EncoderInputs, HubTokenizer, padding_of
 from keras_tl.errors import InputError, did_you_mean
 
 # The size that nearly all image modules were trained for, and one that no module exceeds.
 IMAGE_SIZE, LARGEST_IMAGE = 224, 4096
 POOLED = "pooled_output"
+# Some of what a preprocessor gives.
+TOKENIZED = {"input_word_ids", "input_type_ids", "input_mask"}
 # Number of inputs that a module is tried on: it must give as many outputs.
 SAMPLES = 2
 Layer = TypeVar("Layer", bound=HubLayer)
@@ -32,6 +35,7 @@ def load_hub_backbone(
     *,
     image_size: int | None = None,
     value_range: tuple[float, float] = (0.0, 1.0),
+    output: str = "",
 ) -> keras.Model:
     """Builds a TF-Hub module as a flat functional model.
 
@@ -40,6 +44,7 @@ def load_hub_backbone(
             vector, or a classifier, whose logits are the features then) or of strings.
         image_size: Height and width in pixels; None is what the module says, or 224.
         value_range: What the module takes for black and white; TF-Hub's convention is 0 and 1.
+        output: Which of several named outputs is taken.
 
     Returns:
         A `keras.Model` of the input "pixels", float32 `[batch, size, size, 3]`, RGB in 0..255,
@@ -60,11 +65,11 @@ def load_hub_backbone(
             raise InputError("a module of images or strings", received, fix)
         if isinstance(spec, tf.TensorSpec) and spec.dtype == tf.string:
             text = keras.Input((), dtype="string", name=hub_spec.TEXT)
-            layer = opened.layer(tf.constant(["a text"] * SAMPLES))
+            layer = opened.layer(tf.constant(["a text"] * SAMPLES), output)
             return keras.Model(text, layer(text), name="hub")
         size = _image_size(spec, image_size)
         pixels = keras.Input((size, size, 3), dtype="float32", name="pixels")
-        layer = opened.layer(tf.zeros([SAMPLES, size, size, 3]))
+        layer = opened.layer(tf.zeros([SAMPLES, size, size, 3]), output)
     low, high = value_range
     scale = keras.layers.Rescaling(
         (high - low) / 255, offset=low, dtype="float32", name=hub_spec.PREPROCESSING
@@ -99,8 +104,8 @@ def load_hub_layer(
     Args:
         handle: See `keras_tl.backbones.hub_handles.resolved`.
         sample: Two inputs to try it on: a tensor, strings, or a dictionary of tensors. None makes
-            them by the module's signature, with images of 224 pixels where that leaves the size
-            open.
+            them by the module's signature; where that leaves the size of images open, sides of
+            the output that go with it are None.
         output: Which of several named outputs is the layer's.
         name: The layer's name, unique in a model.
 
@@ -113,9 +118,12 @@ def load_hub_layer(
     """
     with resolved(handle) as folder:
         opened = _Opened(folder)
+        other = None
         if sample is None:
             sample = tf.nest.map_structure(_sample_by, opened.takes)
-        return opened.layer(sample, output, name)
+            smaller = functools.partial(_sample_by, size=IMAGE_SIZE // 2)
+            other = tf.nest.map_structure(smaller, opened.takes)
+        return opened.layer(sample, output, name, other)
 
 
 def load_hub_encoder(
@@ -222,11 +230,11 @@ def _sample_of(texts: int) -> tf.Tensor:
     return tf.constant((["a text"] if texts == 1 else [["a title", "a text"]]) * SAMPLES)
 
 
-def _sample_by(spec: Any) -> tf.Tensor:
+def _sample_by(spec: Any, size: int = IMAGE_SIZE) -> tf.Tensor:
     """Sample inputs for a signature, which may leave the size of images open."""
     shape = spec.shape.as_list()[1:] if isinstance(spec, tf.TensorSpec) and spec.shape.rank else []
     if len(shape) == 3:
-        shape = [side or IMAGE_SIZE for side in shape[:2]] + shape[2:]
+        shape = [side or size for side in shape[:2]] + shape[2:]
     if not isinstance(spec, tf.TensorSpec) or spec.shape.rank is None or None in shape:
         fix = f"Give sample, {SAMPLES} inputs for it."
         raise InputError("a module whose signature says what it takes", str(spec), fix)
@@ -241,25 +249,30 @@ class _Opened:
         files = hub_files.read(folder)
         # Checked first, since loading a module runs some of it.
         _refuse_unsafe(files)
-        self.loaded = hub_layer.load(files, weights=True)
+        self.loaded = hub_module.load(files, weights=True)
         with usable("a SavedModel that can be called", "It was not made to be reused."):
-            self.endpoint = hub_layer.endpoint_of(self.loaded)
+            self.endpoint = hub_module.endpoint_of(self.loaded)
             self.takes = self._input_spec()
         self.files = files.kept()
         if files.has_assets:
             # A later export copies assets from where they were loaded.
-            self.loaded = hub_layer.reload(self.loaded, self.files)
+            self.loaded = hub_module.reload(self.loaded, self.files)
 
     def _input_spec(self) -> Any:
         """What the endpoint takes: most often a `tf.TensorSpec`, or several by name."""
-        function = hub_layer.concrete_functions(self.loaded, self.endpoint)[0]
+        function = hub_module.concrete_functions(self.loaded, self.endpoint)[0]
         positional, named = function.structured_input_signature
         if positional:
             return positional[0]
         return next(iter(named.values())) if len(named) == 1 else named
 
-    def layer(self, sample: Any, output: str = "", name: str = hub_spec.MODULE) -> HubLayer:
-        """Makes the layer, whose output is known from calling the module on a sample."""
+    def layer(
+        self, sample: Any, output: str = "", name: str = hub_spec.MODULE, other: Any = None
+    ) -> HubLayer:
+        """Makes the layer, whose output is known from calling the module on a sample.
+
+        Sides of a feature map that are not those for the other sample are left open.
+        """
         found = self._call(sample)
         if isinstance(found, dict):
             output = _chosen(found, output)
@@ -268,10 +281,17 @@ class _Opened:
             output = ""
         _refuse_no_features(found)
         shape, dtype = found.shape[1:].as_list(), found.dtype.name
+        if other is not None and len(shape) > 1:
+            again = self._call(other)
+            sides = (again[output] if output else again).shape[1:].as_list()
+            shape = [a if a == b else None for a, b in zip(shape, sides, strict=True)]
         return self._made(HubLayer, name, output, shape, dtype)
 
     def tokenizer(self, sample: tf.Tensor, max_tokens: int, texts: int) -> HubTokenizer:
         """Makes the layer of a preprocessor."""
+        # [CLS], and for each text a token and [SEP].
+        if max_tokens < (least := 1 + 2 * texts):
+            raise InputError(f"at least {least} max_tokens", str(max_tokens), "128 is common.")
         layer = self._made(HubTokenizer, "tokenizer", "", (2, max_tokens), "int32")
         layer.check(sample, texts)
         return layer
@@ -281,11 +301,11 @@ class _Opened:
             module = HubModule(
                 digest=self.files.digest,
                 endpoint=self.endpoint,
-                takes_training=hub_layer.takes_training(self.loaded, self.endpoint),
+                takes_training=hub_module.takes_training(self.loaded, self.endpoint),
                 output=output,
                 shape=tuple(shape),
                 dtype=dtype,
-                variables=hub_layer.describe_variables(self.loaded, self.endpoint),
+                variables=hub_module.describe_variables(self.loaded, self.endpoint),
             )
             layer = kind(module, trainable=False, name=name)
             layer.adopt(self.loaded, self.files, keep_weights=False)
@@ -295,10 +315,10 @@ class _Opened:
         shapes = tf.nest.map_structure(lambda t: f"{t.dtype.name} {t.shape}", sample)
         fix = "Give the image size or max_tokens that the module was made for."
         with usable(f"a module that takes {shapes}", fix, f"one that takes {self.takes}"):
-            has_mode = hub_layer.takes_training(self.loaded, self.endpoint)
+            has_mode = hub_module.takes_training(self.loaded, self.endpoint)
             options = {"training": False} if has_mode else {}
             strategy = tf.distribute.get_strategy()
-            call = functools.partial(hub_layer.run, self.loaded, self.endpoint, sample, **options)
+            call = functools.partial(hub_module.run, self.loaded, self.endpoint, sample, **options)
             # A module that is loaded for several devices can only be called on all of them.
             run = tf.function(lambda: strategy.run(call), autograph=False)
             found = run.get_concrete_function()()
@@ -341,7 +361,11 @@ def _chosen(found: dict[str, Any], output: str) -> str:
         return output
     if output in ("", POOLED) and (len(found) == 1 or "default" in found):
         return "default" if "default" in found else next(iter(found))
-    hint = did_you_mean(output, found, f"It has {', '.join(found) or 'none'}.")
+    hint = did_you_mean(output, found, f"It has {', '.join(sorted(found)) or 'none'}.")
+    if set(found) & TOKENIZED:
+        hint = "It is a preprocessor: give hub:ENCODER+PREPROCESSOR, or use load_hub_encoder."
+    elif not output:
+        hint += " In Python give its name as output."
     raise InputError("an output of the module", repr(output) if output else "no name of one", hint)
 
 

@@ -7,8 +7,6 @@ Keras' own `export` writes, is called by its endpoint `serve` or `serving_defaul
 inference: its weights train, but dropout and batch statistics are not in it.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,34 +14,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src.saving.serialization_lib import in_safe_mode
-from tensorflow.python.framework import op_def_registry
-from tensorflow.python.util import tf_inspect
+from tensorflow.python.ops.resource_variable_ops import BaseResourceVariable
 
 from keras_tl.backbones import hub_files
-from keras_tl.backbones.graph import clean_name
 from keras_tl.backbones.hub_check import why_unsafe
 from keras_tl.backbones.hub_files import ModuleFiles
-from keras_tl.backbones.hub_ops import TEXT_OPS
-from keras_tl.errors import InputError, KerasTLError
-
-ENDPOINTS = ("__call__", "serve", "serving_default")
-
-
-@dataclass(frozen=True)
-class HubVariable:
-    """One variable of a module.
-
-    Attributes:
-        name: Its name in Keras, unique in the module.
-        shape: Its shape.
-        dtype: Its dtype.
-        trainable: Whether it trains where the module does.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    trainable: bool
+from keras_tl.backbones.hub_module import (
+    HubVariable,
+    has_training_mode,
+    load,
+    run,
+    usable,
+    variables_of,
+)
+from keras_tl.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -52,7 +36,7 @@ class HubModule:
 
     Attributes:
         digest: SHA-256 of the files, see `keras_tl.backbones.hub_files`.
-        endpoint: What is called, one of `ENDPOINTS`.
+        endpoint: What is called, one of `keras_tl.backbones.hub_module.ENDPOINTS`.
         takes_training: Whether it takes the argument `training`.
         output: Which of several named outputs is the layer's; "" where there is one alone.
         shape: The output's shape without the batch.
@@ -138,9 +122,22 @@ class HubLayer(keras.layers.Layer):
         for variable, within in zip(self._own, found, strict=True):
             if keep_weights:
                 within.assign(variable.value)
+            if isinstance(within, BaseResourceVariable):
+                # An optimizer that came out of the same file knows its variables by this.
+                within._unique_id = variable.value._unique_id
             # The Keras variable stays the same object, as optimizers and models refer to it.
             variable._initialize(within)
         self.loaded, self._files = loaded, files
+        # Keras asks each variable once for its penalty, however often the layer is called.
+        trained = [
+            v for v, facts in zip(self._own, self.module.variables, strict=True) if facts.trainable
+        ]
+        if trained and getattr(loaded, "regularization_losses", None):
+            trained[0].regularizer = self._penalty
+
+    def _penalty(self, _: Any) -> tf.Tensor:
+        """The sum of the module's regularization losses."""
+        return tf.add_n([loss() for loss in self._loaded().regularization_losses])
 
     def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         """Calls the module.
@@ -156,10 +153,8 @@ class HubLayer(keras.layers.Layer):
         options = {}
         if self.module.takes_training:
             held = self.statistics_frozen and not all(v.trainable for v in self.module.variables)
-            options["training"] = bool(training) and self.trainable and not held
-        if self.trainable:
-            for loss in getattr(loaded, "regularization_losses", ()):
-                self.add_loss(loss())
+            trains = bool(training) and self.trainable and not held
+            options["training"] = trains and has_training_mode(loaded, self.module.endpoint)
         found = run(loaded, self.module.endpoint, inputs, **options)
         return found[self.module.output] if self.module.output else found
 
@@ -167,6 +162,10 @@ class HubLayer(keras.layers.Layer):
         """The output's shape and dtype, without calling the module."""
         batch = keras.tree.flatten(inputs)[0].shape[0]
         return keras.KerasTensor((batch, *self.module.shape), self.module.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """The output's shape; wrappers such as `keras.layers.TimeDistributed` ask for it."""
+        return (keras.tree.flatten(input_shape)[0], *self.module.shape)
 
     def get_config(self) -> dict[str, Any]:
         """The layer's settings and the description of its module."""
@@ -234,162 +233,6 @@ class HubLayer(keras.layers.Layer):
         # Outside any graph that is being traced.
         with tf.init_scope():
             self.adopt(load(files), files, keep_weights=True)
-
-
-def load(files: ModuleFiles, *, weights: bool = False) -> Any:
-    """Loads a SavedModel.
-
-    Args:
-        files: Its files.
-        weights: Whether to load its variables' values from its checkpoint.
-
-    Raises:
-        InputError: TensorFlow does not know an operation in it, or cannot load it.
-    """
-    _know_operations(files)
-    skip = not (weights or files.keeps_checkpoint)
-    options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=skip)
-    with usable("a SavedModel that TensorFlow can load", "Download it again."):
-        return tf.saved_model.load(str(files.folder), options=options)
-
-
-@contextmanager
-def usable(expected: str, fix: str, received: str = "") -> Iterator[None]:
-    """Turns what a damaged graph leads to into one InputError.
-
-    Args:
-        expected: What the graph was to be.
-        fix: What to do about it.
-        received: What it is; by default the text of the error.
-
-    Raises:
-        InputError: Anything was raised except our own errors and a lack of memory.
-    """
-    try:
-        yield
-    except (KerasTLError, MemoryError, tf.errors.ResourceExhaustedError):
-        raise
-    # TensorFlow may raise anything here: there is no narrower base class.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-        raise InputError(expected, received or reason, fix) from error
-
-
-def reload(loaded: Any, files: ModuleFiles) -> Any:
-    """Loads the same SavedModel from another folder, with the weights that it has now."""
-    again = load(files)
-    for new, old in zip(_all_variables(again), _all_variables(loaded), strict=True):
-        new.assign(old)
-    return again
-
-
-def _know_operations(files: ModuleFiles) -> None:
-    """Imports tensorflow-text where a module has its operations."""
-    library = files.graph().graph_def.library
-    own = {function.signature.name for function in library.function}
-    used = {node.op for function in library.function for node in function.node_def} - own
-    if used & TEXT_OPS:
-        try:
-            import tensorflow_text  # noqa: F401
-        except ImportError as error:
-            raise InputError(
-                "the package tensorflow-text, whose operations are in this module",
-                f"none that can be imported ({error})",
-                "Run: pip install 'keras_tl[text]'",
-            ) from error
-    unknown = sorted(op for op in used if op_def_registry.get(op) is None)
-    if unknown:
-        raise InputError(
-            "a module with operations of TensorFlow and tensorflow-text",
-            f"one with {', '.join(unknown)}",
-            "Import the package that has them before.",
-        )
-
-
-def endpoint_of(loaded: Any) -> str:
-    """The endpoint of a loaded SavedModel to call.
-
-    Raises:
-        InputError: It has nothing of that kind.
-    """
-    if callable(loaded):
-        return ENDPOINTS[0]
-    if hasattr(loaded, ENDPOINTS[1]):
-        return ENDPOINTS[1]
-    if ENDPOINTS[2] in loaded.signatures:
-        return ENDPOINTS[2]
-    raise InputError(
-        f"a SavedModel with {', '.join(ENDPOINTS)}",
-        f"one with {', '.join(loaded.signatures) or 'nothing that can be called'}",
-        "It was not made to be reused.",
-    )
-
-
-def takes_training(loaded: Any, endpoint: str) -> bool:
-    """Whether an endpoint takes the argument `training`."""
-    if endpoint == ENDPOINTS[2]:
-        return False
-    spec = tf_inspect.getfullargspec(getattr(loaded, endpoint))
-    return "training" in (*spec.args, *spec.kwonlyargs)
-
-
-def run(loaded: Any, endpoint: str, inputs: Any, **options: Any) -> Any:
-    """Calls an endpoint.
-
-    Args:
-        loaded: The SavedModel.
-        endpoint: One of `ENDPOINTS`.
-        inputs: A tensor, or a dictionary of them.
-        **options: `training`, where it is taken.
-
-    Returns:
-        What the endpoint returns.
-    """
-    if endpoint != ENDPOINTS[2]:
-        return getattr(loaded, endpoint)(inputs, **options)
-    signature = loaded.signatures[endpoint]
-    names = list(signature.structured_input_signature[1])
-    return signature(**(inputs if isinstance(inputs, dict) else {names[0]: inputs}))
-
-
-def concrete_functions(loaded: Any, endpoint: str) -> list[Any]:
-    """The traced functions of an endpoint."""
-    if endpoint == ENDPOINTS[2]:
-        return [loaded.signatures[endpoint]]
-    return list(getattr(loaded, endpoint).concrete_functions)
-
-
-def variables_of(loaded: Any, endpoint: str) -> list[tf.Variable]:
-    """The variables that an endpoint and the regularization losses use, in the module's order."""
-    functions = concrete_functions(loaded, endpoint)
-    for loss in getattr(loaded, "regularization_losses", ()):
-        functions += loss.concrete_functions
-    used = {id(v) for function in functions for v in function.graph.variables}
-    return [v for v in _all_variables(loaded) if id(v) in used]
-
-
-def _all_variables(loaded: Any) -> Iterable[tf.Variable]:
-    found = tf.train.TrackableView(loaded).descendants()
-    return {id(v): v for v in found if isinstance(v, tf.Variable)}.values()
-
-
-def describe_variables(loaded: Any, endpoint: str) -> tuple[HubVariable, ...]:
-    """Describes `variables_of` for Keras: names without "/", no name twice."""
-    found = variables_of(loaded, endpoint)
-    listed = {id(v) for v in getattr(loaded, "trainable_variables", ())} & {id(v) for v in found}
-    described: list[HubVariable] = []
-    for variable in found:
-        if not (variable.dtype.is_floating or variable.dtype.is_integer or variable.dtype.is_bool):
-            raise TypeError(f"variable {variable.name} is of {variable.dtype.name}")
-        name = base = clean_name(variable.name.split(":")[0])
-        count = 1
-        while name in {other.name for other in described}:
-            name, count = f"{base}_{count}", count + 1
-        trains = id(variable) in listed if listed else variable.trainable
-        trains = bool(trains and variable.dtype.is_floating)
-        shape = tuple(variable.shape.as_list())
-        described.append(HubVariable(name, shape, variable.dtype.name, trains))
-    return tuple(described)
 
 
 def _described(facts: dict[str, Any]) -> HubModule:

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tl.backbones.hub_layer import HubLayer, usable
+from keras_tl.backbones.hub_layer import HubLayer
+from keras_tl.backbones.hub_module import usable
 from keras_tl.errors import InputError
 
 IDS, MASK, TYPES = "input_word_ids", "input_mask", "input_type_ids"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from keras_tl.backbones.hub import load_hub_backbone, load_hub_encoder
+from keras_tl.backbones.hub import POOLED, load_hub_backbone, load_hub_encoder
 from keras_tl.heads import add_head
 from keras_tl.strategies import in_scope
 
@@ -20,6 +20,7 @@ def build_hub_model(
     preprocessor: str | Path | None = None,
     max_tokens: int = 128,
     texts: int = 1,
+    output: str = "",
     pooling: str = "avg",
     hidden: tuple[int, ...] = (),
     dropout: float = 0.2,
@@ -42,6 +43,8 @@ def build_hub_model(
         preprocessor: The handle of an encoder's preprocessor; the handle is an encoder's then.
         max_tokens: Encoders: tokens of a text.
         texts: Encoders: 1, or 2 for pairs.
+        output: Which of several named outputs the head stands on; an encoder's is "pooled_output"
+            where there is one.
         pooling: See `keras_tl.heads.add_head`.
         hidden: See `keras_tl.heads.add_head`.
         dropout: See `keras_tl.heads.add_head`.
@@ -56,9 +59,14 @@ def build_hub_model(
         InputError: See `keras_tl.backbones.hub.load_hub_backbone` and `load_hub_encoder`.
     """
     if preprocessor is None:
-        body = load_hub_backbone(handle, image_size=image_size, value_range=value_range)
+        body = load_hub_backbone(
+            handle, image_size=image_size, value_range=value_range, output=output
+        )
     else:
-        body = load_hub_encoder(handle, preprocessor, max_tokens=max_tokens, texts=texts)
+        output = output or POOLED
+        body = load_hub_encoder(
+            handle, preprocessor, max_tokens=max_tokens, texts=texts, output=output
+        )
     return add_head(
         body,
         outputs,

@@ -238,6 +238,8 @@ def both():
     ("changes", "message"),
     [
         ({"model_type": "t5"}, "model_type of bert or distilbert or roberta"),
+        ({"model_type": "mpnet"}, "received 'mpnet'. hub:HANDLE reaches other encoders"),
+        ({"model_type": None, "class_name": "BertBackbone"}, "is named keras_hub:FOLDER"),
         ({"position_embedding_type": "relative_key"}, "absolute positions"),
         ({"hidden_act": "silu"}, "an activation"),
         ({"tensors": missing()}, r"encoder\.layer\.1\.attention"),
@@ -336,6 +338,14 @@ def test_a_blank_before_a_text_is_read(prefix_space, name, tmp_path):
     (folder / "tokenizer_config.json").write_text(json.dumps({"add_prefix_space": True}))
     layer = hf_folder.read_folder(folder).tokenizer(8, 1)
     assert layer.pieces(tf.constant(["a a"])).to_list() == [[6, 6]]
+
+
+def test_special_tokens_of_roberta_have_the_names_they_are_given(tmp_path):
+    folder = whole_tokenizer(tmp_path, "roberta")
+    (folder / "special_tokens_map.json").write_text('{"cls_token": {"content": "a"}}')
+    (folder / "tokenizer_config.json").write_text('{"sep_token": "<unk>"}')
+    ids = hf_folder.read_folder(folder).tokenizer(5, 1)(tf.constant([" a"]))
+    assert ids[0, 0].numpy().tolist() == [4, 6, 3, 1, 1]
 
 
 @pytest.mark.parametrize(
