@@ -119,7 +119,7 @@ class TrainConfig:
         sampling: "shuffled" shows each image once in an epoch, "balanced" all classes equally
             often.
         head_start: "fitted" lets a head that is trained alone on few items start at a logistic
-            regression on its features, "given" at random weights; see
+            (for numbers, a ridge) regression on its features, "given" at random weights; see
             `keras_tl.training.head_start`.
         batch_size: Images in a batch, over all devices.
         micro_batches: Number of parts in which a device computes its batch, to save memory; the
