@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_tl import frozen_prefix
-from keras_tl.config import TrainConfig
+from keras_tl.config import DEFAULTS, TrainConfig
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.source import Source
 from keras_tl.data.splits import kept_together
@@ -117,7 +117,8 @@ def _warn_of_unheeded(config: TrainConfig) -> None:
             "but fine_tune_epochs and fine_tune_learning_rate"
         )
     no_tuning = config.plan == "auto" and config.fine_tune in ("none", 0)
-    if (no_tuning or config.plan == "feature-extraction") and config.fine_tune_epochs:
+    usual = (None, 0, DEFAULTS[config.has_texts].get("fine_tune_epochs"))
+    if (no_tuning or config.plan == "feature-extraction") and config.fine_tune_epochs not in usual:
         log.warning("fine_tune_epochs does not count, since nothing is to be fine-tuned")
 
 

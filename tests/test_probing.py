@@ -44,7 +44,7 @@ def weights(tmp_path_factory):
 
 def config(out, weights, **settings):
     base = {"backbone": "TinyNet", "augment": "dihedral", "epochs": 2, "fine_tune_epochs": 1}
-    return TrainConfig("-", str(out), weights=weights, image_size=16, **base, **settings)
+    return TrainConfig("-", str(out), weights=weights, image_size=16, **base | settings)
 
 
 def test_the_features_are_those_of_plain_keras(data, tmp_path):
@@ -228,9 +228,12 @@ def test_settings_of_a_head_that_has_no_phase_are_said_to_do_nothing(
 @pytest.mark.parametrize(
     "settings, warned",
     [
-        ({"fine_tune": "none"}, True),
-        ({"plan": "feature-extraction"}, True),
-        ({"plan": "full"}, False),
+        ({"fine_tune": "none", "fine_tune_epochs": 5}, True),
+        ({"plan": "feature-extraction", "fine_tune_epochs": 5}, True),
+        ({"plan": "full", "fine_tune_epochs": 5}, False),
+        # What nobody asked for: the defaults.
+        ({"fine_tune": "none", "fine_tune_epochs": None}, False),
+        ({"plan": "feature-extraction", "fine_tune_epochs": None}, False),
     ],
 )
 def test_epochs_of_no_fine_tuning_are_told(decision, caplog, settings, warned):

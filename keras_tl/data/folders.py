@@ -59,8 +59,8 @@ def from_folder(
 ) -> Source:
     """Reads a folder that holds one folder of images for each class.
 
-    Where every visible subfolder is called train, val (or valid, validation) or test, in any
-    case, the class folders are looked for inside those, and the splits count as given. Class
+    Where every visible subfolder is called as a split is (`keras_tl.data.splits.SPLIT_ALIASES`),
+    in any case, the class folders are looked for inside those, and the splits count as given. Class
     folders are walked recursively. Names starting with a dot, `__MACOSX`, `Thumbs.db` and
     `desktop.ini` are hidden; hidden and foreign files are listed in `skipped`. No file is opened.
 

@@ -46,8 +46,8 @@ def from_dataframe(
         path_column: The column of image paths, relative or absolute.
         label_column: The column of labels, or several: zeros and ones for each class, or the
             targets of a regression. See `keras_tl.data.labels` for what "auto" recognises.
-        split_column: The column of splits: train, val (valid, validation) or test in any case,
-            empty for what is to be assigned. A column of the default name may be missing.
+        split_column: The column of splits: a name of `keras_tl.data.splits.SPLIT_ALIASES` in any
+            case, empty for what is to be assigned. A column of the default name may be missing.
         group_column: The column of groups, empty for an item on its own; None takes a column
             called "group" where there is one.
         task: "auto" or a task's name.

@@ -17,12 +17,11 @@ from keras_tl.files import atomic_file, csv_writer
 
 log = logging.getLogger("keras_tl")
 
+# As Hugging Face's `datasets` reads names of files and folders.
 SPLIT_ALIASES = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 
 
@@ -30,7 +29,7 @@ def parse_split(name: str) -> str:
     """Reads the name of a split as users write it.
 
     Args:
-        name: "train", "val", "valid", "validation" or "test" in any case, or "".
+        name: One of `SPLIT_ALIASES` in any case, or "".
 
     Returns:
         "train", "val", "test", or "" for what is to be assigned.

@@ -104,7 +104,7 @@ def _small(item: object, image_input: ImageInput) -> str:
 
 def _listed(finding: Finding, noun: str) -> Details:
     rows = [
-        row(" = ".join(names), why)
+        row(finding.joint.join(names), why)
         for names, why in zip(finding.sets[:LISTED], finding.why, strict=False)
     ]
     left = len(finding.sets) - len(rows)

@@ -12,6 +12,8 @@ from sklearn.metrics import (
 
 from keras_tl.evaluation.calibration import (
     BINS,
+    COLDEST,
+    HOTTEST,
     Reliability,
     cross_fitted,
     decisions,
@@ -231,7 +233,10 @@ def calibration(facts: Facts) -> Section:
     multi_label = facts.task == "multi-label"
     scaled, how = _scaled(facts, outcome, multi_label)
     rows, charts, losses = [], [], []
-    for name, probabilities in (("as trained", outcome.outputs), ("with temperature", scaled)):
+    ways = [("as trained", outcome.outputs)]
+    if scaled is not None:
+        ways.append(("with temperature", scaled))
+    for name, probabilities in ways:
         found = reliability(*decisions(probabilities, outcome.present, multi_label))
         loss = negative_log_likelihood(probabilities, outcome.present, multi_label)
         losses.append(loss)
@@ -241,16 +246,16 @@ def calibration(facts: Facts) -> Section:
     about = (
         "Bars that end on the dashed line mean what they say, below it the model is too sure; "
         f"darker ones hold more {facts.nouns}. {how} Dividing the logits by a temperature above 1 "
-        f"makes less sure (Guo et al. 2017).{_advice(*losses)}"
+        f"makes less sure (Guo et al. 2017).{_advice(losses)}"
     )
     if len(outcome) < FEW_SAMPLES:
         about += f" With {len(outcome)} {facts.nouns} much of the error is chance."
     return Section(title, (Charts(tuple(charts)), Table(head, rows), Text(about, "quiet")))
 
 
-def _advice(as_trained: float, scaled: float) -> str:
-    """What to make of a temperature that does not help; "" where it does."""
-    if scaled <= as_trained:
+def _advice(losses: list[float]) -> str:
+    """What to make of a temperature that does not help; "" where it does, or there is none."""
+    if losses[-1] <= losses[0]:
         return ""
     return " Here it makes the log loss worse: leave the probabilities as they are."
 
@@ -275,11 +280,13 @@ def _of_many(facts: Facts, what: str) -> str:
     )
 
 
-def _scaled(facts: Facts, outcome: Outcome, multi_label: bool) -> tuple[np.ndarray, str]:
-    """Probabilities after temperature scaling, and where the temperature is from."""
+def _scaled(facts: Facts, outcome: Outcome, multi_label: bool) -> tuple[np.ndarray | None, str]:
+    """Probabilities after temperature scaling, and where the temperature is from; or None, why."""
     val, split = facts.val_outcome, facts.metrics.get("measured_on", "test")
     if val is not None and split != "val" and len(val):
         temperature = fit_temperature(val.outputs, val.present, multi_label)
+        if not 1.01 * COLDEST < temperature < 0.99 * HOTTEST:
+            return None, "The val split has no mistake to fit a temperature to, or little else."
         scaled = with_temperature(outcome.outputs, temperature, multi_label)
         return scaled, f"Temperature {temperature:.2f}, fitted on the val split."
     scaled, temperature = cross_fitted(

@@ -28,9 +28,9 @@ from keras_tl.reporting.blocks import (
 )
 from keras_tl.reporting.facts import Facts, Outcome, read_facts
 from keras_tl.reporting.headlines import headlines
-from keras_tl.reporting.learning import curve_names
+from keras_tl.reporting.learning import curve_names, range_of
 from keras_tl.reporting.page import render
-from keras_tl.reporting.plot import Axes, Line, extent, line_chart
+from keras_tl.reporting.plot import Axes, Line, line_chart
 from keras_tl.reporting.result import bounds, range_text
 from keras_tl.runs import Run
 
@@ -257,7 +257,7 @@ def _overlay(column: str, having: list[tuple[int, str, pd.DataFrame]]) -> Chart:
     ]
     longest = max(len(history) for _, _, history in having)
     shown = column.replace("_", " ")
-    axes = Axes((0.5, longest + 0.5), extent(*(line.y for line in lines)), "epoch", shown, True)
+    axes = Axes((0.5, longest + 0.5), range_of(column, lines), "epoch", shown, True)
     keys = tuple(Key(place, name) for place, name, _ in having)
     return Chart(shown.capitalize(), line_chart(axes, lines), keys)
 

@@ -1,5 +1,6 @@
 """Sections on the training: curves over the phases, what was frozen, where the time went."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,12 @@ def curve_names(history: pd.DataFrame) -> list[str]:
     return ["loss", *names[:1]]
 
 
+def range_of(name: str, lines: Sequence[Line]) -> tuple[float, float]:
+    """The values a figure's curves go through; no accuracy is above 1."""
+    low, high = extent(*(line.y for line in lines))
+    return low, min(high, 1.0) if "accuracy" in name else high
+
+
 def curve(history: pd.DataFrame, name: str) -> Chart:
     """One figure over all epochs: training dashed, validation whole.
 
@@ -72,7 +79,7 @@ def curve(history: pd.DataFrame, name: str) -> Chart:
         lines.append(Line(epochs, val.to_numpy(float), color=1, name=f"val {name}"))
         keys.append(Key(1, "val"))
         dots = [(float(epochs[i]), float(val.iloc[i]), 1) for i in _kept(history)]
-    y = extent(*(line.y for line in lines))
+    y = range_of(name, lines)
     shown = name.replace("_", " ")
     axes = Axes((0.5, len(history) + 0.5), y, "epoch", shown, whole_x=True)
     svg = line_chart(axes, lines, bands=_bands(history), dots=dots)

@@ -14,6 +14,8 @@ from keras_tl.reporting.headlines import Show, headlines
 SHOWN_WARNINGS = 10
 SHOWN_TARGETS = 5
 NO_WORSE = ", which is no worse than the model."
+# Of fewer groups a bootstrap is too narrow.
+FEW_GROUPS = 10
 NO_BREAK = "\u00a0"
 # What the intervals call a figure, where it has another name there.
 _INTERVAL_NAMES = {"subset_accuracy": "accuracy"}
@@ -186,7 +188,12 @@ def _about_intervals(facts: Facts) -> str:
         return f"There are no intervals: all measured {facts.nouns} are of one group."
     if not facts.intervals:
         return "There are no intervals: the run has no predictions.csv."
-    groups = f", {facts.nouns} of a group together" if facts.groups is not None else ""
+    groups = ""
+    if facts.groups is not None:
+        count = int(facts.groups.max()) + 1
+        groups = f", {facts.nouns} of a group together"
+        if count < FEW_GROUPS:
+            groups += f" (of {count} groups, too few: they are wider in truth)"
     shares = (
         "" if facts.task == "regression" else "of accuracy, precision and recall Wilson's, else "
     )

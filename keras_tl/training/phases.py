@@ -51,8 +51,8 @@ class Phase:
             Figures during training are then measured against blended targets.
         sampling: "shuffled" or "balanced", see `keras_tl.training.sampling`.
         head_start: "given" begins with the head as it is. "fitted" begins with a logistic
-            (for numbers, a ridge) regression where one layer is all that trains, on stored features of few items; see
-            `keras_tl.training.head_start.start_fitted`.
+            (for numbers, a ridge) regression where one layer is all that trains, on stored
+            features of few items; see `keras_tl.training.head_start.start_fitted`.
         patience: Stop after this many epochs in which the validation loss did not fall (of
             exclusive classes the refined one, see `keras_tl.training.refinement`); None runs all
             epochs. In both cases the weights of the best epoch are restored where there is

@@ -54,6 +54,20 @@ def test_split_folders_count_as_given(tmp_path):
     assert source.labels.tolist() == [0, 1, 0, 1]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("Training", "Testing", ""), ("train", "eval", "dev"), ("TRAIN", "evaluation", "Validation")],
+)
+def test_splits_have_their_usual_names(tmp_path, names):
+    of_split = dict(zip(("train", "test", "val"), names, strict=True))
+    for split, folder in of_split.items():
+        if folder:
+            touch(*(tmp_path / folder / kind / f"{split}.jpg" for kind in ("cat", "dog")))
+    source = from_folder(tmp_path)
+    assert source.class_names == ("cat", "dog")
+    assert [str(name).rpartition("/")[2][:-4] for name in source.ids] == source.splits.tolist()
+
+
 def test_a_single_split_folder_is_a_split(tmp_path):
     touch(tmp_path / "test" / "a" / "1.jpg", tmp_path / "test" / "b" / "2.jpg")
     assert from_folder(tmp_path).given_splits == ("test",)

@@ -102,10 +102,10 @@ def test_a_table_needs_no_labels(photos, tmp_path):
 
 def test_a_column_that_nobody_named_may_say_something_else_than_splits(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("text,split,part\nx,dev,train\ny,Valid,dev\nz,,test\n")
+    path.write_text("text,split,part\nx,fold 1,train\ny,Valid,fold 1\nz,,test\n")
     items = open_stream(str(path), text_column="text")
     assert [item.split for item in items] == [None, "val", None]
-    with pytest.raises(InputError, match="a split's name, received 'dev'"):
+    with pytest.raises(InputError, match="a split's name, received 'fold 1'"):
         list(open_stream(str(path), text_column="text", split_column="part"))
 
 

@@ -225,12 +225,17 @@ def test_the_temperature_is_fitted_on_val_where_its_predictions_are(made):
 def test_a_temperature_that_does_not_help_is_said_to(tmp_path):
     made = make_run(tmp_path, noise=2.0)
     assert "leave the probabilities as they are" not in report(made.run).text
-    # All that val was asked, it got right: it would have the model as sure as can be.
     predictions = pd.read_csv(made.run.path("predictions.csv"))
-    right = predictions[predictions["true"] == predictions["predicted"]]
-    right.to_csv(made.run.path(made.run.VAL_PREDICTIONS), index=False)
-    text = report(made.run).text
-    assert "worse: leave the probabilities as they are." in text
+    is_right = predictions["true"] == predictions["predicted"]
+    # Nearly all that val was asked, it got right: it would have the model surer than it may be.
+    some = pd.concat([predictions[is_right], predictions[~is_right][:1]])
+    some.to_csv(made.run.path(made.run.VAL_PREDICTIONS), index=False)
+    assert "worse: leave the probabilities as they are." in report(made.run).text
+    # With all right, it would have it as sure as can be.
+    predictions[is_right].to_csv(made.run.path(made.run.VAL_PREDICTIONS), index=False)
+    page = report(made.run)
+    assert "has no mistake to fit a temperature to" in page.text
+    assert "With temperature" not in page.text
 
 
 def test_steps_are_listed_by_when_they_ended(made):
@@ -248,7 +253,12 @@ def test_groups_are_resampled_together(made):
     splits.to_csv(made.run.path("splits.csv"), index=False)
     facts = read_facts(made.run)
     assert facts.groups.max() + 1 == 15
-    assert "images of a group together" in report(made.run).text
+    text = report(made.run).text
+    assert "images of a group together; they know" in text
+    splits["group"] = [f"patient {i // 40}" for i in range(len(splits))]
+    splits.to_csv(made.run.path("splits.csv"), index=False)
+    few = read_facts(made.run).groups.max() + 1
+    assert f"together (of {few} groups, too few: they are wider in truth)" in report(made.run).text
     splits["group"] = "patient 1"
     splits.to_csv(made.run.path("splits.csv"), index=False)
     alone = report(made.run).text

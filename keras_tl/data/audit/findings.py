@@ -18,6 +18,8 @@ SEVERITIES = ("serious", "warning", "note")
 # Exit code of a strict command that found something serious.
 SERIOUS_EXIT_CODE = 3
 SHOWN_SETS, SHOWN_IDS = 3, 4
+# Kinds whose sets are items that have something in common, and are not alike.
+SHARING = ("giveaways", "boilerplate", "languages")
 # Most findings named in a log.
 LOGGED = 5
 
@@ -58,9 +60,14 @@ class Finding:
         return f"{text}, {first_few(self.sets[0], SHOWN_IDS)}{known}{self._more}"
 
     @property
+    def joint(self) -> str:
+        """What stands between the items of a set: most are alike, some only share a phrase."""
+        return ", " if self.kind in SHARING else " = "
+
+    @property
     def _first(self) -> str:
         """The items of its first set, as a sentence."""
-        names = " = ".join(self.sets[0][:SHOWN_IDS])
+        names = self.joint.join(self.sets[0][:SHOWN_IDS])
         rest = len(self.sets[0]) - SHOWN_IDS
         names += f" and {rest} more" if rest > 0 else ""
         return f"{'The first' if len(self.sets) > 1 else 'Namely'}: {names}."
