@@ -10,8 +10,11 @@ import pandas as pd
 from keras_tl.errors import InputError
 
 # Modes of PIL whose arrays are no grey, RGB or RGBA, and what they are converted to.
-MODES = {"1": "L", "LA": "RGBA", "P": "RGB", "PA": "RGBA"}
-MODES |= {"CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
+MODES = {"1": "L", "LA": "RGBA", "P": "RGB", "PA": "RGBA", "RGBa": "RGBA"}
+MODES |= {"CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB"}
+ORIENTATION = 0x0112  # EXIF's number of it.
+# Modes of which one colour may be transparent.
+KEYED_MODES = ("1", "L", "P", "RGB")
 
 
 def listed(values: Any) -> np.ndarray | list[Any]:
@@ -42,7 +45,8 @@ def image_list(images: Any) -> np.ndarray | Sequence[Any]:
         images: See `from_arrays`; images of PIL too.
 
     Returns:
-        An array, or a list of arrays, encoded images, and images of PIL as grey, RGB or RGBA.
+        An array, or a list of arrays, encoded images, and upright images of PIL as grey, RGB or
+        RGBA.
 
     Raises:
         InputError: There are paths, batches, or pairs of an image and a label.
@@ -111,8 +115,17 @@ def _image(image: Any) -> Any:
         raise InputError("images", f"a tuple of {len(image)}, as if with its label", fix)
     if getattr(image, "ndim", 0) == 4:
         raise InputError("single images", "a batch of them", "Pass data.unbatch().")
-    mode = getattr(image, "mode", None)
-    if mode not in MODES:
-        return image
+    return _of_pil(image) if hasattr(image, "getexif") else image
+
+
+def _of_pil(image: Any) -> Any:
+    from PIL import ImageOps  # Not required to be there.
+
+    mode = image.mode
+    # What needs no change is not copied.
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     # An index into a palette is no grey, and ink is no light.
-    return image.convert("RGBA" if "transparency" in image.info else MODES[mode])
+    is_keyed = mode in KEYED_MODES and "transparency" in image.info
+    wanted = "RGBA" if is_keyed else MODES.get(mode, mode)
+    return image if wanted == mode else image.convert(wanted)

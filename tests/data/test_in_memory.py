@@ -1,10 +1,11 @@
+import io
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
 from keras_tl.data.arrays import from_arrays, labelled
 from keras_tl.data.labels import read_label_columns, read_labels
@@ -14,6 +15,7 @@ from keras_tl.errors import InputError
 
 PIXELS = np.arange(4 * 2 * 3 * 3, dtype=np.uint8).reshape(4, 2, 3, 3)
 LABELS = ["b", "a", "b", "a"]
+SRGB, LAB = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
 
 
 def test_series_of_images_is_read_by_position():
@@ -40,6 +42,23 @@ def test_images_of_pil_keep_their_colours():
     assert [item.shape[2] for item in items] == [3, 3, 4, 4, 1]
     for item in items[:3]:
         np.testing.assert_array_equal(item[..., :3], np.asarray(red))
+    keyed, lab = red.copy(), ImageCms.profileToProfile(red, SRGB, LAB, outputMode="LAB")
+    keyed.info["transparency"] = (255, 0, 0)
+    items = from_arrays([keyed, lab, red.convert("RGBA").convert("RGBa")], [0, 1, 0]).items
+    assert items[0][0, 0].tolist() == [255, 0, 0, 0]
+    np.testing.assert_allclose(items[1][0, 0].astype(int), (255, 0, 0), atol=6)
+    assert items[2][0, 0].tolist() == [255, 0, 0, 255]
+
+
+def test_images_of_pil_are_turned_upright():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    file = io.BytesIO()
+    Image.fromarray(PIXELS[0]).resize((80, 40)).save(file, "JPEG", exif=exif)
+    upright, plain = from_arrays([Image.open(file), Image.new("RGB", (80, 40))], [0, 1]).items
+    assert upright.shape == (80, 40, 3) and plain.shape == (40, 80, 3)
+    turned = np.rot90(np.asarray(Image.open(file)), -1)
+    np.testing.assert_array_equal(upright, turned)
 
 
 def pairs():
