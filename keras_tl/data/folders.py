@@ -148,7 +148,8 @@ def list_images(path: str | os.PathLike[str]) -> tuple[list[str], tuple[Skipped,
 def walk_files(path: str | os.PathLike[str], kind: FileKind) -> Iterator[Skipped]:
     """Finds every file of a kind below a folder, one after the other.
 
-    Nothing is held but the names in one folder at a time.
+    Nothing is held but the names in one folder at a time. As for `from_folder`, a folder that
+    several class folders link to is walked in each of them.
 
     Args:
         path: The folder, walked recursively: the files of a folder, then its folders, by name.
@@ -162,10 +163,13 @@ def walk_files(path: str | os.PathLike[str], kind: FileKind) -> Iterator[Skipped
         InputError: There is no such folder.
     """
     walk = _Walk(_require_folder(Path(os.path.abspath(path))), kind)
+    class_depth = 2 if are_splits(top_folders(path)) else 1
     visited: set[str] = set()
     waiting = [walk.root]
     while waiting:
         folder = waiting.pop()
+        if len(folder.relative_to(walk.root).parts) <= class_depth:
+            visited.clear()
         real = os.path.realpath(folder)
         leads_up = folder != walk.root and walk.real_root.is_relative_to(real)
         if real in visited or leads_up:

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_tl.data.folders import from_folder
+from keras_tl.data.folders import IMAGES, from_folder
 from keras_tl.data.frames import from_csv
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
 from keras_tl.data.pipeline import Samples
 from keras_tl.data.reading import read_images
 from keras_tl.data.source import Source
-from keras_tl.data.streams import Item, open_listing, open_stream
+from keras_tl.data.streams import Item, files_of, open_listing, open_stream
 from keras_tl.data.tables import read_table
 from keras_tl.data.texts import from_text_csv, from_text_folder, from_texts
 from keras_tl.errors import InputError
@@ -72,6 +72,20 @@ def test_splits_are_told_from_classes_as_from_folder_does(photos, tmp_path):
 
 def test_a_folder_without_class_folders_has_no_labels(photos):
     assert {item.label for item in open_stream(str(photos / "dog"))} == {None}
+
+
+@pytest.mark.parametrize("top", [".", "train"])
+def test_a_folder_that_several_classes_link_to_is_read_in_each(tmp_path, top):
+    store = tmp_path / "store"
+    store.mkdir()
+    for i in range(4):
+        (store / f"{i}.jpg").touch()
+    data = tmp_path / "data"
+    for name in "ab":
+        (data / top / name).mkdir(parents=True)
+        (data / top / name / "s").symlink_to(store)
+    found = [item.id for item in files_of(str(data), IMAGES)]
+    assert found == from_folder(data).ids.tolist() and len(found) == 8
 
 
 def test_a_folder_that_links_to_itself_ends(photos):
