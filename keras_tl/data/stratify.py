@@ -56,12 +56,15 @@ def quotas(
     val, test = sizes * val_fraction, sizes * test_fraction
     least_test = ((sizes > 1) & (test_fraction > 0)).astype(np.int64)
     least_val = ((sizes > 1 + least_test) & (val_fraction > 0)).astype(np.int64)
-    low, high = _bounds(val + test, least_val + least_test)
-    held = _round(val + test, np.minimum(low, sizes - 1), np.minimum(high, sizes - 1), rng)
-    low, high = _bounds(test, least_test)
     val_low, val_high = _bounds(val, least_val)
-    low = np.minimum(np.maximum(low, held - val_high), held)
-    high = np.maximum(np.minimum(high, held - val_low), low)
+    test_low, test_high = _bounds(test, least_test)
+    # One stays for the other part and for train, too.
+    val_low = np.minimum(val_low, sizes - 1 - least_test)
+    test_low = np.minimum(test_low, sizes - 1 - least_val)
+    low, high = _bounds(val + test, val_low + test_low)
+    held = _round(val + test, np.minimum(low, sizes - 1), np.minimum(high, sizes - 1), rng)
+    low = np.minimum(np.maximum(test_low, held - val_high), held)
+    high = np.maximum(np.minimum(test_high, held - val_low), low)
     tested = _round(test, low, high, rng)
     return np.stack((sizes - held, held - tested, tested), axis=1)
 

@@ -103,6 +103,26 @@ def test_totals_are_the_rounded_totals_where_classes_are_not_tiny(seed):
     assert abs(table[:, 2].sum() - 0.15 * counts.sum()) <= 0.5
 
 
+def test_no_class_misses_a_split_that_it_is_large_enough_for():
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        counts = rng.integers(1, rng.integers(3, 60), rng.integers(1, 6))
+        fractions = rng.dirichlet([1, 1, 1])[:2] if rng.random() < 0.5 else rng.random(2) / 4
+        val, test = fractions
+        table = quotas(counts, val, test, rng)
+        np.testing.assert_array_equal(table.sum(axis=1), counts)
+        least = np.stack([counts > 0, counts > 2, counts > 1], axis=1)
+        assert (table >= least).all(), (counts, fractions)
+        shares = counts[:, None] * [1 - val - test, val, test]
+        is_ample = (shares >= 1).all(axis=1)
+        assert (np.abs(table - shares)[is_ample] < 1 + 1e-6).all(), (counts, fractions)
+    for seed in range(10):
+        source = assign_splits(
+            make([0] * 11 + [1] * 16 + [2] * 15), val_fraction=0.05, test_fraction=0.2, seed=seed
+        )
+        assert set(source.labels[source.splits == "val"]) == {0, 1, 2}
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_larger_remainder_is_rounded_up(seed):
     # Shares of 2.4 and 3.6 make 6, of 1.2 and 1.8 make 3.
