@@ -58,7 +58,8 @@ def assign_splits(
     unassigned exact duplicates and group members of their items join them. Items without a split go
     to train and to those of val and test that were not given. If every item has a split but val is
     missing, val is carved out of the given train split; this is logged, and `given_splits` loses
-    "train". A missing test split is then not made up.
+    "train". A missing test split is then not made up. A given split whose items were all left out
+    counts as not given; this is logged too.
 
     The items to assign are stratified: by class, by combination of labels (rare ones by their
     rarest label), or by quantile of the targets. Items that share a group, a SHA-256 or one of
@@ -165,7 +166,11 @@ def _what_to_assign(
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Which items to assign (bool `[items]`), all splits so far, and the splits that stay."""
     splits = source.splits.copy()
-    given = source.given_splits or tuple(name for name in SPLITS if (splits == name).any())
+    there = tuple(name for name in SPLITS if (splits == name).any())
+    for name in source.given_splits:
+        if name not in there:
+            log.warning("The given %s split counts as not given: its items are all left out.", name)
+    given = tuple(name for name in source.given_splits if name in there) or there
     unassigned = splits == ""
     carve = "train" in given and "val" not in given and val_fraction > 0
     if unassigned.any() or not carve:

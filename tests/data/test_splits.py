@@ -214,6 +214,13 @@ def test_val_is_carved_out_of_train_only_and_said(caplog):
     assert "0.2 of the given train split" in caplog.text
 
 
+def test_a_given_split_without_items_counts_as_not_given_and_that_is_said(caplog):
+    source = replace(make([0, 1] * 30, splits=["train"] * 60), given_splits=("train", "val"))
+    assigned = assign_splits(source, val_fraction=0.2)
+    assert sizes(assigned) == [48, 12, 0] and assigned.given_splits == ()
+    assert "The given val split counts as not given" in caplog.text
+
+
 def test_nothing_is_carved_or_made_up_unasked():
     source = make([0, 1] * 20, splits=["train"] * 40)
     assert sizes(assign_splits(source, val_fraction=0.0, test_fraction=0.2)) == [40, 0, 0]
