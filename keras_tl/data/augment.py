@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -62,7 +63,7 @@ class Augmentation:
             pixel. With `dihedral` 8 show all symmetries.
 
     Raises:
-        InputError: A setting is out of range.
+        InputError: A setting is out of range or of another type.
     """
 
     name: str
@@ -83,6 +84,11 @@ class Augmentation:
     oversample: float = 1.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name != "name":
+                value = _plain(getattr(self, field.name))
+                _check_type(field.name, value, field.default)
+                object.__setattr__(self, field.name, value)
         _check_within("rotation", (self.rotation,), 0.0, 180.0)
         for name in ("brightness", "contrast", "saturation", "erasing", "cutmix"):
             _check_within(name, (getattr(self, name),), 0.0, 1.0)
@@ -133,6 +139,28 @@ class Augmentation:
         """Whether an image's own pixels are changed at random (cutmix apart)."""
         colours = (self.brightness, self.contrast, self.saturation, self.erasing, self.operations)
         return self.horizontal_flip or self._crops or self.rotation > 0 or any(colours)
+
+
+def _plain(value: Any) -> Any:
+    """Python's own value for NumPy's, and a tuple for a list; 15 stays unlike 15.0."""
+    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    """Raises `InputError` unless the value is of the kind that the default is."""
+    if isinstance(default, bool):
+        expected, fits = "True or False", isinstance(value, bool)
+    elif isinstance(default, int):
+        expected, fits = "a whole number", isinstance(value, int)
+    elif isinstance(default, tuple):
+        is_pair = isinstance(value, tuple) and len(value) == 2
+        expected, fits = "two numbers", is_pair and all(isinstance(x, int | float) for x in value)
+    else:
+        is_none = name == "magnitude" and value is None
+        expected, fits = "a number", isinstance(value, int | float) or is_none
+    if not fits:
+        raise InputError(f"{expected} for {name}", repr(value), "Mend the augmentation.")
 
 
 def _check_within(name: str, values: tuple[float, ...], low: float, high: float) -> None:

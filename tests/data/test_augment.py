@@ -218,6 +218,7 @@ def test_seeds_and_fingerprints_are_the_same_in_every_process():
     assert augment.image_seeds(["a", "ä/b.jpg"])[0] == expected
     # Written out, since stored views rely on it.
     assert Augmentation("any", rotation=3.0).fingerprint() == 1661443776458100757
+    assert Augmentation("any", rotation=15, scale=(0.5, 1)).fingerprint() == 2764022180186141357
     assert augment.get("light").fingerprint() == 6241872055933357735
     assert augment.get("strong").fingerprint() == 1949186569522523164
     assert augment.get("dihedral").fingerprint() == 811460591039689861
@@ -243,11 +244,34 @@ def test_fingerprints_tell_settings_apart_but_not_names():
         {"oversample": 0.5},
         {"operations": 9},
         {"magnitude": 2.0},
+        {"scale": 0.5},
+        {"scale": (0.5, 0.7, 1.0)},
+        {"scale": ("a", 1.0)},
+        {"rotation": "15"},
+        {"rotation": None},
+        {"rotation": float("nan")},
+        {"operations": 1.5},
+        {"cycle": 2.5},
+        {"dihedral": "no"},
     ],
 )
 def test_settings_are_checked(settings):
     with pytest.raises(InputError, match=next(iter(settings))):
         Augmentation("mine", **settings)
+
+
+def test_settings_of_other_types_are_the_same_settings():
+    plain = Augmentation("a", horizontal_flip=True, rotation=0.5, scale=(0.5, 1.0), operations=2)
+    for scale in ([0.5, 1.0], np.array([0.5, 1.0]), (np.float32(0.5), np.float64(1))):
+        other = Augmentation(
+            "a",
+            horizontal_flip=np.True_,
+            rotation=np.float32(0.5),
+            scale=scale,
+            operations=np.int64(2),
+        )
+        assert other == plain and hash(other) == hash(plain)
+        assert other.fingerprint() == plain.fingerprint()
 
 
 def test_a_near_miss_is_suggested():
