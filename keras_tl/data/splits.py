@@ -261,6 +261,7 @@ def _place(
     stratum[items] = strata(source.labels[items], source.task)
     sizes = np.bincount(stratum[items])
     left = quotas(sizes, *fractions, rng)
+    whole = left.sum(axis=0)
     shuffled = [units[i] for i in rng.permutation(len(units))]
     for unit in sorted(shuffled, key=len, reverse=True):
         if len(unit) == 1:
@@ -269,25 +270,30 @@ def _place(
             best = int(lacking.argmax())
             lacking[best] -= 1
         else:
-            counts = np.bincount(stratum[unit], minlength=len(sizes))
-            best = int(_gain(counts, left, sizes).argmax())
-            left[:, best] -= counts
+            here, counts = np.unique(stratum[unit], return_counts=True)
+            best = int(_gain(here, counts, left, whole, sizes).argmax())
+            left[here, best] -= counts
+            whole[best] -= len(unit)
         splits[unit] = SPLITS[best]
 
 
-def _gain(counts: np.ndarray, left: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _gain(
+    here: np.ndarray, counts: np.ndarray, left: np.ndarray, whole: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
     """How much nearer a unit brings each split to its quotas: float64 `[3]`.
 
     It is half the drop in the mean squared relative deviation of the strata plus that of the
     whole, without the part that is the same for every split.
 
     Args:
-        counts: int64 `[strata]`, the unit's items.
+        here: int64 `[n]`, the unit's strata, ascending.
+        counts: int64 `[n]`, the unit's items in each of them.
         left: int64 `[strata, 3]`, what each split still lacks.
+        whole: int64 `[3]`, the sum of `left`.
         sizes: int64 `[strata]`, all items.
     """
-    by_stratum = (counts[:, None] * left / sizes[:, None] ** 2).mean(axis=0)
-    return by_stratum + counts.sum() * left.sum(axis=0) / sizes.sum() ** 2
+    by_stratum = (counts[:, None] * left[here] / sizes[here, None] ** 2).sum(axis=0) / len(sizes)
+    return by_stratum + counts.sum() * whole / sizes.sum() ** 2
 
 
 def _train_every_class(source: Source, units: list[np.ndarray], splits: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from keras_tl.data.checks import warn_of_untrained_classes
 from keras_tl.data.image_input import ImageInput
 from keras_tl.data.inspection import inspect
 from keras_tl.data.source import SPLITS, Source
-from keras_tl.data.splits import _train_every_class, assign_splits
+from keras_tl.data.splits import _gain, _train_every_class, assign_splits
 from keras_tl.files import scratch_array
 
 
@@ -54,6 +54,30 @@ def test_splitting_ten_thousand_classes_makes_no_table_of_them():
     assert time.process_time() - started < 60
     for split in ("train", "test"):
         assert np.bincount(assigned.labels[assigned.splits == split]).tolist() == [1] * 10_000
+
+
+def test_many_groups_of_many_classes_are_divided_quickly():
+    labels = np.random.default_rng(0).integers(0, 10_000, 200_000)
+    groups = (np.arange(200_000) // 2).astype(str).astype(object)
+    source = replace(source_of(labels), groups=groups)
+    started = time.process_time()
+    assigned = assign_splits(source)
+    assert time.process_time() - started < 25
+    assert (assigned.splits[::2] == assigned.splits[1::2]).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_units_gain_is_that_over_all_strata(seed):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 50, 30)
+    left = rng.integers(-3, 20, (30, 3))
+    here, counts = np.unique(rng.integers(0, 30, 12), return_counts=True)
+    table = np.zeros(30, np.int64)
+    table[here] = counts
+    expected = (table[:, None] * left / sizes[:, None] ** 2).mean(axis=0)
+    expected += table.sum() * left.sum(axis=0) / sizes.sum() ** 2
+    # To the bit: of equal gains the first decides.
+    assert _gain(here, counts, left, left.sum(axis=0), sizes).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("task", ["single-label", "multi-label"])
