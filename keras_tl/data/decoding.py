@@ -236,7 +236,12 @@ def _jpeg_sides(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _read_png(contents: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_png(contents)
+    # Of grey and RGB, TensorFlow leaves a transparent colour out unless asked for four channels;
+    # always asked, it would make grey of less than 8 bits transparent.
+    start = tf.strings.substr(contents, 0, 2**20)
+    has_clear_colour = tf.strings.regex_full_match(start, r"\C*\x00\x00\x00[\x02\x06]tRNS\C*")
+    readers = [functools.partial(tf.io.decode_png, contents, channels=count) for count in (4, 0)]
+    return tf.cond(has_clear_colour, *readers)
 
 
 def _read_gif(contents: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ from keras_tl.errors import InputError, did_you_mean
 RESIZE_MODES = ("squash", "crop", "pad", "shorter-crop")
 
 # Raised whenever the same file would be decoded or resized to other numbers.
-DECODER_VERSION = 3
+DECODER_VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -174,13 +174,17 @@ def _shrink_while_decoding(image: Image.Image, image_input: dict[str, Any]) -> i
 def _rgb(image: Image.Image) -> np.ndarray:
     """Decodes to uint8 `[height, width, 3]`: transparency on white, of 16 bits the upper 8."""
     if image.mode.startswith("I"):
-        upper = (np.asarray(image) >> 8).astype(np.uint8)
+        samples = np.asarray(image)
+        upper = np.where(samples == image.info.get("transparency"), WHITE, samples >> 8)
+        upper = upper.astype(np.uint8)
         return np.repeat(upper[..., None], 3, axis=-1)
     if image.mode == "CMYK":
         inks = np.asarray(image).astype(np.uint16)
         return ((255 - inks[..., :3]) * (255 - inks[..., 3:]) // 255).astype(np.uint8)
-    has_mask = image.format == "GIF" or image.mode in ("P", "PA")
-    transparent = image.mode in ("LA", "PA", "RGBA") or (has_mask and "transparency" in image.info)
+    if image.mode == "L" and "transparency" in image.info and image.tile:
+        # Pillow brings samples of 2 and 4 bits to 0..255, but not the transparent one.
+        image.info["transparency"] *= {"L;2": 85, "L;4": 17}.get(image.tile[0][3], 1)
+    transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     # The fourth byte of a BMP's pixel is transparency to few writers, and 0 to many.
     if not transparent or image.format == "BMP":
         return np.asarray(image.convert("RGB"))

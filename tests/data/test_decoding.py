@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from keras_tl.data import decoding
 from keras_tl.data.decoding import ImageInput, decode, fit_to_input
 from keras_tl.errors import InputError
+from keras_tl.export.predict import read_pixels
 
 HEIGHT, WIDTH = 30, 42
 
@@ -38,6 +39,21 @@ def encode(image, kind, **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def keyed_png(samples, depth, key=None):
+    """A grey PNG of any depth, of which one level may be transparent."""
+    bits = (samples[..., None] >> np.arange(depth - 1, -1, -1)) & 1
+    rows = np.packbits(bits.reshape(len(samples), -1).astype(np.uint8), axis=1)
+    header = struct.pack(">IIBBBBB", *samples.shape[::-1], depth, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"tRNS", struct.pack(">H", key or 0))]
+    parts += [(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))]
+    chunks = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in [*parts, (b"IEND", b"")]
+        if name != b"tRNS" or key is not None
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def pil_pixels(contents):
@@ -80,6 +96,13 @@ EXACT = {
     "gif": encode(palette_image(), "GIF"),
     "gif of two frames": encode(
         palette_image(), "GIF", save_all=True, append_images=[palette_image().rotate(90)]
+    ),
+    "png grey with a transparent level": encode(square(1) // 64 * 64, "PNG", transparency=128),
+    "png rgb with a transparent colour": encode(
+        square() // 128 * 128, "PNG", transparency=(128, 128, 0)
+    ),
+    "png 1 bit transparent": encode(
+        Image.fromarray(square(1)[..., 0] > 128), "PNG", transparency=1
     ),
     "gif transparent": encode(palette_image(), "GIF", transparency=3),
     "gif with a comment": encode(palette_image(), "GIF", transparency=3, comment=b"a" * 700),
@@ -126,6 +149,31 @@ def test_16_bit_samples_keep_their_upper_byte():
     samples = np.random.default_rng(1).integers(0, 2**16, (32, 32)).astype(np.uint16)
     pixels = decode_square(encode(Image.fromarray(samples), "PNG"), size=32)
     np.testing.assert_array_equal(pixels, np.repeat((samples >> 8)[..., None], 3, -1))
+
+
+@pytest.mark.parametrize("depth", [2, 4, 16])
+def test_a_transparent_level_of_other_depths_is_white(depth):
+    levels = np.arange(1024).reshape(32, 32) % (4 if depth == 2 else 16)
+    shown = {2: levels * 85, 4: levels * 17, 16: levels}[depth]
+    expected = np.repeat(np.where(levels == 2, 255, shown)[..., None], 3, -1)
+    samples = levels * 257 if depth == 16 else levels
+    contents = keyed_png(samples, depth, 514 if depth == 16 else 2)
+    np.testing.assert_array_equal(decode_square(contents, size=32), expected)
+    spec = {"size": 32, "resize": "squash", "antialias": True, "max_pixels": 10**8}
+    np.testing.assert_array_equal(read_pixels(io.BytesIO(contents), spec), expected)
+
+
+def test_grey_of_2_bits_without_a_transparent_level_is_opaque():
+    levels = np.arange(1024).reshape(32, 32) % 4
+    expected = np.repeat(levels[..., None] * 85, 3, -1)
+    np.testing.assert_array_equal(decode_square(keyed_png(levels, 2), size=32), expected)
+
+
+@pytest.mark.parametrize("name", [name for name in EXACT if "png" in name])
+def test_exported_code_reads_png_alike(name):
+    spec = {"size": 32, "resize": "squash", "antialias": True, "max_pixels": 10**8}
+    pixels = read_pixels(io.BytesIO(EXACT[name]), spec)
+    np.testing.assert_array_equal(pixels, pil_pixels(EXACT[name]))
 
 
 def test_transparency_is_blended_with_white():
@@ -500,7 +548,7 @@ def test_the_same_in_eager_code_in_a_dataset_and_in_a_saved_model(tmp_path):
         ({"size": 0}, "at least 1 pixel"),
         ({"resize": "squish"}, "Did you mean squash"),
         ({"max_pixels": 0}, "max_pixels"),
-        ({"decoder_version": 1}, "decoder version 3"),
+        ({"decoder_version": 1}, "decoder version 4"),
     ],
 )
 def test_settings_are_checked(settings, hint):
