@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, Literal
@@ -20,6 +20,7 @@ from keras_tl.data.tables import (
     decoded,
     delimiter_of,
     largest_cell,
+    may_be_rows,
     parsed_json,
     require_columns,
 )
@@ -78,8 +79,8 @@ def read_rows(
     """Reads a table row by row; for what counts as one see `keras_tl.data.tables.read_table`.
 
     Args:
-        open_file: Opens the file for reading. A file delimited by tabs is read twice: only at its
-            end is it known how quotes are meant.
+        open_file: Opens the file for reading. A file delimited by tabs is read more than
+            once: only at its end is it known how quotes are meant.
         name: Its name, whose ending tells JSON from delimited files.
         columns: What its columns are.
         encoding: Its encoding.
@@ -173,16 +174,22 @@ def _text(file: BinaryIO, name: str, encoding: str) -> io.TextIOWrapper:
 def _quoting(
     open_file: Callable[[], BinaryIO], name: str, columns: Columns, encoding: str
 ) -> Literal[0, 3]:
-    """How to read quotes: as plain characters if they do not pair up in a file with tabs."""
+    """How to read quotes: in a file with tabs they may be plain characters, see `read_table`."""
     with opened_text(open_file, name, encoding) as text:
         _, first = _first_line(text)
         if delimiter_of(first, columns.items) != "\t":
             return csv.QUOTE_MINIMAL
+    doubtful = False
     with opened_text(open_file, name, encoding) as text:
         try:
-            for _ in _delimited_rows(text, name, columns, csv.QUOTE_MINIMAL):
-                pass
+            for _, row in _delimited_rows(text, name, columns, csv.QUOTE_MINIMAL):
+                doubtful = doubtful or any(map(may_be_rows, row.values()))
         except InputError:
+            return csv.QUOTE_NONE
+    if doubtful:
+        with opened_text(open_file, name, encoding) as text, suppress(InputError):
+            for _ in _delimited_rows(text, name, columns, csv.QUOTE_NONE):
+                pass
             return csv.QUOTE_NONE
     return csv.QUOTE_MINIMAL
 

@@ -17,12 +17,7 @@ import numpy as np
 import pandas as pd
 
 from keras_tl.data.label_cells import class_text
-from keras_tl.data.labels import (
-    Labels,
-    first_few,
-    read_label_columns,
-    read_labels,
-)
+from keras_tl.data.labels import Labels, first_few, read_label_columns, read_labels
 from keras_tl.data.source import SPLITS
 from keras_tl.data.splits import parse_split
 from keras_tl.errors import InputError, did_you_mean
@@ -135,8 +130,8 @@ def read_table(
 
     A `.jsonl`, `.ndjson` or `.json` file has one JSON object a line (or is one list of them);
     any other file is delimited by the first of comma, semicolon, tab and blank that makes
-    `columns` columns. If quotes do not pair up in a file that is delimited by tabs, they are read
-    as plain characters. A byte order mark is understood.
+    `columns` columns. In a file that is delimited by tabs, quotes that do not pair up, or that
+    enclose what could as well be whole rows, are plain characters. A byte order mark is understood.
 
     Args:
         path: The file.
@@ -156,12 +151,20 @@ def read_table(
     if path.suffix.lower() in JSON_EXTENSIONS:
         return _read_json(text, path)
     delimiter = delimiter_of(text, columns)
-    try:
+    if delimiter != "\t":
         return _read_delimited(text, path, delimiter, csv.QUOTE_MINIMAL)
-    except InputError:
-        if delimiter != "\t":
-            raise
-        return _read_delimited(text, path, delimiter, csv.QUOTE_NONE)
+    with suppress(InputError):
+        quoted = _read_delimited(text, path, delimiter, csv.QUOTE_MINIMAL)
+        if any(map(may_be_rows, quoted.to_numpy().flat)):
+            with suppress(InputError):
+                return _read_delimited(text, path, delimiter, csv.QUOTE_NONE)
+        return quoted
+    return _read_delimited(text, path, delimiter, csv.QUOTE_NONE)
+
+
+def may_be_rows(cell: str) -> bool:
+    """Whether a quoted cell of a file delimited by tabs may be rows between two stray quotes."""
+    return "\t" in cell and "\n" in cell
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:

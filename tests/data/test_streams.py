@@ -170,6 +170,8 @@ TABLES = {
     "plain.csv": 'text,label\n"one, two",a\n"two\nlines",b\n\nthree,a\n',
     "tabs.tsv": "text\tlabel\nsay \"hi\tb\n'x'\ta\n",
     "quoted.tsv": 'text\tlabel\n"a\tb"\tb\nplain\ta\n',
+    "lines.tsv": 'text\tlabel\n"a\tb\nc\nd"\tb\nplain\ta\n',
+    "stray.tsv": 'text\tlabel\n"one\ta\ntwo\tb\nthree"\tb\n',
     "bom.csv": "\ufefftext,label\nä,a\nö,b\n",
     "lines.jsonl": '{"text": "x", "label": 3.0}\n\n{"text": "y", "label": 4}\n',
     "list.json": '[{"text": "x", "label": "a"}, {"text": "y", "label": "b"}]',

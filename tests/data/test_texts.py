@@ -122,10 +122,16 @@ def test_delimiters(tmp_path, delimiter):
 def test_quotes_of_a_tsv_that_do_not_add_up_are_characters(tmp_path):
     path = write(tmp_path, 'text\tlabel\n"Good," he said\tx\nsay "no\ty\n"open\tx\n', "list.tsv")
     assert from_text_csv(path).items == [('"Good," he said',), ('say "no',), ('"open',)]
-    quoted = write(tmp_path, 'text\tlabel\n"a\tb\nc"\tx\nd\ty\n', "quoted.tsv")
-    assert from_text_csv(quoted).items == [("a\tb\nc",), ("d",)]
+    quoted = write(tmp_path, 'text\tlabel\n"a\tb\nc\nd"\tx\ne\ty\n', "quoted.tsv")
+    assert from_text_csv(quoted).items == [("a\tb\nc\nd",), ("e",)]
     with pytest.raises(InputError, match="line 2 of"):
         from_text_csv(write(tmp_path, 'text,label\n"Good," he said,x\nb,y\n'))
+
+
+def test_no_rows_of_a_tsv_vanish_between_two_stray_quotes(tmp_path):
+    table = 'text\tlabel\n"A triumph\tpos\ndull\tneg\nthe end."\tneg\n'
+    source = from_text_csv(write(tmp_path, table, "stray.tsv"))
+    assert source.items == [('"A triumph',), ("dull",), ('the end."',)]
 
 
 def test_json_lines(tmp_path):
