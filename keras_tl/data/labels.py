@@ -18,6 +18,7 @@ from keras_tl.data.label_cells import (
     is_number,
     plain,
 )
+from keras_tl.data.label_tasks import recognise, recognise_columns, refuse_listed_numbers
 from keras_tl.errors import InputError, did_you_mean
 
 log = logging.getLogger("keras_tl")
@@ -73,16 +74,17 @@ def read_labels(
         The labels.
 
     Raises:
-        InputError: A label is missing, unknown, or does not fit the task; or the name of one of
-            several classes holds "|".
+        InputError: A label is missing, unknown, a list of zeros and ones or of fractions, or does
+            not fit the task; or the name of one of several classes holds "|".
     """
     _check_task(task)
     class_names = as_class_names(class_names)
     cells = [plain(value) for value in values]
     _refuse_missing(cells, rows)
+    refuse_listed_numbers(cells)
     numbers = as_numbers(cells)
     if task == "auto":
-        task, why = _recognise(cells, numbers, separator)
+        task, why = recognise(cells, numbers, separator)
         log.info("Task %s, because %s in %r.", task, why, name)
     if task == "regression":
         return _regression({name: numbers}, class_names)
@@ -123,7 +125,7 @@ def read_label_columns(
     binary = bool(np.isin(table, (0, 1)).all())
     one_hot = binary and bool((table.sum(axis=1) == 1).all())
     if task == "auto":
-        task = _recognise_columns(table, binary, one_hot)
+        task = recognise_columns(table, binary, one_hot)
         log.info("Task %s, from %d label columns.", task, len(columns))
     if task == "regression":
         return _regression(numbers, class_names)
@@ -226,33 +228,6 @@ def _column_numbers(
             "Name one label column where labels are words.",
         )
     return numbers
-
-
-def _recognise(
-    cells: Sequence[Any], numbers: list[float] | None, separator: str
-) -> tuple[str, str]:
-    """The task that the cells of one column suggest, and why."""
-    if any(is_list(cell) for cell in cells):
-        return "multi-label", "there are lists"
-    if any(isinstance(cell, str) and separator in cell for cell in cells):
-        return "multi-label", f"there is a separator {separator!r}"
-    if numbers is not None and not all(number.is_integer() for number in numbers):
-        return "regression", "not all numbers are whole"
-    return "single-label", "there are " + ("words" if numbers is None else "whole numbers")
-
-
-def _recognise_columns(table: np.ndarray, binary: bool, one_hot: bool) -> str:
-    if one_hot:
-        return "single-label"
-    if binary:
-        return "multi-label"
-    if not (table == np.round(table)).all():
-        return "regression"
-    raise InputError(
-        "label columns of zeros and ones, or of fractional numbers",
-        "whole numbers beyond 0 and 1, which could be either",
-        "Name the task (regression), or one label column.",
-    )
 
 
 def _regression(

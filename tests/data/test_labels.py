@@ -58,6 +58,22 @@ def test_lists_make_multi_label():
     assert labels.values.tolist() == [[1, 1], [0, 0]]
 
 
+@pytest.mark.parametrize(
+    "values", [[[1, 0, 1], [0, 1, 0]], [[True, False], (0, 1)], [[0.5, 2], np.array([1, 3])]]
+)
+def test_lists_of_a_number_for_each_class_or_target_are_refused(values):
+    for task in ("auto", "multi-label", "regression"):
+        with pytest.raises(InputError, match="Name one column per class or target"):
+            read_labels(values, task=task)
+
+
+def test_lists_of_numbers_that_name_classes_are_read():
+    assert read_labels([[3, 1], [1, 2]]).class_names == ("1", "2", "3")
+    assert read_labels([[0, 1], [1], []]).values.tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert read_labels([[3, 2], [1, float("nan")]]).values.tolist() == [[0, 1, 1], [1, 0, 0]]
+    assert read_labels([["1", "0"], ["0", "2"]]).class_names == ("0", "1", "2")
+
+
 def test_explicit_task_overrides():
     assert read_labels([1, 2, 3], task="regression").values.tolist() == [[1], [2], [3]]
     assert read_labels(["0.5", "1.5"], task="single-label").class_names == ("0.5", "1.5")

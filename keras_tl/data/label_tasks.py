@@ -1,0 +1,70 @@
+"""The task that label cells suggest, and cells that suggest none."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_tl.data.label_cells import is_list
+from keras_tl.errors import InputError
+
+
+def recognise(cells: Sequence[Any], numbers: list[float] | None, separator: str) -> tuple[str, str]:
+    """The task that the cells of one column suggest, and why."""
+    if any(is_list(cell) for cell in cells):
+        return "multi-label", "there are lists"
+    if any(isinstance(cell, str) and separator in cell for cell in cells):
+        return "multi-label", f"there is a separator {separator!r}"
+    if numbers is not None and not all(number.is_integer() for number in numbers):
+        return "regression", "not all numbers are whole"
+    return "single-label", "there are " + ("words" if numbers is None else "whole numbers")
+
+
+def recognise_columns(table: np.ndarray, binary: bool, one_hot: bool) -> str:
+    """The task that several columns of numbers suggest.
+
+    Args:
+        table: `[items, columns]`.
+        binary: Whether all are zeros and ones.
+        one_hot: Whether each row has exactly one 1 besides.
+
+    Returns:
+        The task.
+
+    Raises:
+        InputError: They could be of either task.
+    """
+    if one_hot:
+        return "single-label"
+    if binary:
+        return "multi-label"
+    if not (table == np.round(table)).all():
+        return "regression"
+    raise InputError(
+        "label columns of zeros and ones, or of fractional numbers",
+        "whole numbers beyond 0 and 1, which could be either",
+        "Name the task (regression), or one label column.",
+    )
+
+
+def refuse_listed_numbers(cells: Sequence[Any]) -> None:
+    """Refuses lists of numbers that are no names of classes: one for each class or target.
+
+    Args:
+        cells: Plain label cells.
+
+    Raises:
+        InputError: All lists are of one length and hold zeros and ones, or fractions.
+    """
+    lists = [cell for cell in cells if isinstance(cell, list | tuple)]
+    if len({len(cell) for cell in lists}) != 1 or len(lists[0]) < 2:
+        return
+    parts = [part for cell in lists for part in cell]
+    if not all(isinstance(part, int | float | np.number | np.bool_) for part in parts):
+        return
+    if all(part in (0, 1) for part in parts) or any(part % 1 > 0 for part in parts):
+        raise InputError(
+            "names of classes in a list of labels",
+            f"numbers, {lists[0]!r}",
+            "Name one column per class or target.",
+        )
