@@ -13,11 +13,16 @@ def recognise(cells: Sequence[Any], numbers: list[float] | None, separator: str)
     """The task that the cells of one column suggest, and why."""
     if any(is_list(cell) for cell in cells):
         return "multi-label", "there are lists"
-    if any(isinstance(cell, str) and separator in cell for cell in cells):
+    if has_several(cells, separator):
         return "multi-label", f"there is a separator {separator!r}"
     if numbers is not None and not all(number.is_integer() for number in numbers):
         return "regression", "not all numbers are whole"
     return "single-label", "there are " + ("words" if numbers is None else "whole numbers")
+
+
+def has_several(cells: Sequence[Any], separator: str) -> bool:
+    """Whether there is a separator of classes in a cell."""
+    return any(isinstance(cell, str) and separator in cell for cell in cells)
 
 
 def recognise_columns(table: np.ndarray, binary: bool, one_hot: bool) -> str:

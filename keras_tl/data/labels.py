@@ -18,7 +18,12 @@ from keras_tl.data.label_cells import (
     is_number,
     plain,
 )
-from keras_tl.data.label_tasks import recognise, recognise_columns, refuse_listed_numbers
+from keras_tl.data.label_tasks import (
+    has_several,
+    recognise,
+    recognise_columns,
+    refuse_listed_numbers,
+)
 from keras_tl.errors import InputError, did_you_mean
 
 log = logging.getLogger("keras_tl")
@@ -27,6 +32,7 @@ TASK_NAMES = ("single-label", "multi-label", "regression")
 
 # What is written between the classes of an item, in splits and predictions.
 _BETWEEN_CLASSES = "|"
+_BOOLEANS = {"false": 0, "true": 1}
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ def read_labels(
     _check_task(task)
     class_names = as_class_names(class_names)
     cells = [plain(value) for value in values]
-    _refuse_missing(cells, rows)
+    several = task == "multi-label" or (task == "auto" and has_several(cells, separator))
+    _refuse_missing(cells, rows, f" (a lone {separator} is no class)" if several else "")
     refuse_listed_numbers(cells)
     numbers = as_numbers(cells)
     if task == "auto":
@@ -106,7 +113,7 @@ def read_label_columns(
     classes), which is "single-label"; numbers that are not all whole are a "regression".
 
     Args:
-        columns: Column names and their cells, numbers or booleans.
+        columns: Column names and their cells: numbers, booleans, or "true" and "false".
         task: "auto" or a task's name.
         class_names: The order to bring the columns into; None keeps theirs.
         rows: How to name each row in an error; None numbers them.
@@ -202,14 +209,14 @@ def _check_task(task: str) -> None:
         raise InputError("a task's name", repr(task), hint)
 
 
-def _refuse_missing(cells: Sequence[Any], rows: Sequence[str] | None) -> None:
+def _refuse_missing(cells: Sequence[Any], rows: Sequence[str] | None, how: str = "") -> None:
     missing = [i for i, cell in enumerate(cells) if is_missing(cell)]
     if missing:
         named = [rows[i] if rows is not None else f"item {i}" for i in missing]
         raise InputError(
             "a label for every item",
             f"{len(missing)} without one ({first_few(named)})",
-            "Fill the labels in, or delete those rows.",
+            f"Fill the labels in{how}, or delete those rows.",
         )
 
 
@@ -218,10 +225,9 @@ def _column_numbers(
 ) -> list[float] | None:
     cells = [plain(value) for value in values]
     _refuse_missing(cells, rows)
-    cells = [int(cell) if isinstance(cell, bool) else cell for cell in cells]
-    numbers = as_numbers(cells)
+    numbers = as_numbers([_BOOLEANS.get(str(cell).lower(), cell) for cell in cells])
     if numbers is None:
-        word = next(cell for cell in cells if not is_number(cell))
+        word = next(c for c in cells if not is_number(c) and str(c).lower() not in _BOOLEANS)
         raise InputError(
             f"numbers in label column {name!r}, as there are several label columns",
             repr(word),

@@ -93,7 +93,7 @@ def read_notes(
         What was read.
 
     Raises:
-        InputError: A column is missing, there is no row, or a cell cannot be read.
+        InputError: A column is missing or named twice, there is no row, or a cell cannot be read.
     """
     labelled = [label_column] if isinstance(label_column, str) else list(label_column or ())
     taken = (*item_columns, *labelled)
@@ -374,6 +374,8 @@ def _read_labels(
     separator: str,
     class_names: Sequence[str] | None,
 ) -> Labels:
+    if len(set(columns)) < len(columns):
+        raise InputError("different label columns", ", ".join(columns), "Name each one once.")
     if not columns:
         return Labels(np.zeros(len(rows), np.int64), (), "single-label")
     if len(columns) == 1:

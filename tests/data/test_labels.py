@@ -94,6 +94,14 @@ def test_missing_labels_are_counted_and_named(missing):
         read_labels(["a", missing, missing, "b"], rows=["line 2", "line 3", "line 4", "line 5"])
 
 
+def test_a_missing_label_among_several_classes_may_be_none_of_them():
+    for values, task in ((["a|b", ""], "auto"), (["a", ""], "multi-label")):
+        with pytest.raises(InputError, match=r"Fill the labels in \(a lone \| is no class\)"):
+            read_labels(values, task=task)
+    with pytest.raises(InputError, match="Fill the labels in, or delete"):
+        read_labels(["a", ""])
+
+
 @pytest.mark.parametrize(
     ("values", "task", "message"),
     [
@@ -181,6 +189,14 @@ def test_zero_one_columns_are_multi_label():
     labels = read_label_columns({"cat": [1, 0, 1], "dog": [True, False, False]})
     assert (labels.task, labels.class_names) == ("multi-label", ("cat", "dog"))
     assert labels.values.tolist() == [[1, 1], [0, 0], [1, 0]]
+
+
+def test_booleans_in_label_columns_may_be_written():
+    labels = read_label_columns({"cat": ["True", "FALSE", "true"], "dog": ["1", "false", 1]})
+    assert labels.task == "multi-label"
+    assert labels.values.tolist() == [[1, 1], [0, 0], [1, 1]]
+    with pytest.raises(InputError, match="received 'yes'"):
+        read_label_columns({"cat": ["True", "yes"], "dog": [1, 0]})
 
 
 def test_one_hot_columns_are_single_label_unless_told():
