@@ -4,6 +4,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ def plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, Decimal):
+        value = float(value)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     return value.strip() if isinstance(value, str) else value

@@ -1,12 +1,18 @@
 """The task that label cells suggest, and cells that suggest none."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_tl.data.label_cells import is_list
+from keras_tl.data.label_cells import is_list, is_number
 from keras_tl.errors import InputError
+
+# A number with a fraction, as it is written in several countries, or a percentage.
+_FRACTION = re.compile(r"[+-]?\d+([.,]\d{3})*[.,]\d+ ?%?")
+# Fewest such cells, and their least share, that are no classes.
+_FRACTIONS, _SHARE = 10, 0.9
 
 
 def recognise(cells: Sequence[Any], numbers: list[float] | None, separator: str) -> tuple[str, str]:
@@ -73,3 +79,33 @@ def refuse_listed_numbers(cells: Sequence[Any]) -> None:
             f"numbers, {lists[0]!r}",
             "Name one column per class or target.",
         )
+
+
+def refuse_odd_numbers(cells: Sequence[Any], rows: Sequence[str] | None) -> None:
+    """Refuses words among fractional numbers, which would make each number a class.
+
+    Args:
+        cells: Plain label cells.
+        rows: How to name each row; None numbers them.
+
+    Raises:
+        InputError: Nearly all cells are fractional numbers, in some writing.
+    """
+    fractions = sum(map(_is_fraction, cells))
+    if fractions >= max(_FRACTIONS, _SHARE * len(cells)) and (word := first_word(cells, rows)):
+        fix = "Write numbers with a point, or name the task (single-label)."
+        raise InputError("numbers, as nearly all labels are fractions", word, fix)
+
+
+def first_word(cells: Sequence[Any], rows: Sequence[str] | None) -> str:
+    """Names the first plain cell that is no number, and its row; "" if there is none."""
+    for i, cell in enumerate(cells):
+        if not is_number(cell):
+            return f"{cell!r} in {rows[i] if rows is not None else f'item {i}'}"
+    return ""
+
+
+def _is_fraction(cell: Any) -> bool:
+    if is_number(cell):
+        return not float(cell).is_integer()
+    return isinstance(cell, str) and _FRACTION.fullmatch(cell) is not None

@@ -19,10 +19,12 @@ from keras_tl.data.label_cells import (
     plain,
 )
 from keras_tl.data.label_tasks import (
+    first_word,
     has_several,
     recognise,
     recognise_columns,
     refuse_listed_numbers,
+    refuse_odd_numbers,
 )
 from keras_tl.errors import InputError, did_you_mean
 
@@ -81,7 +83,8 @@ def read_labels(
 
     Raises:
         InputError: A label is missing, unknown, a list of zeros and ones or of fractions, or does
-            not fit the task; or the name of one of several classes holds "|".
+            not fit the task; words are among fractional numbers (in "auto"); or the name of one of
+            several classes holds "|".
     """
     _check_task(task)
     class_names = as_class_names(class_names)
@@ -92,8 +95,13 @@ def read_labels(
     numbers = as_numbers(cells)
     if task == "auto":
         task, why = recognise(cells, numbers, separator)
+        if task == "single-label" and class_names is None:
+            refuse_odd_numbers(cells, rows)
         log.info("Task %s, because %s in %r.", task, why, name)
     if task == "regression":
+        if numbers is None:
+            wanted, word = f"finite numbers in {name!r} for a regression", first_word(cells, rows)
+            raise InputError(wanted, f"words, {word}", "Correct it, or name another task.")
         return _regression({name: numbers}, class_names)
     if task == "multi-label":
         return _multi_label(cells, separator, class_names)
@@ -128,7 +136,7 @@ def read_label_columns(
     _check_task(task)
     class_names = as_class_names(class_names)
     numbers = {name: _column_numbers(name, values, rows) for name, values in columns.items()}
-    table = np.array([numbers[name] or [] for name in numbers], np.float64).T
+    table = np.array(list(numbers.values()), np.float64).T
     binary = bool(np.isin(table, (0, 1)).all())
     one_hot = binary and bool((table.sum(axis=1) == 1).all())
     if task == "auto":
@@ -220,9 +228,7 @@ def _refuse_missing(cells: Sequence[Any], rows: Sequence[str] | None, how: str =
         )
 
 
-def _column_numbers(
-    name: str, values: Sequence[Any], rows: Sequence[str] | None
-) -> list[float] | None:
+def _column_numbers(name: str, values: Sequence[Any], rows: Sequence[str] | None) -> list[float]:
     cells = [plain(value) for value in values]
     _refuse_missing(cells, rows)
     numbers = as_numbers([_BOOLEANS.get(str(cell).lower(), cell) for cell in cells])
@@ -236,17 +242,15 @@ def _column_numbers(
     return numbers
 
 
-def _regression(
-    columns: Mapping[str, list[float] | None], target_names: Sequence[str] | None
-) -> Labels:
+def _regression(columns: Mapping[str, list[float]], target_names: Sequence[str] | None) -> Labels:
     # A number that float32 cannot hold becomes infinite, and is refused as such.
     with np.errstate(over="ignore"):
-        found = {name: np.array(numbers or (), np.float32) for name, numbers in columns.items()}
+        found = {name: np.array(numbers, np.float32) for name, numbers in columns.items()}
     for name, values in found.items():
-        if columns[name] is None or not np.isfinite(values).all():
+        if not np.isfinite(values).all():
             raise InputError(
                 f"finite numbers in {name!r} for a regression",
-                "words" if columns[name] is None else "a value that is infinite in float32",
+                "a value that is infinite in float32",
                 "Correct the column, or name another task.",
             )
     names = _in_order(tuple(columns), target_names)

@@ -1,5 +1,6 @@
 import logging
 import re
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -45,6 +46,26 @@ def test_fractional_numbers_are_a_regression(values):
     assert (labels.task, labels.class_names) == ("regression", ("size",))
     assert labels.values.dtype == np.float32
     assert labels.values.tolist() == [[0.5], [1.0], [2.0]]
+
+
+def test_decimals_are_numbers():
+    assert read_labels([Decimal("0.5"), Decimal(2)]).values.tolist() == [[0.5], [2.0]]
+    assert read_labels([Decimal(3), Decimal(2)]).class_names == ("2", "3")
+
+
+@pytest.mark.parametrize("odd", ["0,5", "1,000.5", "1.000,5", "1.5%", "-1.5 %", "n/a"])
+def test_a_word_among_fractional_numbers_is_refused_unless_the_task_is_told(odd):
+    values = [*(f"{i}.5" for i in range(9)), odd, "10.5"]
+    rows = [f"line {i}" for i in range(2, 13)]
+    with pytest.raises(InputError, match=f"received '{odd}' in line 11"):
+        read_labels(values, rows=rows)
+    assert len(read_labels(values, task="single-label").class_names) == 11
+    with pytest.raises(InputError, match="received '0,5' in item 0"):
+        read_labels([f"{i},5" for i in range(10)])
+    # A model's own classes, fewer cells, or whole numbers may be classes.
+    assert read_labels(values, class_names=values).task == "single-label"
+    assert read_labels(["1.5", "2,5"] * 4).task == "single-label"
+    assert read_labels([*map(str, range(20)), "other"]).task == "single-label"
 
 
 def test_separator_makes_multi_label():
@@ -105,7 +126,7 @@ def test_a_missing_label_among_several_classes_may_be_none_of_them():
 @pytest.mark.parametrize(
     ("values", "task", "message"),
     [
-        (["a", "b"], "regression", "received words"),
+        (["1", "b"], "regression", "received words, 'b' in item 1"),
         ([1.0, float("inf")], "regression", "infinite"),
         ([1.0, 1e300], "regression", "infinite in float32"),
         (["0.5", "-3.5e38"], "regression", "infinite in float32"),
