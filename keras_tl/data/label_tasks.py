@@ -1,5 +1,6 @@
 """The task that label cells suggest, and cells that suggest none."""
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 import numpy as np
 
 from keras_tl.data.label_cells import is_list, is_number
-from keras_tl.errors import InputError
+from keras_tl.errors import InputError, sentence
 
+log = logging.getLogger("keras_tl")
+
+# A list as Python or JSON writes it.
+_LIST = re.compile(r"\[(['\"\d].*)?\]", re.DOTALL)
 # A number with a fraction, as it is written in several countries, or a percentage.
 _FRACTION = re.compile(r"[+-]?\d+([.,]\d{3})*[.,]\d+ ?%?")
 # Fewest such cells, and their least share, that are no classes.
@@ -95,6 +100,22 @@ def refuse_odd_numbers(cells: Sequence[Any], rows: Sequence[str] | None) -> None
     if fractions >= max(_FRACTIONS, _SHARE * len(cells)) and (word := first_word(cells, rows)):
         fix = "Write numbers with a point, or name the task (single-label)."
         raise InputError("numbers, as nearly all labels are fractions", word, fix)
+
+
+def warn_of_joined(names: Sequence[str], separator: str) -> None:
+    """Warns of a class whose name is a list, or other classes between commas or semicolons.
+
+    Args:
+        names: The classes.
+        separator: What should stand between the classes of a cell.
+    """
+    known = set(names)
+    for name in names:
+        parts = {part.strip() for part in re.split("[,;]", name)}
+        if _LIST.fullmatch(name) or (name not in parts and parts <= known):
+            fix = f"Separate several classes in a cell with {separator}."
+            log.warning("%s", sentence("names of single classes", repr(name), fix))
+            return
 
 
 def first_word(cells: Sequence[Any], rows: Sequence[str] | None) -> str:

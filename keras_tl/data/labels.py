@@ -25,6 +25,7 @@ from keras_tl.data.label_tasks import (
     recognise_columns,
     refuse_listed_numbers,
     refuse_odd_numbers,
+    warn_of_joined,
 )
 from keras_tl.errors import InputError, did_you_mean
 
@@ -67,7 +68,8 @@ def read_labels(
     "auto" decides so, and says it: a list, or text holding `separator`, in any cell is
     "multi-label" (a lone separator is an item of no class); numbers that are not all whole are a
     "regression"; everything else is "single-label". Numeric classes keep their numeric order,
-    and 3.0 (what pandas makes of 3 beside an empty cell) is the class "3".
+    and 3.0 (what pandas makes of 3 beside an empty cell) is the class "3". A class that reads like
+    several, as "cat;dog" beside "cat" and "dog" does, is warned of.
 
     Args:
         values: One label for each item: text, numbers, or lists of text.
@@ -104,8 +106,12 @@ def read_labels(
             raise InputError(wanted, f"words, {word}", "Correct it, or name another task.")
         return _regression({name: numbers}, class_names)
     if task == "multi-label":
-        return _multi_label(cells, separator, class_names)
-    return _single_label(cells, numbers is not None, class_names)
+        labels = _multi_label(cells, separator, class_names)
+    else:
+        labels = _single_label(cells, numbers is not None, class_names)
+    if class_names is None:
+        warn_of_joined(labels.class_names, separator)
+    return labels
 
 
 def read_label_columns(

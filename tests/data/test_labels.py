@@ -95,6 +95,21 @@ def test_lists_of_numbers_that_name_classes_are_read():
     assert read_labels([["1", "0"], ["0", "2"]]).class_names == ("0", "1", "2")
 
 
+@pytest.mark.parametrize("joined", ["cat;dog", "cat, dog", "['cat', 'dog']", '["bird"]', "[1, 2]"])
+def test_classes_joined_by_another_separator_are_warned_of_once(joined, caplog):
+    names = read_labels([joined, "cat", "dog", "dog; cat"]).class_names
+    assert set(names) == {joined, "cat", "dog", "dog; cat"}
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.endswith("Separate several classes in a cell with |.")
+
+
+def test_names_with_commas_are_classes(caplog):
+    read_labels(["cat", "cat, black", "[UNK]", ";", "a;b|cat"])
+    read_labels(["cat", "cat;dog", "dog"], class_names=["cat", "dog", "cat;dog"])
+    assert not caplog.records
+
+
 def test_explicit_task_overrides():
     assert read_labels([1, 2, 3], task="regression").values.tolist() == [[1], [2], [3]]
     assert read_labels(["0.5", "1.5"], task="single-label").class_names == ("0.5", "1.5")
