@@ -181,9 +181,10 @@ def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode == "CMYK":
         inks = np.asarray(image).astype(np.uint16)
         return ((255 - inks[..., :3]) * (255 - inks[..., 3:]) // 255).astype(np.uint8)
-    if image.mode == "L" and "transparency" in image.info and image.tile:
+    tiles = getattr(image, "tile", None)
+    if image.mode == "L" and "transparency" in image.info and tiles:
         # Pillow brings samples of 2 and 4 bits to 0..255, but not the transparent one.
-        image.info["transparency"] *= {"L;2": 85, "L;4": 17}.get(image.tile[0][3], 1)
+        image.info["transparency"] *= {"L;2": 85, "L;4": 17}.get(tiles[0][3], 1)
     transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     # The fourth byte of a BMP's pixel is transparency to few writers, and 0 to many.
     if not transparent or image.format == "BMP":
