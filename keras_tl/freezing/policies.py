@@ -82,18 +82,35 @@ class Policy(ABC):
 
 
 def _set_flags(model: keras.Model, frozen: set[str]) -> None:
-    """Freezes the layers of these names, with all that is within them; the others train."""
+    """Freezes the layers of these names, with all that is within them; the others train.
+
+    A layer that a frozen and another layer share is frozen.
+    """
+    _let_train(model)
+    _freeze(model, frozen)
+
+
+def _let_train(model: keras.Model) -> None:
     # In a non-trainable model no weight trains, whatever the flags of its layers.
     model.trainable = True
     for layer in model.layers:
         if is_nested(layer):
-            inside = {inner.name for inner in layers_within(layer)}
-            _set_flags(layer, frozen | inside if layer.name in frozen else frozen)
+            _let_train(layer)
             continue
         for inner in layers_within(layer):
             # Keras ignores a flag that does not change, even if those within differ.
             inner.trainable = False
-            inner.trainable = layer.name not in frozen
+            inner.trainable = True
+
+
+def _freeze(model: keras.Model, frozen: set[str]) -> None:
+    for layer in model.layers:
+        if is_nested(layer):
+            inside = {inner.name for inner in layers_within(layer)}
+            _freeze(layer, frozen | inside if layer.name in frozen else frozen)
+        elif layer.name in frozen:
+            for inner in layers_within(layer):
+                inner.trainable = False
 
 
 def _hold_statistics(model: keras.Model) -> None:

@@ -110,8 +110,9 @@ def summarize(model: keras.Model, policy: "Policy") -> FreezingSummary:
     if registry.recognise(named, model.name) is not None:
         parts = {part.name: [named[name] for name in part.layers] for part in sections(model)}
     rows: list[FrozenRow] = []
+    counted: set[int] = set()
     for name, layers in parts.items():
-        row = _row(name, layers)
+        row = _row(name, layers, counted)
         if rows and _share_a_line(rows[-1], row):
             row = _join(rows.pop(), row)
         rows.append(row)
@@ -119,14 +120,17 @@ def summarize(model: keras.Model, policy: "Policy") -> FreezingSummary:
     return FreezingSummary(policy, tuple(rows), tuple(_count(pair) for pair in factors if pair))
 
 
-def _row(name: str, layers: list[keras.layers.Layer]) -> FrozenRow:
+def _row(name: str, layers: list[keras.layers.Layer], counted: set[int]) -> FrozenRow:
+    """One section; `counted` are the weights of sections before, which share some."""
+    weights = {id(w): w for layer in layers for w in layer.weights if id(w) not in counted}
+    counted.update(weights)
     within = [inner for layer in layers for inner in layers_within(layer)]
     norms = [x for x in within if isinstance(x, keras.layers.BatchNormalization)]
     return FrozenRow(
         sections=(name,),
         layers=len(layers),
-        trainable=_count(w for layer in layers for w in layer.trainable_weights),
-        frozen=_count(w for layer in layers for w in layer.non_trainable_weights),
+        trainable=_count(w for w in weights.values() if w.trainable),
+        frozen=_count(w for w in weights.values() if not w.trainable),
         frozen_batch_norms=sum(not norm.trainable for norm in norms),
     )
 

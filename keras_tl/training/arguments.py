@@ -3,7 +3,7 @@
 What is refused here depends on the program alone, so that several processes refuse it together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -117,3 +117,16 @@ def check_callbacks(callbacks: Any) -> None:
     if callbacks is not None and not callable(callbacks):
         kind, fix = type(callbacks).__name__, "Give callbacks=lambda phase: [...]."
         raise InputError("a function from a phase to its callbacks", kind, fix)
+
+
+def callbacks_of(callbacks: Any, phase: Phase) -> list[keras.callbacks.Callback]:
+    """The callbacks of a phase; a function may return None for none.
+
+    Raises:
+        InputError: It returns no list.
+    """
+    found = callbacks(phase) if callbacks else None
+    if found is not None and not isinstance(found, Iterable):
+        kind, fix = type(found).__name__, "Give callbacks=lambda phase: [...]."
+        raise InputError(f"a list of callbacks for phase {phase.name}", kind, fix)
+    return list(found or ())

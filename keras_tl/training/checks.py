@@ -243,4 +243,8 @@ def whole_batch(batch_size: int, images: int, parts: int) -> int:
     if fits < batch_size:
         fix = f"The batch size is {fits} instead, and an epoch one step: a smaller one gives more."
         log.warning("%s", sentence(f"{batch_size} images to fill a batch", str(images), fix))
-    return max(fits // parts, 1) * parts
+    whole = max(fits // parts, 1) * parts
+    if whole != fits:
+        fix = f"The batch size is {whole} instead."
+        log.info("%s", sentence(f"a batch of {parts} equal parts", f"{fits} images", fix))
+    return whole

@@ -130,7 +130,7 @@ def run_phases(
         done = checkpoint.begin(model, result.history, facts)
     for index, phase in enumerate(phases):
         summary = phase.freezing.apply(model)
-        own = callbacks(phase) if callbacks else ()
+        own = arguments.callbacks_of(callbacks, phase)
         if checkpoint and index < len(done):
             checkpoint.give_back(own, index)
             result.phases.append(PhaseReport.read(phase, summary, done[index]))
