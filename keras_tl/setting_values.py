@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from numbers import Real
 from typing import Any, NamedTuple
 
 from keras_tl.errors import InputError, did_you_mean
@@ -92,6 +93,8 @@ def in_utf8(name: str, value: str) -> None:
 
 def within(name: str, value: float | None, allowed: Range) -> None:
     """Refuses a setting that is out of its range; None is in any."""
+    if not isinstance(value, Real | None):
+        raise InputError(f"{name} as one number", repr(value), "Mend the value.")
     low, high, end = allowed
     if value is None or (low <= value <= high and value != {"low": low, "high": high}.get(end)):
         return

@@ -1,4 +1,5 @@
 import os
+import re
 
 import numpy as np
 import pytest
@@ -123,6 +124,13 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_wrong_values_are_refused(wrong):
     with pytest.raises(InputError):
         make_config({"data": "photos", "out": "run", **wrong})
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": "3"}, {"image_size": (64, 64)}, {"dropout": [0.1]}])
+def test_numbers_are_numbers(wrong):
+    [[name, value]] = wrong.items()
+    with pytest.raises(InputError, match=re.escape(f"{name} as one number, received {value!r}")):
+        TrainConfig("photos", "run", **wrong)
 
 
 @pytest.mark.parametrize(
