@@ -30,7 +30,7 @@ def predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("run_folder", metavar="RUN", help="the folder of a finished run")
     about = "image files and folders of them; texts, files and tables of them, - for lines of input"
     command.add_argument("inputs", metavar="INPUT", nargs="+", help=about)
-    about = "classes to show: the predicted one, then the most probable others"
+    about = "classes to show: what is predicted (of several labels marked), then the most probable"
     command.add_argument("--top", type=positive, default=argparse.SUPPRESS, metavar="K", help=about)
     about = "table, csv or json, which are shown; with --out parquet or tfrecord"
     kinds = (*SHOWN, *SHARDS)

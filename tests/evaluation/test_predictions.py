@@ -1,5 +1,9 @@
+import io
+import json
+
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -115,5 +119,20 @@ def test_what_thresholds_choose_is_shown_first():
     one = _info("single-label", "a", "b", thresholds=(0.2,))
     rows = np.float32([[0.5, 0.2, 0.3], [0.7, 0.05, 0.9]])
     told = format_predictions(["x", "y"], rows, several, top=2).splitlines()
-    assert told == ["x  b 0.2000   a 0.5000", "y  c 0.9000   a 0.7000"]
+    assert told == ["x  b 0.2000*   a 0.5000", "y  c 0.9000*   a 0.7000*"]
     assert format_predictions(["x"], rows[:1, :2], one, top=1).split()[1] == "b"
+
+
+def test_programs_are_told_which_of_several_labels_are_predicted():
+    several = _info("multi-label", "a", "b", "c", thresholds=(0.6, 0.1, 0.5))
+    rows = np.float32([[0.5, 0.2, 0.3]])
+    [found] = json.loads(format_predictions(["x"], rows, several, top=2, style="json"))
+    assert [(p["class"], p["predicted"]) for p in found["predictions"]] == [
+        ("b", True),
+        ("a", False),
+    ]
+    table = pd.read_csv(io.StringIO(format_predictions(["x"], rows, several, top=2, style="csv")))
+    assert table.columns.tolist()[1:4] == ["class_1", "probability_1", "predicted_1"]
+    assert table[["predicted_1", "predicted_2"]].to_numpy().tolist() == [[True, False]]
+    # All that is shown without `top` is predicted.
+    assert "predicted" not in format_predictions(["x"], rows, several, style="json")
