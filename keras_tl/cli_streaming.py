@@ -221,6 +221,7 @@ def _show(run: Any, options: argparse.Namespace) -> int:
 def _image_files(names: Sequence[str]) -> list[str]:
     """Files that are named, and those in folders that are named."""
     from keras_tl.data.folders import list_images
+    from keras_tl.data.tables import JSON_EXTENSIONS
 
     files: list[str] = []
     for name in names:
@@ -230,6 +231,9 @@ def _image_files(names: Sequence[str]) -> list[str]:
         if any("\udc80" <= letter <= "\udcff" for letter in name):  # undecodable bytes
             raise InputError("a file name in UTF-8", repr(name), "Rename the file.")
         if not path.is_dir():
+            if path.suffix.lower() in (".csv", ".tsv", *JSON_EXTENSIONS):
+                fix = "Add --out FOLDER to predict the images that a table names."
+                raise InputError("image files or folders of them", f"the table {name!r}", fix)
             files.append(name)
             continue
         images, passed_over = list_images(path)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_tl import cli
+from keras_tl.errors import InputError
 
 COMMANDS = (
     *("train", "audit", "compare", "evaluate", "predict", "report", "backbones", "cache", "demo"),
@@ -188,3 +189,12 @@ def test_what_a_file_turns_on_or_off_the_command_line_turns_back(tmp_path, monke
     [config] = found
     assert config.audit and config.strict
     assert not (config.pair or config.feature_cache or config.deterministic)
+
+
+def test_a_table_of_images_is_predicted_into_a_folder(tmp_path):
+    from keras_tl import cli_streaming
+
+    table = tmp_path / "new.csv"
+    table.write_text("path\na.jpg\n")
+    with pytest.raises(InputError, match=r"the table '.*new\.csv'\. Add --out FOLDER"):
+        cli_streaming._image_files([str(table)])
