@@ -19,10 +19,12 @@ from keras_tl.auditing import audit_with_labels
 from keras_tl.backbones.graph import to_stock
 from keras_tl.baselines import add_baseline
 from keras_tl.config import TrainConfig
+from keras_tl.data.labels import first_few
 from keras_tl.data.source import Source
 from keras_tl.data.splits import write_splits
 from keras_tl.errors import InputError, sentence
 from keras_tl.evaluation.many_classes import truth_of
+from keras_tl.evaluation.metrics import no_better_than_the_mean
 from keras_tl.evaluation.predictions import predict_images, predictions_frame
 from keras_tl.export.saved_model import export_saved_model
 from keras_tl.exporting import GATE_FILES
@@ -263,6 +265,8 @@ def _measure_run(
     log.info("Measuring on %s", NOTES[split])
     metrics, predictions = measure(model, data.samples(split), info, **options)
     journal.lap("evaluation")
+    if useless := no_better_than_the_mean(metrics):
+        log.warning("No better than always answering the mean: %s", first_few(useless))
     _write_csv(predictions, run.path(Run.PREDICTIONS))
     if data.counts["val"]:
         on_val = predictions

@@ -251,6 +251,12 @@ def _error_figures(errors: np.ndarray) -> dict[str, float]:
     }
 
 
+def no_better_than_the_mean(figures: dict[str, Any]) -> list[str]:
+    """The targets of a regression's figures whose R2 is not above 0."""
+    scores = {name: row["r2"] for name, row in figures.get("per_target", {}).items()}
+    return [name for name, r2 in scores.items() if r2 is not None and r2 <= 0]
+
+
 def _r2(true: np.ndarray, predicted: np.ndarray) -> float | None:
     # In 32 bits, squares of large targets lose what varies.
     pair = true.astype(np.float64), predicted.astype(np.float64)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_tl.data.labels import first_few
 from keras_tl.reporting.baseline import baseline_text
 from keras_tl.reporting.blocks import Block, Figure, Figures, Section, Text, number, percent
 from keras_tl.reporting.doubts import leaked_text, suspects_text
@@ -133,11 +134,19 @@ def _always_the_same(facts: Facts) -> str:
         share = support[name] / max(sum(support.values()), 1)
         told = f"Always answering “{name}”, the most frequent class, would get {percent(share)}"
         return f"{told}{NO_WORSE if share >= metrics['accuracy'] else '.'}"
-    if facts.task == "regression" and facts.outcome is not None and len(facts.class_names) == 1:
-        truth = facts.outcome.truth[:, 0]
-        error = float(np.abs(truth - np.median(truth)).mean())
-        told = f"Always answering the median would be off by {number(error)}"
-        return f"{told}{NO_WORSE if error <= metrics['mae'] else '.'}"
+    if facts.task == "regression" and facts.outcome is not None:
+        truth = facts.outcome.truth
+        errors = np.abs(truth - np.median(truth, axis=0)).mean(axis=0).tolist()
+        told = "Always answering the median would be off by"
+        if len(errors) == 1:
+            return f"{told} {number(errors[0])}{NO_WORSE if errors[0] <= metrics['mae'] else '.'}"
+        of_name = dict(zip(facts.class_names, errors, strict=True))
+        rows: dict[str, Any] = metrics.get("per_target", {})
+        worse = [name for name, row in rows.items() if of_name[name] <= row["mae"]]
+        shown = [f"{number(error)} for {name}" for name, error in of_name.items()]
+        told = f"{told} {first_few(shown, SHOWN_TARGETS)}"
+        less = f", which is no worse than the model for {first_few(worse, SHOWN_TARGETS)}"
+        return f"{told}{less if worse else ''}."
     return ""
 
 

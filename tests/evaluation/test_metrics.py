@@ -6,7 +6,7 @@ import pytest
 
 from keras_tl.data.image_input import ImageInput
 from keras_tl.errors import InputError
-from keras_tl.evaluation.metrics import decide, evaluate
+from keras_tl.evaluation.metrics import decide, evaluate, no_better_than_the_mean
 from keras_tl.evaluation.tables import summary
 from keras_tl.model_info import ModelInfo
 
@@ -198,3 +198,12 @@ def test_r2_of_large_targets_is_that_of_64_bits():
     expected = 1 - ((wide[0] - wide[1]) ** 2).sum() / ((wide[0] - wide[0].mean()) ** 2).sum()
     found = evaluate(values, targets, _info("regression", "t"))["r2"]
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_targets_that_the_mean_would_answer_as_well_are_named():
+    truth = np.float32([[1, 1, 5], [2, 2, 5], [3, 3, 5]])
+    values = np.float32([[1, 3, 4], [2, 2, 5], [4, 1, 6]])
+    figures = evaluate(values, truth, _info("regression", "good", "turned", "constant"))
+    assert no_better_than_the_mean(figures) == ["turned"]
+    classes = evaluate(np.float32([[0.4, 0.6]]), np.array([0]), _info("single-label", "a", "b"))
+    assert no_better_than_the_mean(classes) == []

@@ -192,6 +192,20 @@ def test_of_a_thousand_targets_a_few_are_shown(tmp_path):
     assert "t29" in page and "t45" not in page
 
 
+def test_what_the_median_would_reach_is_told_of_each_target(tmp_path):
+    made = make_run(tmp_path, task="regression", names=("x", "y"))
+    truth = made.source.split("test").targets()
+    x, y = np.abs(truth - np.median(truth, axis=0)).mean(axis=0)
+    told = report(made.run).text.replace("\u00a0", " ")
+    [error, other] = re.search(r"off by (\S+) for x, (\S+) for y\.", told).groups()
+    assert float(error) == pytest.approx(x, rel=1e-2)
+    assert float(other) == pytest.approx(y, rel=1e-2)
+    metrics = made.run.metrics
+    metrics["per_target"]["y"]["mae"] = 10 * float(y)
+    made.run.path("metrics.json").write_text(json.dumps(metrics))
+    assert "for y, which is no worse than the model for y." in report(made.run).text
+
+
 def test_thresholds_that_were_given_are_told(tmp_path):
     made = make_run(tmp_path, names=("ill", "well"))
     assert "is called from" not in report(made.run).text
