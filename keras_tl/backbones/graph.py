@@ -5,6 +5,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -154,11 +155,31 @@ def made_of(source: keras.Operation, config: dict[str, Any]) -> keras.Operation:
         The operation, without weights.
     """
     if type(source) is not keras.layers.Lambda:
-        return type(source).from_config(config)
+        return type(source).from_config({**config, **_at_hand(source, config)})
     # Its code alone would not know what it refers to; the function is at hand.
     own = {key: config[key] for key in ("name", "trainable", "dtype")}
     shape, mask = source._output_shape, source.mask
     return keras.layers.Lambda(source.function, shape, mask, source.arguments, **own)
+
+
+def _at_hand(source: keras.Operation, config: dict[str, Any]) -> dict[str, Any]:
+    """Unchanged settings that a configuration only names, and that only the source has.
+
+    An activation that is a function of the user's, for example, or an unregistered regularizer.
+    """
+    kinds = (FunctionType, keras.Regularizer, keras.Initializer, keras.constraints.Constraint)
+    given = source.get_config()
+    kept = [name for name, value in config.items() if name in given and value == given[name]]
+    found = {name: getattr(source, name, None) for name in kept}
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, kinds) and not _module_of(value).startswith("keras.")
+    }
+
+
+def _module_of(value: Any) -> str:
+    return str(value.__module__ if isinstance(value, FunctionType) else type(value).__module__)
 
 
 def set_weights(layer: keras.Layer, values: list[np.ndarray]) -> None:

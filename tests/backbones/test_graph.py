@@ -218,3 +218,28 @@ def test_a_model_in_16_bits_is_copied_in_32(nested):
     kernel, bias = model.get_weights()
     np.testing.assert_allclose(copy(given), given @ kernel + bias + shift, rtol=1e-5)
     assert in_float32(copy) is copy
+
+
+class Halves(keras.regularizers.Regularizer):
+    """Not registered, as a class of a script is not."""
+
+    def __call__(self, weight):
+        return keras.ops.sum(weight) / 2
+
+    def get_config(self):
+        return {}
+
+
+def test_functions_and_objects_of_ones_own_are_copied():
+    inputs = keras.Input((3,))
+    x = keras.layers.Dense(4, activation=lambda t: t * 2, kernel_regularizer=Halves())(inputs)
+    x = keras.layers.Activation(lambda t: t + 1)(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, activation=twice)(x))
+    copy = rebuild(model)
+    values = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(copy(values), model(values))
+    np.testing.assert_allclose(copy.losses[0], model.losses[0])
+
+
+def twice(tensor):
+    return tensor * 2
