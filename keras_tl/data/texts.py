@@ -323,11 +323,6 @@ def _text(cell: Any) -> str:
         return cell.decode("utf-8", "replace")
     if cell is None:
         return ""
-    if isinstance(cell, list | dict):
-        fix = "Write each text as one string."
-        raise InputError(
-            "texts in the cells of a table", f"{type(cell).__name__}: {cell!r:.60}", fix
-        )
     return str(cell).encode("utf-8", "replace").decode("utf-8")
 
 

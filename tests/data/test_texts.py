@@ -365,13 +365,6 @@ def test_labels_called_group_are_no_groups():
         from_text_dataframe(frame, label_column="group", group_column="group")
 
 
-@pytest.mark.parametrize(("cell", "said"), [(["a", "b"], "list: "), ({"a": 1}, "dict: ")])
-def test_what_is_no_text_in_a_cell_of_json_is_refused(tmp_path, cell, said):
-    lines = [json.dumps({"text": text, "label": label}) for text, label in (("x", 0), (cell, 1))]
-    with pytest.raises(InputError, match=f"texts in the cells of a table, received {said}"):
-        from_text_csv(write(tmp_path, "\n".join(lines), "list.jsonl"))
-
-
 def test_label_columns_of_booleans_are_read_and_named_once(tmp_path):
     path = write(tmp_path, "text,spam,rude\na,True,False\nb,True,True\nc,False,False\n")
     source = from_text_csv(path, label_column=["spam", "rude"])
