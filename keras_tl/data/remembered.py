@@ -14,7 +14,8 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,23 @@ def identity(path: str, facts: os.stat_result, settings: dict[str, Any]) -> byte
     known_by = [os.path.abspath(path), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
     text = json.dumps([*known_by, facts.st_ino, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).digest()
+
+
+def found_once(kind: str, key: bytes, find: Callable[[], bytes], *, most: int) -> bytes:
+    """What was found for a key before, or is found now and remembered.
+
+    Args:
+        kind: See `Remembered`.
+        key: What it is found for.
+        find: Finds it.
+        most: See `Remembered`.
+    """
+    with closing(Remembered(kind, most=most)) as remembered:
+        known = remembered.recall([key])
+        if key not in known:
+            known[key] = find()
+            remembered.add(key, known[key])
+    return known[key]
 
 
 class Remembered:

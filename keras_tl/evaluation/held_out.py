@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import sklearn
 
 from keras_tl.data.one_hot import OneHotRows
-from keras_tl.data.remembered import Remembered
+from keras_tl.data.remembered import found_once
 from keras_tl.evaluation.linear_fits import fit_logistic, fit_ridge
 from keras_tl.features import scaling
 from keras_tl.files import scratch_array
@@ -85,14 +84,15 @@ class HeldOut:
         if math.prod(shape) > MOST_PREDICTIONS:
             return self.predict()
         key = self._key()
-        with closing(Remembered("probes", most=MOST_REMEMBERED)) as remembered:
-            if content := remembered.recall([key]).get(key):
-                chosen = np.frombuffer(content, np.float64, self._folds)
-                outputs = np.frombuffer(content, np.float32, offset=chosen.nbytes)
-                return outputs.reshape(shape).copy(), tuple(chosen.tolist())
-            predicted, penalties = self.predict()
-            remembered.add(key, np.array(penalties).tobytes() + predicted.tobytes())
-        return predicted, penalties
+
+        def predicted() -> bytes:
+            outputs, penalties = self.predict()
+            return np.array(penalties).tobytes() + outputs.tobytes()
+
+        content = found_once("probes", key, predicted, most=MOST_REMEMBERED)
+        chosen = np.frombuffer(content, np.float64, self._folds)
+        outputs = np.frombuffer(content, np.float32, offset=chosen.nbytes)
+        return outputs.reshape(shape).copy(), tuple(chosen.tolist())
 
     @property
     def _folds(self) -> int:

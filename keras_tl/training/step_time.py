@@ -4,7 +4,6 @@ import hashlib
 import json
 import platform
 import time
-from contextlib import closing
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ import tensorflow as tf
 from keras_tl import freezing, frozen_prefix, tasks
 from keras_tl.cores import usable_cores
 from keras_tl.data.pipeline import Samples
-from keras_tl.data.remembered import Remembered
+from keras_tl.data.remembered import found_once
 from keras_tl.fingerprints import fingerprint
 from keras_tl.training.phases import Phase
 
@@ -45,13 +44,13 @@ def seconds_to_fine_tune(
     """
     batch_size = min(batch_size, len(images))
     key = _key(model, phase, images, batch_size)
-    with closing(Remembered("step times", most=MOST_REMEMBERED)) as remembered:
-        if content := remembered.recall([key]).get(key):
-            phase.freezing.apply(model)
-            seconds = float(np.frombuffer(content, np.float64)[0])
-        else:
-            seconds = _seconds_of_step(model, phase, images, task, batch_size)
-            remembered.add(key, np.float64(seconds).tobytes())
+    phase.freezing.apply(model)
+
+    def timed() -> bytes:
+        return np.float64(_seconds_of_step(model, images, task, batch_size)).tobytes()
+
+    content = found_once("step times", key, timed, most=MOST_REMEMBERED)
+    seconds = float(np.frombuffer(content, np.float64)[0])
     return seconds * phase.epochs * max(len(images) // batch_size, 1)
 
 
@@ -68,10 +67,7 @@ def _key(model: keras.Model, phase: Phase, images: Samples, batch_size: int) -> 
     return hashlib.sha256(json.dumps(facts).encode()).digest()
 
 
-def _seconds_of_step(
-    model: keras.Model, phase: Phase, images: Samples, task: str, batch_size: int
-) -> float:
-    phase.freezing.apply(model)
+def _seconds_of_step(model: keras.Model, images: Samples, task: str, batch_size: int) -> float:
     parts = frozen_prefix.split(model)
     indices = np.arange(batch_size)
     batch = images.images(indices).batch(len(indices))

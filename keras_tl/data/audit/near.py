@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from keras_tl.data.audit.alignment import WHOLE, align, corner_windows, cut_out
 from keras_tl.data.audit.candidates import candidates
 from keras_tl.data.audit.looks import Looks
 from keras_tl.data.audit.signatures import CLOSE, ROUGH, Whitening, mirrored, moments, spectrum
-from keras_tl.data.remembered import Remembered
+from keras_tl.data.remembered import found_once
 
 log = logging.getLogger("keras_tl")
 
@@ -71,13 +70,10 @@ def remembered_duplicates(looks: Looks, hashes: np.ndarray) -> Pairs:
     """As `near_duplicates`, but remembers the pairs of the same images in the same order."""
     contents = json.dumps([VERSION, *hashes, *looks.pixel_hashes])
     key = hashlib.sha256(contents.encode()).digest()
-    with closing(Remembered("pairs", most=MOST_REMEMBERED)) as remembered:
-        known = remembered.recall([key])
-        if key in known:
-            return Pairs.from_bytes(known[key])
-        pairs = near_duplicates(looks, hashes)
-        remembered.add(key, pairs.to_bytes())
-    return pairs
+    how = {"most": MOST_REMEMBERED}
+    return Pairs.from_bytes(
+        found_once("pairs", key, lambda: near_duplicates(looks, hashes).to_bytes(), **how)
+    )
 
 
 def near_duplicates(looks: Looks, hashes: np.ndarray) -> Pairs:

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from contextlib import closing
 
 import numpy as np
 from scipy import sparse
@@ -12,10 +11,10 @@ from scipy import sparse
 from keras_tl.data.audit.near import Pairs
 from keras_tl.data.audit.text_near import near_texts
 from keras_tl.data.audit.text_words import Words, read_words
-from keras_tl.data.remembered import Remembered
+from keras_tl.data.remembered import found_once
 
 # Raise VERSION when other words or pairs would be found. Most data sets that are remembered, and
-# the most bytes of one: some 3 KB for each text.
+# the most characters of one, each of which takes about a byte.
 VERSION, MOST_REMEMBERED, LARGEST = 1, 10, 2**27
 
 
@@ -29,19 +28,15 @@ def words_and_pairs(items: Sequence[tuple[str, ...]]) -> tuple[Words, Pairs]:
         What `read_words` finds in them, and `near_texts` in that; the cache folder remembers it
         for the same texts in the same order.
     """
-    key = hashlib.sha256(json.dumps([VERSION, *items]).encode()).digest()
-    with closing(Remembered("texts", most=MOST_REMEMBERED)) as remembered:
-        if content := remembered.recall([key]).get(key):
-            return _from_bytes(content)
+    if sum(len(text) for item in items for text in item) > LARGEST:
         words = read_words(items)
-        pairs = near_texts(words)
-        content = _to_bytes(words, pairs)
-        if len(content) <= LARGEST:
-            remembered.add(key, content)
-    return words, pairs
+        return words, near_texts(words)
+    key = hashlib.sha256(json.dumps([VERSION, *items]).encode()).digest()
+    return _from_bytes(found_once("texts", key, lambda: _found(items), most=MOST_REMEMBERED))
 
 
-def _to_bytes(words: Words, pairs: Pairs) -> bytes:
+def _found(items: Sequence[tuple[str, ...]]) -> bytes:
+    words = read_words(items)
     strings = json.dumps([words.vocabulary, words.keys.tolist()]).encode()
     arrays = {
         "strings": np.frombuffer(strings, np.uint8),
@@ -49,7 +44,7 @@ def _to_bytes(words: Words, pairs: Pairs) -> bytes:
         "phrases": words.phrases.astype(np.int32),
         "columns": words.held.indices,
         "starts": words.held.indptr,
-        "pairs": np.frombuffer(pairs.to_bytes(), np.uint8),
+        "pairs": np.frombuffer(near_texts(words).to_bytes(), np.uint8),
     }
     content = io.BytesIO()
     np.savez(content, **arrays)
