@@ -100,7 +100,11 @@ def _parser() -> ArgumentParser:
     command.add_argument(
         "pattern", metavar="PATTERN", nargs="?", default="*", help="such as mobile"
     )
-    command = add("cache", _cache, "List or clear the stored outputs of frozen backbones.")
+    command = add(
+        "cache",
+        _cache,
+        "List the stored outputs of frozen backbones, or clear all that is remembered.",
+    )
     command.add_argument("action", choices=("list", "clear"), help="what to do")
     command = add("demo", _demo, "Find defective solar cells: the whole job on real photographs.")
     command.add_argument(
@@ -287,7 +291,8 @@ def _backbones(options: argparse.Namespace) -> int:
 def _cache(options: argparse.Namespace) -> int:
     store = load_quietly("keras_tl.feature_cache").FeatureStore()
     if options.action == "clear":
-        print(f"{store.clear() / 1e6:.1f} MB freed in {store.root}")
+        freed = store.clear() + load_quietly("keras_tl.data.remembered").forget()
+        print(f"{freed / 1e6:.1f} MB freed in {store.root.parent}")
         return 0
     stored = store.stored()
     print(f"{store.root}: {sum(item.size for item in stored) / 1e6:.1f} MB")

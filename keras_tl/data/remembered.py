@@ -62,6 +62,14 @@ def identity(path: str, facts: os.stat_result, settings: dict[str, Any]) -> byte
     return hashlib.sha256(text.encode()).digest()
 
 
+def forget() -> int:
+    """Removes all findings from the cache folder; returns how many bytes that freed."""
+    sizes = {path: path.stat().st_size for path in cache_root().glob("*.sqlite")}
+    for path in sizes:
+        _remove(path)
+    return sum(size for path, size in sizes.items() if not path.exists())
+
+
 def found_once(kind: str, key: bytes, find: Callable[[], bytes], *, most: int) -> bytes:
     """What was found for a key before, or is found now and remembered.
 

@@ -16,7 +16,7 @@ from PIL import Image
 from keras_tl.data import inspection, remembered
 from keras_tl.data.decoding import ImageInput
 from keras_tl.data.inspection import inspect
-from keras_tl.data.remembered import Remembered, identity
+from keras_tl.data.remembered import Remembered, forget, found_once, identity
 from keras_tl.data.source import Source
 
 INPUT = ImageInput(size=16)
@@ -367,3 +367,14 @@ def test_thousands_of_files_take_a_moment(tmp_path, cache, caplog):
         again = inspect(data, INPUT)
         assert time.process_time() - start < 1.0
     assert again.hashes.tolist() == first.hashes.tolist()
+
+
+def test_all_can_be_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_TL_CACHE", str(tmp_path))
+    assert forget() == 0
+    found = [found_once("token counts", b"k", lambda n=n: bytes([n]), most=3) for n in range(2)]
+    assert found == [b"\0", b"\0"]
+    other = tmp_path / "photo.jpg"
+    other.write_bytes(b"x")
+    assert forget() > 0 and list(tmp_path.iterdir()) == [other]
+    assert found_once("token counts", b"k", lambda: b"new", most=3) == b"new"
